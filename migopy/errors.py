@@ -1,0 +1,64 @@
+"""What can go wrong, and what each kind of failure means for the exit code of ``fab``."""
+
+
+class MigopyException(Exception):  # noqa: N818 - the name is that of 1.0
+    """An expected failure: its text is one sentence that a person can act on.
+
+    The task that ``create_task()`` makes shows it as one red line and ends ``fab`` with ``exit_code``.
+    """
+
+    exit_code = 1
+
+
+class ConfigurationError(MigopyException):
+    """A class attribute is missing or wrong, or the server that it names cannot be used."""
+
+
+class UnknownSubtask(MigopyException):
+    """No such subtask, or it does not take such an option."""
+
+
+class MigrationNotFound(MigopyException):
+    """No such migration file, or more than one that a short name fits."""
+
+
+class BadMigration(MigopyException):
+    """A file that cannot be imported, lacks ``up`` or ``down``, or whose name does not fit."""
+
+
+class WrongState(MigopyException):
+    """The migration is already registered, is not registered, or was interrupted."""
+
+
+class MigrationFailed(MigopyException):
+    """The team's own code raised; ``__cause__`` is what it raised, shown with its traceback."""
+
+
+class ServerFailed(MigopyException):
+    """MongoDB is not there, went away, or refused what was asked of it."""
+
+
+class LockHeld(MigopyException):
+    """Another run holds the lock."""
+
+    exit_code = 3
+
+
+class LockLost(MigopyException):
+    """The lease of this run ran out before it could be renewed."""
+
+    exit_code = 3
+
+
+class DumpFailed(MigopyException):
+    """``mongodump`` or ``mongorestore`` is not installed, or failed."""
+
+
+class CheckFailed(MigopyException):
+    """``check`` found something."""
+
+    exit_code = 4
+
+
+class StopTaskExecution(Exception):  # noqa: N818 - the name is that of 1.0
+    """Raised by ``task_hook``, or by anything the task runs, to end the task quietly. Not an error."""

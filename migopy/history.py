@@ -1,0 +1,165 @@
+"""What was executed, and what else happened to migrations: the collections ``migrations`` and ``migrations_log``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Callable, Mapping
+
+from bson import ObjectId
+from pymongo.errors import AutoReconnect, DuplicateKeyError
+
+from .errors import LockLost
+from .mongo import answered, durable
+
+if TYPE_CHECKING:
+    from pymongo.client_session import ClientSession
+    from pymongo.database import Database
+
+EXECUTED, IGNORED = "executed", "ignored"
+
+RETRY_PAUSE = 0.5
+"""Seconds between two attempts to register when no server answers."""
+
+FAILED, INTERRUPTED, ROLLBACK_FAILED = "failed", "interrupted", "rollback failed"
+ROLLED_BACK, FORGOTTEN, UNLOCKED, RESTORED = "rolled back", "forgotten", "unlocked", "restored"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A registered migration. Of those that 1.0 registered only the name and the time are known.
+
+    ``at`` is the server's time, ``seconds`` how long ``up()`` took, ``by`` is ``user@host``, ``dump`` the path of the
+    dump taken before.
+    """
+
+    name: str
+    at: datetime | None = None
+    state: str = EXECUTED
+    seconds: float | None = None
+    by: str | None = None
+    checksum: str | None = None
+    dump: str | None = None
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Record:
+        at = document.get("at")
+        if at is None and isinstance(document["_id"], ObjectId):
+            at = document["_id"].generation_time
+        known = {key: document[key] for key in ("state", "seconds", "by", "checksum", "dump") if key in document}
+        return cls(name=document["name"], at=at, **known)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the log. ``name`` is None where the event was about no single migration."""
+
+    event: str
+    name: str | None
+    at: datetime
+    by: str | None = None
+    seconds: float | None = None
+    error: str | None = None
+    executed_at: datetime | None = None
+    dump: str | None = None
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Event:
+        return cls(**{key: value for key, value in document.items() if key in cls.__dataclass_fields__})
+
+
+class History:
+    """The registered migrations. A document with a ``name`` means: this file is never executed again.
+
+    What was read is kept until ``read_again()``, so that a subtask costs one read of each collection.
+    """
+
+    def __init__(self, db: Database[dict[str, Any]], collection: str, address: str, by: str, version: str) -> None:
+        self.address = address
+        self._collection = durable(db[collection])
+        self._log = durable(db[f"{collection}_log"])
+        self._by = by
+        self._version = version
+        self._records: dict[str, Record] | None = None
+        self._last_events: dict[str, Event] | None = None
+
+    def read_again(self) -> None:
+        self._records = self._last_events = None
+
+    @answered
+    def registered(self) -> dict[str, Record]:
+        """The registered migrations by name; of one that 1.0 registered twice the first."""
+        if self._records is None:
+            records = map(Record.read, self._collection.find({"name": {"$exists": True}}))
+            self._records = {}
+            for record in sorted(records, key=lambda record: (record.at is not None, record.at)):
+                self._records.setdefault(record.name, record)
+        return self._records
+
+    @answered
+    def register(self, record: Record, seconds_left: Callable[[], float], session: ClientSession | None = None) -> None:
+        """Register a migration.
+
+        Outside a transaction a write that finds no server is tried again while ``seconds_left()``. It may have arrived
+        all the same: then the document that is there is this one. Raises ``LockLost`` when it is another run's.
+        """
+        document = self._document(record)
+        self._records = None
+        lost_touch = False
+        while True:
+            try:
+                self._collection.insert_one(document, session=session)
+                return
+            except AutoReconnect:
+                if session or seconds_left() <= 0:
+                    raise
+                lost_touch = True
+                time.sleep(RETRY_PAUSE)
+            except DuplicateKeyError:
+                if lost_touch and self._collection.find_one({"_id": record.name}) == document:
+                    return
+                raise LockLost(f"Another run has registered {record.name} meanwhile.") from None
+
+    @answered
+    def took(self, name: str, seconds: float, session: ClientSession) -> None:
+        """Add how long a migration took that was registered before it ran, in its transaction."""
+        self._collection.update_one({"_id": name}, {"$set": {"seconds": seconds}}, session=session)
+
+    @answered
+    def ignore(self, checksums: Mapping[str, str], at: datetime) -> None:
+        """Register migrations that were not executed, by name, all in one write."""
+        self._records = None
+        records = [Record(name, at=at, state=IGNORED, checksum=checksum) for name, checksum in checksums.items()]
+        self._collection.insert_many([self._document(record) for record in records])
+
+    def _document(self, record: Record) -> dict[str, Any]:
+        known = {key: value for key, value in vars(record).items() if value is not None}
+        return {"_id": record.name, **known, "by": self._by, "migopy": self._version}
+
+    @answered
+    def unregister(self, name: str, session: ClientSession | None = None) -> None:
+        """Take the registration back; 1.0 could register a name twice, so all of them."""
+        self._records = None
+        self._collection.delete_many({"name": name}, session=session)
+
+    @answered
+    def log(self, event: str, name: str | None, session: ClientSession | None = None, **facts: Any) -> None:
+        """Append an event to the log, with the server's time: an insert cannot ask for that, an update can."""
+        given = {"event": event, "name": name, "by": self._by, **facts}
+        literally = {key: {"$literal": value} for key, value in given.items() if value is not None or key == "name"}
+        self._log.update_one(
+            {"_id": ObjectId()}, [{"$set": {**literally, "at": "$$NOW"}}], upsert=True, session=session
+        )
+
+    @answered
+    def events(self, name: str | None = None) -> list[Event]:
+        """The log in the order of time, whole or for one migration."""
+        wanted = {} if name is None else {"name": name}
+        return [Event.read(document) for document in self._log.find(wanted).sort([("at", 1), ("_id", 1)])]
+
+    def last_events(self) -> dict[str, Event]:
+        """The last event of each migration that has one."""
+        if self._last_events is None:
+            self._last_events = {event.name: event for event in self.events() if event.name}
+        return self._last_events

@@ -1,0 +1,225 @@
+"""The migrations directory: which files are in it, in what order, and how one of them is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.machinery
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Callable, Iterable, Iterator
+
+from .errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed, MigrationNotFound
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file of the directory. Finding it does not import it: listing works while a file has a syntax error.
+
+    ``number`` is None where the name does not match the pattern.
+    """
+
+    number: int | None
+    name: str
+    path: Path
+
+    @property
+    def order(self) -> tuple[bool, int, str]:
+        """By number, equal ones by name; badly named files last."""
+        return self.number is None, self.number or 0, self.name
+
+    def checksum(self) -> str:
+        """SHA-256 of the content, whatever the newline style that a checkout gave the file."""
+        content = self.path.read_bytes().replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return hashlib.sha256(content).hexdigest()
+
+    def load(self, function: str) -> LoadedMigration:
+        """Import the file and find its ``up`` or ``down``.
+
+        Raises ``BadMigration`` when it cannot be imported or has no such function.
+        """
+        module = _import(self)
+        call = getattr(module, function, None)
+        if not callable(call):
+            raise BadMigration(f"{self.name} has no function {function}(db). Nothing was run: add one.")
+        return LoadedMigration(self, call)
+
+
+@dataclass(frozen=True)
+class LoadedMigration:
+    """A migration whose file has been imported, with the function of it that is to run."""
+
+    migration: Migration
+    call: Callable[..., Any]
+
+    @property
+    def name(self) -> str:
+        return self.migration.name
+
+    @property
+    def in_transaction(self) -> bool:
+        """A parameter named ``session`` asks for a transaction."""
+        return "session" in inspect.signature(self.call).parameters
+
+
+def find(directory: Path, pattern: str) -> list[Migration]:
+    """The migration files of the directory, in order, those with a bad name last.
+
+    Files that start with ``_`` are helpers; hidden ones, directories and what does not end in ``.py`` are passed over.
+    Raises ``ConfigurationError`` when the directory cannot be read or the pattern cannot be used.
+    """
+    try:
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in entries if entry.name.endswith(".py") and entry.is_file()]
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"The migrations directory {directory} does not exist: make it, or set MIGRATIONS_DIRECTORY."
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"The migrations directory {directory} cannot be read: {error.strerror}.") from error
+    number_of = numbering(pattern)
+    found = [Migration(number_of(name), name, directory / name) for name in names if name[0] not in "._"]
+    return sorted(found, key=lambda migration: migration.order)
+
+
+def numbering(pattern: str) -> Callable[[str], int | None]:
+    """A function that gives the number of a file name, or None when the whole name does not match the pattern."""
+    try:
+        compiled = re.compile(pattern)
+        compiled.groupindex["migr_nr"]
+    except (re.error, KeyError):
+        raise ConfigurationError(
+            f"MIGRATIONS_FILE_PATTERN {pattern!r} has to be a regular expression with a group (?P<migr_nr>[0-9]+)."
+        ) from None
+
+    def number_of(name: str) -> int | None:
+        match = compiled.fullmatch(name)
+        try:
+            return int(match.group("migr_nr")) if match else None
+        except (TypeError, ValueError):
+            raise ConfigurationError(
+                f"The group migr_nr of MIGRATIONS_FILE_PATTERN does not match a number in {name!r}."
+            ) from None
+
+    return number_of
+
+
+def choose(short_name: str, names: Iterable[str], number_of: Callable[[str], int | None], where: str) -> str:
+    """The one name that is meant by a file name, the same without ``.py``, or a number.
+
+    Raises ``MigrationNotFound`` when there is none, or more than one.
+    """
+    names = list(names)
+    for exact in (short_name, short_name + ".py"):
+        if exact in names:
+            return exact
+    # isdecimal() also takes the digits of other scripts, as int() does; those are numbers too.
+    fitting = [name for name in names if short_name.isdecimal() and number_of(name) == int(short_name)]
+    if not fitting:
+        raise MigrationNotFound(f"No migration {short_name!r} in {where}.")
+    if len(fitting) > 1:
+        raise MigrationNotFound(f"{short_name!r} may mean {' or '.join(fitting)}: write the whole name.")
+    return fitting[0]
+
+
+@contextlib.contextmanager
+def importable(folder: Path) -> Iterator[None]:
+    """Keep the folder on ``sys.path`` meanwhile: Fabric takes it off after loading the fabfile (``load_fabfile``)."""
+    entry = str(folder)
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(entry)
+
+
+def _import(migration: Migration) -> ModuleType:
+    """Run the file as a module of a package, so that ``from . import _helpers`` works in it.
+
+    No ``__pycache__`` is written: a file that is run once gains nothing by it, and the folder may be read-only.
+    """
+    package = _package(migration.path.parent)
+    name = f"{package.__name__}.{migration.path.stem}"
+    loader = importlib.machinery.SourceFileLoader(name, str(migration.path))
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise _explained(migration, error) from error
+    finally:
+        sys.dont_write_bytecode = kept
+    return module
+
+
+def _package(directory: Path) -> ModuleType:
+    """The package that the files of one directory belong to; its ``__init__.py``, if there is one, is run as usual.
+
+    Its name is the path, which no other module can have: a directory may be called ``json`` or ``db/migrations``.
+    """
+    name = str(directory)
+    if name not in sys.modules:
+        init = directory / "__init__.py"
+        spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=[name])
+        assert spec is not None
+        package = sys.modules[name] = importlib.util.module_from_spec(spec)
+        if init.exists() and spec.loader is not None:
+            spec.loader.exec_module(package)
+    return sys.modules[name]
+
+
+def _explained(migration: Migration, error: Exception) -> MigopyException:
+    """The sentence for a file that cannot be imported: where, and what is wrong there."""
+    place = f"line {line_in(migration.path, error)}"
+    if isinstance(error, SyntaxError):
+        same_file = error.filename == str(migration.path)
+        place = f"line {error.lineno}" if same_file else f"{error.filename}, line {error.lineno}"
+        place += ", is Python 2 syntax" if is_python_2(error) else ""
+    sentence = f"{migration.name} cannot be imported ({place}): {summary(error)}. No migration was run."
+    if isinstance(error, (SyntaxError, ImportError, OSError)):
+        return BadMigration(sentence)
+    return MigrationFailed(sentence)
+
+
+# What the offending line of a Python 2 file looks like, where Python's own message does not say so.
+PYTHON_2_LINE = re.compile(
+    r"""^\s*(print|exec)\s+[^=(]         # print 'text', exec code
+    | ^\s*print\s*>>                     # print >> stream
+    | \bexcept\b .* , \s* \w+ \s* :      # except KeyError, error:
+    | ^\s*raise\s+\w+\s*,                # raise ValueError, 'text'
+    | <> | `                             # a <> b, `a`
+    | \b0[0-7]+\b | \b[0-9]+[lL]\b       # 0755, 10L
+    | \b[uU][rR]['"]                     # ur'text'
+    | \bdef\s+\w+\(.*\(                  # def f(a, (b, c)):
+    """,
+    re.VERBOSE,
+)
+
+
+def is_python_2(error: SyntaxError) -> bool:
+    """Whether the line that Python 3 refuses is one that Python 2 took; ``TabError`` is for mixed tabs and spaces."""
+    return isinstance(error, TabError) or bool(PYTHON_2_LINE.search(error.text or ""))
+
+
+def line_in(path: Path, error: BaseException) -> int | None:
+    """The line of the file at which the error came out of it, the innermost if it passed more than one."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return lines[-1] if lines else None
+
+
+def summary(error: BaseException) -> str:
+    """Type and text of an error in one line, without the full stop that the sentence around it brings."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,201 @@
+"""From settings to a connected client, and from PyMongo's errors to sentences."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any, Callable, Iterator, Mapping, TypeVar, cast
+from urllib.parse import quote_plus, unquote_plus, urlencode
+
+from bson.codec_options import CodecOptions
+from pymongo import MongoClient, ReadPreference, WriteConcern
+from pymongo.collection import Collection
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from . import errors
+
+FIRST_CONTACT = 5
+"""Seconds until a server counts as not there. Later PyMongo's own 30 s hold: a replica set may be electing."""
+
+MAJORITY_TIMEOUT = 10_000
+"""Milliseconds that a write may wait for a majority of the replica set."""
+
+# Error codes of MongoDB (src/mongo/base/error_codes.yml).
+AUTHENTICATION_FAILED, UNAUTHORIZED = 18, 13
+
+# Of the client's options those that say how to reach the server; the others are not for mongodump.
+CONNECTION_OPTION = re.compile(r"tls|ssl|auth|replicaset|directconnection|loadbalanced|connecttimeout", re.IGNORECASE)
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where the database is and who asks: the settings of a ``MigrationsManager``."""
+
+    host: str
+    port: int
+    uri: str | None = field(default=None, repr=False)
+    database: str | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    auth_database: str | None = None
+    client_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def address(self) -> str:
+        """Host and port for messages; never a user name or a password."""
+        if self.uri is None:
+            return f"{self.host}:{self.port}"
+        return self.uri.partition("://")[2].rpartition("@")[2].partition("/")[0].partition("?")[0]
+
+    def database_name(self) -> str:
+        """``MONGO_DATABASE``, or the database in ``MONGO_URI``. Raises ``ConfigurationError`` when there is neither."""
+        if self.database:
+            return self.database
+        in_uri = _split(self.uri)[1] if self.uri else ""
+        if not in_uri:
+            raise errors.ConfigurationError(
+                "No database is set: add MONGO_DATABASE = 'name of the database' to the class in the fabfile,"
+                " or put it into MONGO_URI."
+            )
+        return unquote_plus(in_uri)
+
+    def connection_string(self) -> str:
+        """The whole of it, secrets included, for the configuration file of mongodump; names no default database."""
+        options = {name: value for name, value in self.client_options.items() if CONNECTION_OPTION.match(name)}
+        if self.uri:
+            start, database, query = _split(self.uri)
+            if "@" in start and database and "authsource=" not in query.lower():
+                options.setdefault("authSource", unquote_plus(database))
+        else:
+            credentials = f"{quote_plus(self.user)}:{quote_plus(self.password or '')}@" if self.user else ""
+            host = quote_plus(self.host) if self.host.startswith("/") else f"{self.host}:{self.port}"
+            start, query = f"mongodb://{credentials}{host}", ""
+            if self.user:
+                options.setdefault("authSource", self.auth_database or self.database_name())
+        return f"{start}/?{'&'.join(filter(None, [query, urlencode(_as_in_uri(options))]))}".rstrip("?")
+
+
+def _split(uri: str) -> tuple[str, str, str]:
+    """Scheme with hosts, default database, and query of a connection string."""
+    scheme, _, rest = uri.partition("://")
+    rest, _, query = rest.partition("?")
+    hosts, _, database = rest.partition("/")
+    return f"{scheme}://{hosts}", database, query
+
+
+def _as_in_uri(options: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in options.items()}
+
+
+def connect(make_client: Callable[..., Any], server: Server) -> MongoClient[dict[str, Any]]:
+    """A client of a server that answers.
+
+    Raises ``ServerFailed`` when none does within ``FIRST_CONTACT`` seconds, ``ConfigurationError`` for settings that
+    PyMongo does not take.
+    """
+    options = dict(server.client_options)
+    if server.uri:
+        make = functools.partial(make_client, server.uri, **options)
+    else:
+        if server.user:
+            options.setdefault("username", server.user)
+            options.setdefault("password", server.password)
+            options.setdefault("authSource", server.auth_database or server.database_name())
+        make = functools.partial(make_client, server.host, server.port, **options)
+    client = _made(make, server)
+    deadline = time.monotonic() + FIRST_CONTACT
+    # nodes is what PyMongo's monitor has found so far; asking the server costs a round trip, looking here none.
+    while not client.nodes and time.monotonic() < deadline:
+        time.sleep(0.002)
+    if not client.nodes:
+        client.close()
+        probe = _made(functools.partial(make, serverSelectionTimeoutMS=1000), server)
+        with contextlib.closing(probe), server_errors(server.address):
+            probe.admin.command("ping")
+        client = _made(make, server)
+    return client
+
+
+def _made(make: Callable[..., Any], server: Server) -> MongoClient[dict[str, Any]]:
+    try:
+        return cast("MongoClient[dict[str, Any]]", make())
+    except (PyMongoError, ValueError, TypeError) as error:
+        setting = "MONGO_URI" if server.uri else "MONGO_HOST, MONGO_PORT or MONGO_CLIENT_OPTIONS"
+        raise errors.ConfigurationError(
+            f"PyMongo does not take the settings of the server ({setting}): {_without_secrets(error, server)}."
+        ) from None
+
+
+def _without_secrets(error: Exception, server: Server) -> str:
+    """PyMongo's words, unless part of a password is in them: of a URI it cannot split it may quote any part."""
+    text = str(error).rstrip(".")
+    secret = server.uri.partition("://")[2].rpartition("@")[0].partition(":")[2] if server.uri else server.password
+    parts = [part for part in re.split(r"[:/@?#%\[\]]", secret or "") if part]
+    if any(part in text for part in parts):
+        return "a user name and a password in it have to be percent-encoded (urllib.parse.quote_plus)"
+    return text
+
+
+@contextlib.contextmanager
+def server_errors(address: str) -> Iterator[None]:
+    """Turn PyMongo's errors into ``ServerFailed``, whose sentence names the server and what to look at."""
+    try:
+        yield
+    except AutoReconnect as error:
+        # "... Timeout: 1.0s, Topology Description: <...>" is for PyMongo's developers.
+        reason = re.split(r" \(configured timeouts|, Timeout:", str(error))[0]
+        raise errors.ServerFailed(
+            f"No MongoDB answers at {address} ({reason}): is it running, and is the address right?"
+        ) from error
+    except OperationFailure as error:
+        if error.code == AUTHENTICATION_FAILED:
+            raise errors.ServerFailed(
+                f"MongoDB at {address} refuses the user: look at MONGO_USER, MONGO_USER_PASSWORD and"
+                " MONGO_AUTH_DATABASE, or at MONGO_URI."
+            ) from error
+        if error.code == UNAUTHORIZED:
+            raise errors.ServerFailed(
+                f"MongoDB at {address} does not allow this user to do it ({_said(error)}): look at MONGO_USER and at"
+                " the roles of the user."
+            ) from error
+        raise errors.ServerFailed(f"MongoDB at {address} refuses: {_said(error)}.") from error
+    except PyMongoError as error:
+        raise errors.ServerFailed(f"MongoDB at {address}: {type(error).__name__}: {_said(error)}.") from error
+
+
+def _said(error: PyMongoError) -> str:
+    """The server's message without the whole reply that PyMongo puts behind it."""
+    return str(error).partition(", full error:")[0].rstrip(".")
+
+
+def answered(method: Method) -> Method:
+    """For the methods of an object with an ``address``: what PyMongo raises in them becomes a sentence.
+
+    Not inside a transaction: ``with_transaction()`` needs PyMongo's own errors, to begin again after some of them.
+    """
+
+    @functools.wraps(method)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with contextlib.nullcontext() if kwargs.get("session") else server_errors(self.address):
+            return method(self, *args, **kwargs)
+
+    return cast(Method, wrapped)
+
+
+def durable(collection: Collection[dict[str, Any]]) -> Collection[dict[str, Any]]:
+    """The collection with writes that survive a failover and reads of such writes, whatever the URI says.
+
+    Times come with their zone, whatever the client was told.
+    """
+    return collection.with_options(
+        codec_options=CodecOptions(tz_aware=True),
+        read_preference=ReadPreference.PRIMARY,
+        write_concern=WriteConcern("majority", wtimeout=MAJORITY_TIMEOUT),
+        read_concern=ReadConcern("majority"),
+    )

@@ -1,0 +1,214 @@
+"""Subtasks: how a method becomes one, how the Fabric task finds it, and how its command line is written."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import shlex
+import signal
+import threading
+import traceback
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Callable, Iterator, TypeVar, overload
+
+from fabric.state import env
+
+from .errors import MigopyException, MigrationFailed, StopTaskExecution, UnknownSubtask
+
+if TYPE_CHECKING:
+    from .console import ColorsLogger
+    from .manager import MigrationsManager
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+@overload
+def task(method: Method) -> Method: ...
+@overload
+def task(*, default: bool = False) -> Callable[[Method], Method]: ...
+def task(method: Method | None = None, *, default: bool = False) -> Method | Callable[[Method], Method]:
+    """Make a method of a ``MigrationsManager`` a subtask: ``fab migrations:NAME``.
+
+    ``default=True`` makes it the one that plain ``fab migrations`` runs. The first paragraph of its docstring is its
+    line in ``fab migrations:help``.
+    """
+
+    def mark(method: Method) -> Method:
+        method.is_subtask = True  # type: ignore[attr-defined]
+        method.is_default_subtask = default  # type: ignore[attr-defined]
+        return method
+
+    return mark(method) if method else mark
+
+
+def names(manager_class: type) -> list[str]:
+    """The subtasks in the order of their definition, migopy's own first, then those of the team."""
+    defined = dict.fromkeys(name for cls in reversed(manager_class.__mro__) for name in vars(cls))
+    return [name for name in defined if hasattr(getattr(manager_class, name, None), "is_subtask")]
+
+
+def default(manager_class: type) -> str | None:
+    """The subtask of plain ``fab migrations``: the one that the most derived class declares."""
+    for cls in manager_class.__mro__:
+        for name, method in vars(cls).items():
+            if getattr(method, "is_default_subtask", False) and name in names(manager_class):
+                return name
+    return None
+
+
+def help_line(method: Callable[..., Any]) -> str:
+    """The first paragraph of the docstring on one line; empty without a docstring."""
+    return " ".join((inspect.getdoc(method) or "").partition("\n\n")[0].split())
+
+
+def create_task(manager_class: type[MigrationsManager]) -> Callable[..., Any]:
+    """Make the function that Fabric runs as the task.
+
+    A plain function, not a ``fabric.tasks.Task``: one such object in a fabfile makes Fabric pass over the team's
+    plain functions (``fabric.main.extract_tasks``).
+    """
+
+    def migrations(*options: str, **named: str) -> Any:
+        return run(manager_class, list(options), named)
+
+    migrations.__name__ = migrations.__qualname__ = manager_class.FAB_TASK
+    lines = [f"{command} - {line}" for command, line in help_lines(manager_class)]
+    migrations.__doc__ = "\n".join(["Mongo migrations (migopy)", "", *lines])
+    return migrations
+
+
+def help_lines(manager_class: type[MigrationsManager]) -> list[tuple[str, str]]:
+    """Command and description of every subtask that has a docstring."""
+    lines = [(name, help_line(getattr(manager_class, name))) for name in names(manager_class)]
+    return [(f"fab {manager_class.FAB_TASK}:{name}", line) for name, line in lines if line]
+
+
+def run(manager_class: type[MigrationsManager], options: list[str], named: dict[str, str]) -> Any:
+    """Run one subtask, and turn what went wrong into a red line and an exit code; nothing below this exits."""
+    try:
+        with ended_in_order():
+            subtask, options, named = parse(options, named)
+            manager_class.task_hook(subtask, option_text(options, named))
+            manager = manager_class()
+            try:
+                return call(manager, subtask, options, named)
+            finally:
+                manager.close()
+    except StopTaskExecution:
+        return None
+    except MigopyException as error:
+        return fail(error, manager_class.logger)
+
+
+def parse(options: list[str], named: dict[str, str]) -> tuple[str | None, list[str], dict[str, str]]:
+    """Tell the subtask from its options; ``subtask=`` and ``spec_migr=`` may be written out, as in 1.0.
+
+    Empty options at the end count as none: ``fab migrations:execute,`` is ``fab migrations:execute``.
+    """
+    named = dict(named)
+    options = ([named.pop("subtask")] if "subtask" in named else []) + options
+    if "spec_migr" in named:
+        options[1:1] = [named.pop("spec_migr")]
+    while options and not options[-1]:
+        options.pop()
+    return (options[0] or None if options else None), options[1:], named
+
+
+def call(manager: MigrationsManager, subtask: str | None, options: list[str], named: dict[str, str]) -> Any:
+    """Call the method of the subtask. Raises ``UnknownSubtask`` when there is none, or it takes other options."""
+    manager_class = type(manager)
+    known = names(manager_class)
+    name = subtask or default(manager_class)
+    if name not in known:
+        wanted = f"no subtask {name!r}" if name else "no default subtask"
+        raise UnknownSubtask(f"fab {manager_class.FAB_TASK} has {wanted}; there are: {', '.join(known)}.")
+    method = getattr(manager, name)
+    try:
+        bound = inspect.signature(method).bind(*options, **named)
+    except TypeError as error:
+        raise UnknownSubtask(
+            f"fab {manager_class.FAB_TASK}:{name}: {error}. Write {usage(manager_class.FAB_TASK, name, method)}."
+        ) from None
+    return method(*bound.args, **bound.kwargs)
+
+
+def usage(fab_task: str, name: str, method: Callable[..., Any]) -> str:
+    """How the command is written, what may be left out in brackets: ``fab migrations:execute[,spec_migr][,to=...]``."""
+    written = f"fab {fab_task}:{name}"
+    for position, parameter in enumerate(inspect.signature(method).parameters.values()):
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            written += "[,...]"
+        elif parameter.default is parameter.empty:
+            written += f",{parameter.name}"
+        else:
+            written += f"[,{parameter.name}]" if position == 0 else f"[,{parameter.name}=...]"
+    return written
+
+
+def option_text(options: list[str], named: dict[str, str]) -> str | None:
+    """The options as they are written on the fab command line, for ``task_hook``; None without any.
+
+    Fabric's ``parse_arguments`` knows ``\\,`` and ``\\=`` but no way to write a backslash before a comma, so a value
+    that ends in one stands last.
+    """
+    pairs = [escaped(value) for value in options]
+    pairs += [f"{escaped(name)}={escaped(value)}" for name, value in named.items()]
+    positional_last = sorted(pairs, key=lambda pair: pair.endswith("\\"))
+    return ",".join(positional_last) if pairs else None
+
+
+def escaped(value: str) -> str:
+    return value.replace(",", r"\,").replace("=", r"\=")
+
+
+def fab_command(fab_task: str, subtask: str | None, option: str | None) -> str:
+    """The command line, the task one shell word: ``fab migrations:execute,1_first.py``."""
+    word = fab_task + (f":{escaped(subtask or '')}" if subtask or option else "") + (f",{option}" if option else "")
+    # Fabric's run() puts the line into double quotes and escapes only ", $ and ` there (_shell_escape), so a
+    # backslash of ours must not stand before one of them, or before another backslash: '\''$x' instead of '\$x'.
+    return "fab " + shlex.quote(word).replace("\\", "\\''")
+
+
+@contextlib.contextmanager
+def ended_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP (a lost ssh connection) end the task as Ctrl-C does, so that what it holds is let go."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set signal handlers
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    taken = [number for number, handler in kept.items() if handler is signal.SIG_DFL]
+    try:
+        for number in taken:
+            signal.signal(number, interrupt)
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def fail(error: MigopyException, logger: ColorsLogger) -> None:
+    """Show the error and end ``fab``, unless the fabfile asked for something else.
+
+    As Fabric's ``error()`` and ``abort()`` do: with ``settings(warn_only=True)`` the task returns None, and
+    ``env.abort_exception`` is raised instead of ``SystemExit``.
+    """
+    logger.red(str(error))
+    if isinstance(error, MigrationFailed) and error.__cause__:
+        show_traceback(error.__cause__)
+    if env.warn_only:
+        return
+    if env.abort_exception:
+        raise env.abort_exception(str(error)) from error
+    raise SystemExit(error.exit_code) from error
+
+
+def show_traceback(error: BaseException) -> None:
+    """The traceback of the team's code, whole, without the frames of migopy that led to it."""
+    innermost = error.__traceback__
+    while innermost and innermost.tb_next and innermost.tb_frame.f_globals.get("__package__") == __package__:
+        innermost = innermost.tb_next
+    traceback.print_exception(type(error), error, innermost)

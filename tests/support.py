@@ -1,0 +1,220 @@
+"""What the tests share: a database of their own, a project folder with a fabfile, and the real `fab` run in it."""
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import secrets
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import unittest
+from pathlib import Path
+from typing import Any, Mapping, NamedTuple
+
+from pymongo import MongoClient
+
+from tests.server import Mongod, Server, shared
+
+FAB = Path(sys.executable).with_name('fab')
+TOOLS = Path(__file__).with_name('tools')
+
+# Every warning is an error, but those of Fabric3 and its Paramiko 2 on Python 3.8 and 3.9. Later filters win.
+WARNING_FILTERS = ['error']
+if sys.version_info < (3, 10):
+    WARNING_FILTERS += [
+        "ignore:Using or importing the ABCs from 'collections' instead of from 'collections.abc':DeprecationWarning",
+        'ignore:TripleDES has been moved to cryptography.hazmat.decrepit',
+        'ignore:Blowfish has been moved to cryptography.hazmat.decrepit',
+        'ignore:Python 3.8 is no longer supported by the Python core team',
+    ]
+
+
+class MongoTestCase(unittest.TestCase):
+    """A test with a database of its own: `self.db`, named `self.database`, on `self.server`."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server = self.find_server()
+        self.client: MongoClient[dict[str, Any]] = MongoClient(self.server.uri)
+        self.addCleanup(self.client.close)
+        self.database = f'test_{secrets.token_hex(8)}'
+        self.db = self.client[self.database]
+        self.addCleanup(self.client.drop_database, self.database)
+
+    def find_server(self) -> Server | Mongod:
+        """The server of this test; another one for those that override it."""
+        return shared()
+
+    def project(self, **attributes: Any) -> Project:
+        """A project whose fabfile is about this test's database."""
+        return Project(self, basic_fabfile(self.server, self.database, **attributes))
+
+
+def basic_fabfile(server: Server | Mongod, database: str, **attributes: Any) -> str:
+    """The text of a fabfile with a `migrations` task for that server and database; `attributes` are the class's."""
+    settings = {'MONGO_HOST': server.host, 'MONGO_PORT': server.port, 'MONGO_DATABASE': database, **attributes}
+    body = ''.join(f'    {name} = {value!r}\n' for name, value in settings.items())
+    return (
+        f'import migopy\n\n\nclass Migrations(migopy.MigrationsManager):\n{body}\n\n'
+        'migrations = Migrations.create_task()\n'
+    )
+
+
+class Result(NamedTuple):
+    """What a process left behind. In a terminal both streams are one, in `stdout`."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        return self.stdout + self.stderr
+
+
+class Project:
+    """A temporary folder with a fabfile, gone after the test."""
+
+    def __init__(self, test_case: unittest.TestCase, fabfile: str) -> None:
+        self._test_case = test_case
+        folder = tempfile.TemporaryDirectory(prefix='migopy-project-')
+        test_case.addCleanup(folder.cleanup)
+        self.path = Path(folder.name).resolve()
+        self.write('fabfile.py', fabfile)
+
+    def write(self, relative_path: str, text: str) -> Path:
+        """Write a file, and the folders it needs; the text may be indented as a whole."""
+        path = self.path / relative_path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), encoding='utf-8')
+        return path
+
+    def migration(self, name: str, up: str = 'pass', down: str | None = 'pass', arguments: str = 'db') -> Path:
+        """Write mongomigrations/`name` with these bodies of up() and down(); without down() if that is None."""
+        functions = [('up', up)] if down is None else [('up', up), ('down', down)]
+        texts = [
+            f'def {function}({arguments}):\n' + textwrap.indent(textwrap.dedent(body).strip('\n'), '    ') + '\n'
+            for function, body in functions
+        ]
+        return self.write(f'mongomigrations/{name}', '\n\n'.join(texts))
+
+    def fab(
+        self,
+        *args: str,
+        cwd: str | Path | None = None,
+        env: Mapping[str, str] | None = None,
+        input: str | None = None,
+        timeout: float = 60,
+    ) -> Result:
+        """Run fab in the project's folder, or in `cwd` below it, and wait for its end. It has no terminal."""
+        stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
+        process = self.fab_start(*args, cwd=cwd, env=env, stdin=stdin)
+        try:
+            stdout, stderr = process.communicate(input, timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError(f'fab {args} still ran after {timeout} seconds:\n{process.communicate()}') from None
+        return Result(process.returncode, stdout, stderr)
+
+    def fab_start(
+        self,
+        *args: str,
+        cwd: str | Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+    ) -> subprocess.Popen[str]:
+        """Start fab and return at once; it is killed after the test.
+
+        It leads a process group of its own: Ctrl-C is `os.killpg(process.pid, signal.SIGINT)`.
+        """
+        process = subprocess.Popen(
+            fab_command_line(*args),
+            cwd=self.path / (cwd or '.'),
+            env={**clean_environment(), **(env or {})},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            encoding='utf-8',
+            start_new_session=True,
+        )
+        self._test_case.addCleanup(_end, process)
+        return process
+
+    def fab_in_terminal(
+        self,
+        *args: str,
+        cwd: str | Path | None = None,
+        env: Mapping[str, str] | None = None,
+        input: str = '',
+        timeout: float = 60,
+    ) -> Result:
+        """Run fab in a terminal, where `input` is typed ahead, and wait for its end."""
+        ours, theirs = pty.openpty()
+        try:
+            terminal = {'TERM': 'xterm-256color', **(env or {})}
+            process = self.fab_start(*args, cwd=cwd, env=terminal, stdin=theirs, stdout=theirs, stderr=theirs)
+            os.close(theirs)
+            os.write(ours, input.encode())
+            output = _read_terminal(ours, time.monotonic() + timeout)
+        finally:
+            os.close(ours)
+        return Result(process.wait(timeout), output.decode().replace('\r\n', '\n'), '')
+
+
+def fab_command_line(*args: str) -> list[str]:
+    """The command line of this environment's fab."""
+    return [sys.executable, str(FAB), *args]
+
+
+def clean_environment() -> dict[str, str]:
+    """Our environment without what changes the behaviour of fab, of Python or of the terminal."""
+    unwanted = ('FABRIC_', 'PYTHON', 'MIGOPY_', 'STANDIN_', 'NO_COLOR', 'TERM', 'LC_', 'LANG')
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+    return {**kept, 'LANG': 'C.UTF-8', 'PYTHONWARNINGS': ','.join(WARNING_FILTERS)}
+
+
+def tools_on_path(directory: str | Path, record_file: str | Path, **variables: str) -> str:
+    """Put the stand-ins of mongodump and mongorestore into `directory`; return a PATH that begins with it.
+
+    Each call is noted in `record_file`. `variables` are for the stand-ins only: STANDIN_FAIL, STANDIN_SLEEP.
+    """
+    environment = {**variables, 'STANDIN_RECORD': str(Path(record_file).resolve())}
+    exports = ''.join(f'export {name}={shlex.quote(value)}\n' for name, value in environment.items())
+    directory = Path(directory).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    for tool in ('mongodump', 'mongorestore'):
+        wrapper = directory / tool
+        command = shlex.join([sys.executable, str(TOOLS / tool)])
+        wrapper.write_text(f'#!/bin/sh\n{exports}exec {command} "$@"\n', encoding='utf-8')
+        wrapper.chmod(0o755)
+    return f'{directory}{os.pathsep}{os.environ["PATH"]}'
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill what is left of a process group, and close the pipes to its leader."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with process:
+        process.kill()
+
+
+def _read_terminal(terminal: int, deadline: float) -> bytes:
+    """Everything that is written to a terminal until all who have it open are gone."""
+    output = b''
+    while select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
+        try:
+            data = os.read(terminal, 65536)
+        except OSError:  # how Linux says the end
+            return output
+        if not data:
+            return output
+        output += data
+    raise AssertionError(f'fab still ran when its time was over:\n{output.decode()}')
