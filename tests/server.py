@@ -56,7 +56,7 @@ def wait_for(what: str, look: Callable[[], Found | None], timeout: float = START
 class Reaper:
     """A process that outlives this one by a moment, to kill the daemons and to remove their folders.
 
-    It reads "+PID FOLDER" and "-PID FOLDER" lines; the end of its input is the end of the test process, however it came.
+    It reads "+PID FOLDER" and "-PID FOLDER" lines. When its input ends, the test process has ended, however that came.
     """
 
     SCRIPT = '''

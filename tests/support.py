@@ -24,15 +24,16 @@ from tests.server import Mongod, Server, shared
 FAB = Path(sys.executable).with_name('fab')
 TOOLS = Path(__file__).with_name('tools')
 
-# Every warning is an error, but those of Fabric3 and its Paramiko 2 on Python 3.8 and 3.9. Later filters win.
-WARNING_FILTERS = ['error']
+# Every warning is an error in fab, but the known ones of Fabric and its Paramiko. Later filters win.
 if sys.version_info < (3, 10):
-    WARNING_FILTERS += [
-        "ignore:Using or importing the ABCs from 'collections' instead of from 'collections.abc':DeprecationWarning",
+    KNOWN_WARNINGS = [
+        "ignore:Using or importing the ABCs from 'collections':DeprecationWarning",
         'ignore:TripleDES has been moved to cryptography.hazmat.decrepit',
-        'ignore:Blowfish has been moved to cryptography.hazmat.decrepit',
         'ignore:Python 3.8 is no longer supported by the Python core team',
     ]
+else:
+    KNOWN_WARNINGS = ['ignore:setDaemon() is deprecated:DeprecationWarning']
+WARNING_FILTERS = ','.join(['error', *KNOWN_WARNINGS])
 
 
 class MongoTestCase(unittest.TestCase):
@@ -178,7 +179,7 @@ def clean_environment() -> dict[str, str]:
     """Our environment without what changes the behaviour of fab, of Python or of the terminal."""
     unwanted = ('FABRIC_', 'PYTHON', 'MIGOPY_', 'STANDIN_', 'NO_COLOR', 'TERM', 'LC_', 'LANG')
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    return {**kept, 'LANG': 'C.UTF-8', 'PYTHONWARNINGS': ','.join(WARNING_FILTERS)}
+    return {**kept, 'LANG': 'C.UTF-8', 'PYTHONWARNINGS': WARNING_FILTERS}
 
 
 def tools_on_path(directory: str | Path, record_file: str | Path, **variables: str) -> str:
