@@ -18,6 +18,9 @@ from typing import Any, Callable, Iterable, Iterator
 
 from .errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed, MigrationNotFound
 
+NUMBER_WIDTH = 3
+"""Digits of the number of the first migration that ``create`` makes."""
+
 
 @dataclass(frozen=True)
 class Migration:
@@ -37,8 +40,11 @@ class Migration:
 
     def checksum(self) -> str:
         """SHA-256 of the content, whatever the newline style that a checkout gave the file."""
-        content = self.path.read_bytes().replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        return hashlib.sha256(content).hexdigest()
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise BadMigration(f"{self.path} cannot be read: {error.strerror}.") from error
+        return hashlib.sha256(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).hexdigest()
 
     def load(self, function: str) -> LoadedMigration:
         """Import the file and find its ``up`` or ``down``.
@@ -48,8 +54,8 @@ class Migration:
         module = _import(self)
         call = getattr(module, function, None)
         if not callable(call):
-            raise BadMigration(f"{self.name} has no function {function}(db). Nothing was run: add one.")
-        return LoadedMigration(self, call)
+            raise BadMigration(f"{self.name} has no function {function}(db): add one. No migration was run.")
+        return LoadedMigration(self, module, call)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class LoadedMigration:
     """A migration whose file has been imported, with the function of it that is to run."""
 
     migration: Migration
+    module: ModuleType
     call: Callable[..., Any]
 
     @property
@@ -67,6 +74,10 @@ class LoadedMigration:
     def in_transaction(self) -> bool:
         """A parameter named ``session`` asks for a transaction."""
         return "session" in inspect.signature(self.call).parameters
+
+    @property
+    def has_down(self) -> bool:
+        return callable(getattr(self.module, "down", None))
 
 
 def find(directory: Path, pattern: str) -> list[Migration]:
@@ -127,6 +138,35 @@ def choose(short_name: str, names: Iterable[str], number_of: Callable[[str], int
     if len(fitting) > 1:
         raise MigrationNotFound(f"{short_name!r} may mean {' or '.join(fitting)}: write the whole name.")
     return fitting[0]
+
+
+def new_name(words: str, names: Iterable[str], pattern: str) -> str:
+    """The name of a new file: numbered after the highest of the names, and as wide as that.
+
+    Raises ``BadMigration`` when the words make no name that matches the pattern.
+    """
+    number_of = numbering(pattern)
+    numbers = {name: number for name in names for number in [number_of(name)] if number is not None}
+    last = max(numbers, key=lambda name: numbers[name], default=None)
+    width = len(re.fullmatch(pattern, last).group("migr_nr")) if last else NUMBER_WIDTH  # type: ignore[union-attr]
+    number = numbers[last] + 1 if last else 1
+    slug = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+    name = f"{number:0{width}}_{slug}.py"
+    if number_of(name) != number:
+        raise BadMigration(f"{name} would not match MIGRATIONS_FILE_PATTERN {pattern}: choose other words.")
+    return name
+
+
+def create(directory: Path, words: str, registered: Iterable[str], pattern: str, template: str) -> Path:
+    """Write a new migration file, and the directory if it is missing; never overwrites a file."""
+    directory.mkdir(parents=True, exist_ok=True)
+    text = template.replace("{words}", words)
+    while True:
+        names = [migration.name for migration in find(directory, pattern)]
+        path = directory / new_name(words, [*names, *registered], pattern)
+        with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+            file.write(text)
+            return path
 
 
 @contextlib.contextmanager

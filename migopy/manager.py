@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import getpass
 import itertools
 import os
@@ -11,25 +12,27 @@ import sys
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, Mapping, Sized
 
 from fabric.context_managers import hide, settings
 from fabric.operations import local
 from fabric.state import env
 
-from . import dump, loader, subtasks
-from .console import ColorsLogger, ask, local_time
+from . import dump, loader, report, subtasks
+from .console import ColorsLogger, ask, duration
 from .errors import (
     BadMigration,
+    CheckFailed,
     ConfigurationError,
     DumpFailed,
     LockHeld,
+    MigopyException,
     MigrationNotFound,
     UnknownSubtask,
     WrongState,
 )
 from .loader import LoadedMigration, Migration
-from .status import Status
+from .status import UNFINISHED, Status
 from .subtasks import task
 from .version import __version__
 
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
-    from .history import History
+    from .history import History, Record
     from .lock import Holder, Lock
     from .mongo import Server
     from .run import Run
@@ -46,8 +49,26 @@ if TYPE_CHECKING:
     Client = pymongo.MongoClient[Dict[str, Any]]
 
 
+DRIFT = {
+    "changed": "bring back the content that was executed, or forget and ignore the migration to accept the new one",
+    "missing": "bring back the file, or forget the migration",
+    "out of order": "give the file a number above the registered ones, or ignore it",
+}
+"""What ``STRICT`` refuses, and the way on."""
+
 LOCK_POLL = 0.5
 """Seconds between two attempts to take a lock that another run holds."""
+
+TEMPLATE = '''"""{words}"""
+
+
+def up(db):
+    """What fab migrations:execute does."""
+
+
+def down(db):
+    """What fab migrations:rollback does: take back what up() did."""
+'''
 
 
 class MigrationsManager:
@@ -74,6 +95,9 @@ class MigrationsManager:
     MIGRATIONS_DIRECTORY: str = "mongomigrations"
     MIGRATIONS_FILE_PATTERN: str = r"(?P<migr_nr>[0-9]+)_[a-z0-9_]+\.py"
 
+    MIGRATION_TEMPLATE: str = TEMPLATE
+    """The text of a file that create makes; ``{words}`` in it stands for the words it was given."""
+
     DO_MONGO_DUMP: bool = False
     MONGO_DUMP_DIRECTORY: str = "mongodumps"
 
@@ -81,6 +105,8 @@ class MigrationsManager:
     """Seconds after which the lock of a run that died is free."""
     LOCK_WAIT: float = 60
     """Seconds to wait while another run holds the lock."""
+    STRICT: bool = False
+    """Whether execute refuses when a registered file changed or is missing, or an unregistered one is out of order."""
     LEGACY_PYMONGO: bool = True
     """Whether databases answer the calls that PyMongo 3 and 4 removed."""
 
@@ -124,64 +150,150 @@ class MigrationsManager:
     # The subtasks
 
     @task(default=True)
-    def show_status(self) -> None:
-        """Show the unregistered migrations"""
+    def show_status(self, json: str | None = None) -> None:
+        """Show the unregistered migrations, and whatever needs a person (json=yes for programs)"""
         names = self.unregistered()
+        status = self._status()
+        if is_yes("json", json):
+            print(report.as_json(report.status_rows(status)))
+            return
         if names:
             self.logger.white_bold(f"Unregistered migrations ({self._command('execute')} to execute them):")
             for name in names:
                 self.logger.red(name)
         else:
             self._nothing_to_execute()
-        self._show_problems()
+        self._show_problems(status)
 
     @task
-    def execute(self, spec_migr: str | None = None) -> None:
-        """Execute the unregistered migrations in order, or one: execute,NAME"""
-        if not self._chosen(spec_migr):
-            self._nothing_to_execute()
-            return
+    def execute(self, spec_migr: str | None = None, to: str | None = None) -> None:
+        """Execute the unregistered migrations in order: all, one (execute,NAME) or up to one (execute,to=NAME)"""
+        if not self._chosen(spec_migr, to):
+            return self._nothing_to_execute(to)
         with self._locked("execute") as lock:
-            chosen = self._chosen(spec_migr)
+            chosen = self._chosen(spec_migr, to)
             if not chosen:
-                self._nothing_to_execute()
-                return
+                return self._nothing_to_execute(to)
+            self._refuse_drift()
+            run = self._run(lock)
             loaded = [migration.load("up") for migration in chosen]
             ready = loaded if spec_migr else self._before_interrupted(loaded)
             dump_path = self._dump_before(ready)
-            run = self._run(lock)
+            started = time.monotonic()
             for place, migration in enumerate(ready, start=1):
-                self.logger.white_bold(f"Executing migration {migration.name}...")
-                run.execute(migration, dump_path, after=len(loaded) - place)
-            if ready != loaded:
-                raise WrongState(self._interrupted(loaded[len(ready)].name))
+                self.logger.white_bold(f"Executing migration {migration.name}...{_place(place, len(ready))}")
+                seconds = run.execute(migration, dump_path, after=len(loaded) - place)
+                self.logger.white(f"Executed {migration.name} in {duration(seconds)}")
+            self._sum_up("Executed", len(ready), time.monotonic() - started)
+            self._stop_at_interrupted(loaded[len(ready) :])
 
     @task
-    def ignore(self, spec_migr: str | None = None) -> None:
-        """Register the unregistered migrations without executing them, or one: ignore,NAME"""
-        if not self._chosen(spec_migr):
-            self._nothing_to_execute()
-            return
+    def ignore(self, spec_migr: str | None = None, to: str | None = None) -> None:
+        """Register migrations without executing them: all, one (ignore,NAME) or up to one (ignore,to=NAME)"""
+        if not self._chosen(spec_migr, to):
+            return self._nothing_to_execute(to)
         with self._locked("ignore") as lock:
-            chosen = self._chosen(spec_migr)
+            chosen = self._chosen(spec_migr, to)
             if not chosen:
-                self._nothing_to_execute()
-                return
+                return self._nothing_to_execute(to)
             for migration in chosen:
                 self.logger.white_bold(f"Registering migration {migration.name}...")
             self._history.ignore({migration.name: migration.checksum() for migration in chosen}, at=lock.now())
 
     @task
-    def rollback(self, spec_migr: str | None = None) -> None:
-        """Run down() of a registered migration and unregister it: rollback,NAME"""
-        if spec_migr is None:
-            raise UnknownSubtask(f"What is to be rolled back? Write {self._command('rollback')},NAME.")
-        self._registered(spec_migr)
+    def rollback(self, spec_migr: str | None = None, last: str | None = None, to: str | None = None) -> None:
+        """Run down() and unregister: one (rollback,NAME), the N executed last (rollback,last=N)
+        or all executed after one (rollback,to=NAME), newest first
+        """
+        self._to_roll_back(spec_migr, last, to)
         with self._locked("rollback") as lock:
-            migration = self._registered(spec_migr).load("down")
-            self._dump_before([migration])
-            self.logger.white_bold(f"Rollback migration {migration.name}...")
-            self._run(lock).roll_back(migration, self._history.registered()[migration.name], after=0)
+            chosen = self._to_roll_back(spec_migr, last, to)
+            run = self._run(lock)
+            loaded = [migration.load("down") for migration in chosen]
+            ready = loaded if spec_migr else self._before_interrupted(loaded)
+            self._dump_before(ready)
+            started = time.monotonic()
+            for place, migration in enumerate(ready, start=1):
+                self.logger.white_bold(f"Rollback migration {migration.name}...{_place(place, len(ready))}")
+                record = self._history.registered()[migration.name]
+                seconds = run.roll_back(migration, record, after=len(loaded) - place)
+                self.logger.white(f"Rolled back {migration.name} in {duration(seconds)}")
+            self._sum_up("Rolled back", len(ready), time.monotonic() - started)
+            self._stop_at_interrupted(loaded[len(ready) :])
+
+    @task
+    def forget(self, name: str) -> None:
+        """Unregister a migration without running down(), the opposite of ignore: forget,NAME"""
+        self._registered_name(name)
+        with self._locked("forget"):
+            registered_name = self._registered_name(name)
+            record = self._history.registered()[registered_name]
+            self.logger.white_bold(f"Forgetting migration {registered_name}...")
+            self._history.unregister(registered_name)
+            self._history.log("forgotten", registered_name, executed_at=record.at)
+
+    @task
+    def plan(self, to: str | None = None, json: str | None = None) -> None:
+        """Show what execute would do, in order, and every problem; runs nothing (plan,to=NAME, json=yes)"""
+        status = self._status(with_changed=True)
+        with loader.importable(self._folder):
+            steps = [self._step(migration) for migration in self._up_to(to, status.unregistered)]
+        if is_yes("json", json):
+            print(report.as_json({"plan": steps, **report.status_rows(status)}))
+            return
+        if steps:
+            print(report.plan_table(steps))
+        else:
+            self._nothing_to_execute(to)
+        for step in steps:
+            if step["error"]:
+                self.logger.red(step["error"])
+        self._show_problems(status)
+
+    @task
+    def check(self, json: str | None = None) -> None:
+        """Exit with 0 if the database is up to date and nothing is wrong, else with 4 (json=yes for programs)"""
+        status = self._status(with_changed=True)
+        unregistered, problems = status.unregistered, status.problems
+        if is_yes("json", json):
+            print(report.as_json({"ok": not (unregistered or problems), **report.status_rows(status)}))
+        else:
+            for migration in unregistered:
+                self.logger.red(f"{migration.name}: unregistered")
+            self._show_problems(status)
+        if unregistered or problems:
+            found = f"{_number(unregistered, 'unregistered migration')} and {_number(problems, 'problem')}"
+            raise CheckFailed(f"Not up to date: {found}. See {self._command('history')}.")
+        self.logger.green("Up to date, nothing is wrong")
+
+    @task
+    def history(self, name: str | None = None, last: str | None = None, json: str | None = None) -> None:
+        """Show every migration: its state, when, how long, by whom; one with its events (history,NAME),
+        or only the last (history,last=N; json=yes for programs)
+        """
+        rows = report.history_rows(self._status(with_changed=True), self._number_of)
+        events = None
+        if name:
+            name = self._name(name, [row["name"] for row in rows])
+            rows = [row for row in rows if row["name"] == name]
+            events = report.event_rows(self._history.events(name))
+        elif last:
+            rows = rows[-positive("last", last) :]
+        if is_yes("json", json):
+            print(report.as_json({"migrations": rows} if events is None else {"migrations": rows, "events": events}))
+            return
+        print(report.history_table(rows))
+        if events:
+            print(f"\n{report.event_table(events)}")
+
+    @task
+    def create(self, words: str) -> str:
+        """Write a new migration file, numbered after the highest: create,words of its name"""
+        directory = self._folder / self.MIGRATIONS_DIRECTORY
+        registered = self._history.registered()
+        path = loader.create(directory, words, registered, self.MIGRATIONS_FILE_PATTERN, self.MIGRATION_TEMPLATE)
+        print(path)
+        return str(path)
 
     @task
     def dbdump(self) -> str | None:
@@ -259,19 +371,19 @@ class MigrationsManager:
 
     def unregistered(self) -> list[str]:
         """The names of the unregistered files, in order. Raises ``BadMigration`` when one is badly named."""
-        status = Status(self._files, self._history.registered())
-        if status.badly_named:
-            names = ", ".join(migration.name for migration in status.badly_named)
+        migrations = [migration for migration in self._files if migration.name not in self._history.registered()]
+        badly_named = [migration.name for migration in migrations if migration.number is None]
+        if badly_named:
+            names = ", ".join(badly_named)
             raise BadMigration(
                 f"Not the name of a migration: {names}. A name has to match {self.MIGRATIONS_FILE_PATTERN}, or start"
                 " with _ if the file is no migration."
             )
-        return [migration.name for migration in status.unregistered]
+        return [migration.name for migration in migrations]
 
     def sorted(self, names: list[str]) -> list[str]:
         """The names in the order of their numbers, equal ones by name."""
-        number_of = loader.numbering(self.MIGRATIONS_FILE_PATTERN)
-        return sorted(names, key=lambda name: Migration(number_of(name), name, Path(name)).order)
+        return sorted(names, key=lambda name: Migration(self._number_of(name), name, Path(name)).order)
 
     def before_each(self, name: str) -> None:
         """Override it to do something before each ``up()`` and ``down()``; what it raises stops the run."""
@@ -287,12 +399,21 @@ class MigrationsManager:
 
     # Which migrations are meant
 
-    def _chosen(self, spec_migr: str | None) -> list[Migration]:
-        """The unregistered migrations that a subtask is about: all, or the one that is named."""
+    def _chosen(self, spec_migr: str | None, to: str | None) -> list[Migration]:
+        """The unregistered migrations that a subtask is about: all, the one named, or those up to one."""
+        if spec_migr and to:
+            raise UnknownSubtask(f"Write one migration or to=, not both: {spec_migr!r} and to={to!r}.")
         names = self.unregistered()
         if spec_migr and names:
             names = [self._unregistered_name(spec_migr, names)]
-        return [migration for migration in self._files if migration.name in names]
+        return self._up_to(to, [migration for migration in self._files if migration.name in names])
+
+    def _up_to(self, to: str | None, migrations: list[Migration]) -> list[Migration]:
+        if not to:
+            return migrations
+        target = self._name(to, [migration.name for migration in self._files])
+        last = next(migration for migration in self._files if migration.name == target)
+        return [migration for migration in migrations if migration.order <= last.order]
 
     def _unregistered_name(self, spec_migr: str, unregistered: list[str]) -> str:
         name = self._name(spec_migr, [migration.name for migration in self._files])
@@ -300,20 +421,46 @@ class MigrationsManager:
             raise WrongState(f"{name} is already registered; {self._command('rollback')},{name} takes it back.")
         return name
 
-    def _registered(self, spec_migr: str) -> Migration:
-        """The registered migration that is named, with its file."""
-        files = {migration.name: migration for migration in self._files}
-        registered = self._history.registered()
-        name = self._name(spec_migr, {**files, **registered})
-        if name not in registered:
-            raise WrongState(f"{name} is not registered, there is nothing to roll back.")
-        if name not in files:
-            raise MigrationNotFound(f"{name} is registered, but there is no such file in {self.MIGRATIONS_DIRECTORY}.")
-        return files[name]
+    def _to_roll_back(self, spec_migr: str | None, last: str | None, to: str | None) -> list[Migration]:
+        """The registered migrations to roll back, newest first, each with its file."""
+        if [bool(spec_migr), bool(last), bool(to)].count(True) != 1:
+            rollback = self._command("rollback")
+            raise UnknownSubtask(f"What is to be rolled back? Write {rollback},NAME or ,last=N or ,to=NAME.")
+        newest_first = sorted(self._history.registered().values(), key=self._time_and_order, reverse=True)
+        executed = [record.name for record in newest_first if record.state == "executed"]
+        if spec_migr:
+            names = [self._registered_name(spec_migr)]
+        elif last:
+            names = executed[: positive("last", last)]
+        else:
+            target = self._registered_name(to or "")
+            after = itertools.takewhile(lambda record: record.name != target, newest_first)
+            names = [record.name for record in after if record.name in executed]
+        return [self._with_file(name) for name in names]
 
-    def _name(self, short_name: str, names: Mapping[str, Any] | list[str]) -> str:
-        number_of = loader.numbering(self.MIGRATIONS_FILE_PATTERN)
-        return loader.choose(short_name, names, number_of, self.MIGRATIONS_DIRECTORY)
+    def _time_and_order(self, record: Record) -> tuple[float, tuple[bool, int, str]]:
+        """1.0 noted the time in seconds only; of one second the order of the files tells."""
+        at = record.at.timestamp() if record.at else 0.0
+        return at, Migration(self._number_of(record.name), record.name, Path()).order
+
+    def _registered_name(self, short_name: str) -> str:
+        registered = self._history.registered()
+        name = self._name(short_name, dict.fromkeys([*(migration.name for migration in self._files), *registered]))
+        if name not in registered:
+            raise WrongState(f"{name} is not registered, there is nothing to take back.")
+        return name
+
+    def _with_file(self, name: str) -> Migration:
+        for migration in self._files:
+            if migration.name == name:
+                return migration
+        raise MigrationNotFound(
+            f"{name} is registered, but there is no such file in {self.MIGRATIONS_DIRECTORY}: bring it back, or"
+            f" {self._command('forget')},{name} unregisters it without running down(). Nothing was rolled back."
+        )
+
+    def _name(self, short_name: str, names: Iterable[str]) -> str:
+        return loader.choose(short_name, names, self._number_of, self.MIGRATIONS_DIRECTORY)
 
     # What is there
 
@@ -363,9 +510,36 @@ class MigrationsManager:
     def _files(self) -> list[Migration]:
         return loader.find(self._folder / self.MIGRATIONS_DIRECTORY, self.MIGRATIONS_FILE_PATTERN)
 
+    @cached_property
+    def _number_of(self) -> Callable[[str], int | None]:
+        return loader.numbering(self.MIGRATIONS_FILE_PATTERN)
+
     def _look_again(self) -> None:
         self._history.read_again()
         self.__dict__.pop("_files", None)
+
+    def _status(self, with_changed: bool = False) -> Status:
+        """All that is known: one listing of the directory and one read of each collection.
+
+        ``with_changed`` reads the files of the registered migrations too.
+        """
+        registered = self._history.registered()
+        status = Status(
+            self._files,
+            registered,
+            f"fab {self.FAB_TASK}",
+            last_events=self._history.last_events(),
+            holder=self._lock.holder(),
+        )
+        if not with_changed:
+            return status
+        checksums = {migration.name: migration.checksum for migration in self._files}
+        changed = [
+            record.name
+            for record in registered.values()
+            if record.checksum and record.name in checksums and record.checksum != checksums[record.name]()
+        ]
+        return dataclasses.replace(status, changed=changed)
 
     # Running
 
@@ -408,11 +582,35 @@ class MigrationsManager:
 
     def _before_interrupted(self, loaded: list[LoadedMigration]) -> list[LoadedMigration]:
         """Those before the first one that was interrupted; one in a transaction happened whole or not at all."""
+        status = self._status()
 
         def is_safe(migration: LoadedMigration) -> bool:
-            return migration.in_transaction or not self._was_interrupted(migration.name)
+            return migration.in_transaction or status.unfinished(migration.name) != "interrupted"
 
         return list(itertools.takewhile(is_safe, loaded))
+
+    def _stop_at_interrupted(self, not_run: list[LoadedMigration]) -> None:
+        if not_run:
+            raise WrongState(self._status().interrupted(not_run[0].name))
+
+    def _refuse_drift(self) -> None:
+        """With ``STRICT``: raises ``WrongState`` when files and registered migrations do not fit together."""
+        if not self.STRICT:
+            return
+        found = [problem for problem in self._status(with_changed=True).problems if problem.kind in DRIFT]
+        if found:
+            ways_on = dict.fromkeys(DRIFT[problem.kind] for problem in found)
+            facts = "; ".join(problem.text for problem in found)
+            raise WrongState(f"STRICT: {facts}. Nothing was executed: {'; '.join(ways_on)}.")
+
+    def _step(self, migration: Migration) -> dict[str, Any]:
+        """What executing this migration would mean; None where its file cannot say."""
+        step: dict[str, Any] = {"name": migration.name, "transaction": None, "down": None, "dump": self.DO_MONGO_DUMP}
+        try:
+            loaded = migration.load("up")
+        except MigopyException as error:
+            return {**step, "error": str(error)}
+        return {**step, "transaction": loaded.in_transaction, "down": loaded.has_down, "error": None}
 
     def _dump_before(self, migrations: list[LoadedMigration]) -> str | None:
         return self.dbdump() if self.DO_MONGO_DUMP and migrations else None
@@ -430,46 +628,52 @@ class MigrationsManager:
     def _command(self, subtask: str) -> str:
         return f"fab {self.FAB_TASK}:{subtask}"
 
-    def _nothing_to_execute(self) -> None:
-        self.logger.green("All migrations registered, nothing to execute")
+    def _nothing_to_execute(self, to: str | None = None) -> None:
+        which = f"All migrations up to {to}" if to and self.unregistered() else "All migrations"
+        self.logger.green(f"{which} registered, nothing to execute")
 
-    def _show_problems(self) -> None:
-        """Whatever needs a person and can be told without reading the files."""
-        status = Status(self._files, self._history.registered(), self._history.last_events(), self._lock.holder())
-        for name, event in status.all_unfinished.items():
-            if event.event == "interrupted":
-                self.logger.red(self._interrupted(name))
-            else:
-                self.logger.red(f"{name}: {event.event} on {local_time(event.at)} by {event.by}: {event.error}")
-        if status.died_in and status.died_in not in status.last_events:
-            self.logger.red(self._interrupted(status.died_in))
+    def _sum_up(self, what: str, number: int, seconds: float) -> None:
+        if number > 1:
+            self.logger.green(f"{what} {number} migrations in {duration(seconds)}")
+
+    def _show_problems(self, status: Status) -> None:
+        """Below the list of migrations: in red what went wrong, then what is no error and still worth a look."""
+        for problem in status.problems:
+            say = self.logger.red if problem.kind in UNFINISHED else self.logger.white
+            say(problem.text)
         if status.holder and status.holder.held:
             self.logger.white(f"Locked by {status.holder}.")
-        for fact, names in status.oddities().items():
-            self.logger.white(f"{fact}: {', '.join(names)}")
-
-    def _was_interrupted(self, name: str) -> bool:
-        event = Status(self._files, self._history.registered(), self._history.last_events()).unfinished(name)
-        return event is not None and event.event == "interrupted"
-
-    def _interrupted(self, name: str) -> str:
-        again, done = ("rollback", "forget") if name in self._history.registered() else ("execute", "ignore")
-        return (
-            f"{name} was interrupted: it may be half applied, or still be running behind a broken network. Look at"
-            f" the data; then {self._command(again)},{name} runs it again, or {self._command(done)},{name} takes it as"
-            " done."
-        )
 
     def _agree(self, question: str, force: str | None) -> None:
         """Ask before something that cannot be undone; raises ``WrongState`` unless the answer, or ``force``, is yes."""
-        if force == "yes":
+        if is_yes("force", force):
             return
-        if force is not None:
-            raise UnknownSubtask(f"force can only be yes, not {force!r}.")
         if not sys.stdin.isatty():
             raise WrongState("Nothing was done: there is no terminal to ask on. Write force=yes to answer yes.")
         if not ask(question):
             raise WrongState("Nothing was done.")
+
+
+def is_yes(option: str, value: str | None) -> bool:
+    """An option that can only be ``yes`` or left out. Raises ``UnknownSubtask`` for anything else."""
+    if value not in (None, "yes"):
+        raise UnknownSubtask(f"{option} can only be yes, not {value!r}.")
+    return value == "yes"
+
+
+def positive(option: str, value: str) -> int:
+    """An option that is a number from 1 on. Raises ``UnknownSubtask`` for anything else."""
+    if not value.isdecimal() or int(value) < 1:
+        raise UnknownSubtask(f"{option} has to be a number from 1 on, not {value!r}.")
+    return int(value)
+
+
+def _place(place: int, of: int) -> str:
+    return f" ({place} of {of})" if of > 1 else ""
+
+
+def _number(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
 
 
 def _who() -> str:

@@ -6,6 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Mapping, Sequence
 
+from .console import local_time
+
 if TYPE_CHECKING:
     from .history import Event, Record
     from .loader import Migration
@@ -15,13 +17,28 @@ UNFINISHED = ("failed", "interrupted", "rollback failed")
 
 
 @dataclass(frozen=True)
+class Problem:
+    """Something about a migration that a person should know: ``kind`` in a word or two, ``text`` as a sentence."""
+
+    kind: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Status:
-    """The state of one directory and one database; nothing in it reads a file's content."""
+    """The state of one directory and one database.
+
+    ``changed`` are the names whose files are no longer what was executed; to know them their content has to be read.
+    ``command`` is how the task is called, ``fab migrations``.
+    """
 
     files: Sequence[Migration]
     records: Mapping[str, Record]
+    command: str
     last_events: Mapping[str, Event] = field(default_factory=dict)
     holder: Holder | None = None
+    changed: Sequence[str] = ()
 
     @property
     def unregistered(self) -> list[Migration]:
@@ -34,55 +51,77 @@ class Status:
         return sorted(name for name in self.records if name not in present)
 
     @property
-    def badly_named(self) -> list[Migration]:
-        return [migration for migration in self.unregistered if migration.number is None]
+    def badly_named(self) -> list[str]:
+        return [migration.name for migration in self.unregistered if migration.number is None]
 
     @property
-    def out_of_order(self) -> list[Migration]:
+    def out_of_order(self) -> list[str]:
         """Unregistered files numbered below a registered one."""
         numbers = [m.number for m in self.files if m.name in self.records and m.number is not None]
         highest = max(numbers, default=-1)
-        return [m for m in self.unregistered if m.number is not None and m.number < highest]
+        return [m.name for m in self.unregistered if m.number is not None and m.number < highest]
 
     @property
-    def same_number(self) -> list[list[Migration]]:
-        groups: dict[int, list[Migration]] = defaultdict(list)
+    def same_number(self) -> list[str]:
+        """Files that share their number with another one."""
+        groups: dict[int | None, list[str]] = defaultdict(list)
         for migration in self.files:
-            if migration.number is not None:
-                groups[migration.number].append(migration)
-        return [group for group in groups.values() if len(group) > 1]
+            groups[migration.number].append(migration.name)
+        return [name for number, names in groups.items() if number is not None and len(names) > 1 for name in names]
 
-    def unfinished(self, name: str) -> Event | None:
-        """What went wrong with a migration last, unless it has been executed or rolled back since."""
+    def unfinished(self, name: str) -> str | None:
+        """``failed``, ``interrupted`` or ``rollback failed``, unless the migration has been brought to an end since."""
+        if self.holder and self.holder.left_half_done(self.records) and self.holder.migration == name:
+            return None if self.holder.held else "interrupted"
         event = self.last_events.get(name)
+        record = self.records.get(name)
         if event is None or event.event not in UNFINISHED:
             return None
-        record = self.records.get(name)
         if record and (record.at is None or record.at >= event.at):
             return None
-        return event
+        return event.event
+
+    def interrupted(self, name: str) -> str:
+        """The sentence for a migration that a run died in, with both ways on."""
+        again, done = ("rollback", "forget") if name in self.records else ("execute", "ignore")
+        return (
+            f"{name} was interrupted: it may be half applied, or still be running behind a broken network. Look at"
+            f" the data; then {self.command}:{again},{name} runs it again, or {self.command}:{done},{name} takes it as"
+            " done."
+        )
 
     @property
-    def all_unfinished(self) -> dict[str, Event]:
-        """What needs a person, in the order of time; a file that was given up and deleted does not."""
-        present = {migration.name for migration in self.files}
-        names = [name for name in self.last_events if name in present or name in self.records]
-        found = {name: event for name in names for event in [self.unfinished(name)] if event}
-        return dict(sorted(found.items(), key=lambda item: item[1].at))
+    def problems(self) -> list[Problem]:
+        """All there are, those first that stop an ``execute``."""
+        return [
+            *self._unfinished_problems(),
+            *self._each("badly named", self.badly_named, "it does not match MIGRATIONS_FILE_PATTERN"),
+            *self._each("changed", self.changed, "the file is not the one that was executed"),
+            *self._each("missing", self.missing, "it is registered, and there is no such file"),
+            *self._each("out of order", self.out_of_order, "it is numbered below a registered one"),
+            *self._each("same number", self.same_number, "another file has its number; they run in order of name"),
+        ]
 
-    @property
-    def died_in(self) -> str | None:
-        """The migration in which a run has died that no later run has found yet."""
-        holder = self.holder
-        if holder is None or holder.held or holder.migration is None:
-            return None
-        return holder.migration if holder.left_half_done(self.records) else None
+    def _unfinished_problems(self) -> list[Problem]:
+        """In the order of the files; one that was given up and deleted is no problem any more."""
+        problems = []
+        for name in dict.fromkeys([*(migration.name for migration in self.files), *self.records]):
+            kind = self.unfinished(name)
+            if kind == "interrupted":
+                problems.append(Problem(kind, name, self.interrupted(name)))
+            elif kind:
+                event = self.last_events[name]
+                when = f"on {local_time(event.at)} by {event.by}"
+                problems.append(Problem(kind, name, f"{name}: {kind} {when}: {event.error}"))
+        return problems
 
-    def oddities(self) -> dict[str, list[str]]:
-        """What is no error and still worth a look, in a few words each."""
-        facts = {
-            "Registered, but without a file": self.missing,
-            "Numbered below registered ones": [migration.name for migration in self.out_of_order],
-            "Of the same number": [migration.name for group in self.same_number for migration in group],
-        }
-        return {fact: names for fact, names in facts.items() if names}
+    @staticmethod
+    def _each(kind: str, names: Sequence[str], fact: str) -> list[Problem]:
+        return [Problem(kind, name, f"{name}: {kind}, {fact}") for name in names]
+
+    def kinds(self) -> dict[str, list[str]]:
+        """The kinds of problems of each name that has any."""
+        kinds: dict[str, list[str]] = defaultdict(list)
+        for problem in self.problems:
+            kinds[problem.name].append(problem.kind)
+        return kinds
