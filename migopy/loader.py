@@ -260,6 +260,9 @@ def line_in(path: Path, error: BaseException) -> int | None:
 
 
 def summary(error: BaseException) -> str:
-    """Type and text of an error in one line, without the full stop that the sentence around it brings."""
-    text = " ".join(str(error).split()).rstrip(".")
+    """Type and text of an error in one line, without the full stop that the sentence around it brings.
+
+    PyMongo puts the server's whole reply behind its text, which is for the traceback only.
+    """
+    text = " ".join(str(error).partition(", full error:")[0].split()).rstrip(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -175,17 +175,21 @@ class MigrationsManager:
             if not chosen:
                 return self._nothing_to_execute(to)
             self._refuse_drift()
-            run = self._run(lock)
+            known = self._known()
             loaded = [migration.load("up") for migration in chosen]
-            ready = loaded if spec_migr else self._before_interrupted(loaded)
+            ready = loaded if spec_migr else self._before_interrupted(loaded, known)
+            self._require_transactions(ready)
             dump_path = self._dump_before(ready)
+            run = self._run(lock)
             started = time.monotonic()
             for place, migration in enumerate(ready, start=1):
+                if failed_before := known.failure(migration.name):
+                    self.logger.white(f"{failed_before}; trying it again")
                 self.logger.white_bold(f"Executing migration {migration.name}...{_place(place, len(ready))}")
                 seconds = run.execute(migration, dump_path, after=len(loaded) - place)
                 self.logger.white(f"Executed {migration.name} in {duration(seconds)}")
             self._sum_up("Executed", len(ready), time.monotonic() - started)
-            self._stop_at_interrupted(loaded[len(ready) :])
+            self._stop_at_interrupted(loaded[len(ready) :], known)
 
     @task
     def ignore(self, spec_migr: str | None = None, to: str | None = None) -> None:
@@ -208,18 +212,19 @@ class MigrationsManager:
         self._to_roll_back(spec_migr, last, to)
         with self._locked("rollback") as lock:
             chosen = self._to_roll_back(spec_migr, last, to)
-            run = self._run(lock)
+            known = self._known()
             loaded = [migration.load("down") for migration in chosen]
-            ready = loaded if spec_migr else self._before_interrupted(loaded)
+            ready = loaded if spec_migr else self._before_interrupted(loaded, known)
+            self._require_transactions(ready)
             self._dump_before(ready)
+            run = self._run(lock)
             started = time.monotonic()
             for place, migration in enumerate(ready, start=1):
                 self.logger.white_bold(f"Rollback migration {migration.name}...{_place(place, len(ready))}")
-                record = self._history.registered()[migration.name]
-                seconds = run.roll_back(migration, record, after=len(loaded) - place)
+                seconds = run.roll_back(migration, known.records[migration.name], after=len(loaded) - place)
                 self.logger.white(f"Rolled back {migration.name} in {duration(seconds)}")
             self._sum_up("Rolled back", len(ready), time.monotonic() - started)
-            self._stop_at_interrupted(loaded[len(ready) :])
+            self._stop_at_interrupted(loaded[len(ready) :], known)
 
     @task
     def forget(self, name: str) -> None:
@@ -518,28 +523,21 @@ class MigrationsManager:
         self._history.read_again()
         self.__dict__.pop("_files", None)
 
-    def _status(self, with_changed: bool = False) -> Status:
-        """All that is known: one listing of the directory and one read of each collection.
+    def _known(self) -> Status:
+        """What files, history and log say: one listing of the directory and one read of each collection."""
+        records, events = self._history.registered(), self._history.last_events()
+        return Status(self._files, records, f"fab {self.FAB_TASK}", events)
 
-        ``with_changed`` reads the files of the registered migrations too.
-        """
-        registered = self._history.registered()
-        status = Status(
-            self._files,
-            registered,
-            f"fab {self.FAB_TASK}",
-            last_events=self._history.last_events(),
-            holder=self._lock.holder(),
-        )
-        if not with_changed:
-            return status
-        checksums = {migration.name: migration.checksum for migration in self._files}
-        changed = [
-            record.name
-            for record in registered.values()
-            if record.checksum and record.name in checksums and record.checksum != checksums[record.name]()
-        ]
-        return dataclasses.replace(status, changed=changed)
+    def _status(self, with_changed: bool = False) -> Status:
+        """The same and the lock, which is one more read; ``with_changed`` reads the registered files too."""
+        status = dataclasses.replace(self._known(), holder=self._lock.holder())
+        return dataclasses.replace(status, changed=self._changed()) if with_changed else status
+
+    def _changed(self) -> list[str]:
+        """The registered migrations whose file is not what was executed; 1.0 noted no checksum."""
+        records = self._history.registered()
+        noted = {migration: records[migration.name].checksum for migration in self._files if migration.name in records}
+        return [migration.name for migration, checksum in noted.items() if checksum not in (None, migration.checksum())]
 
     # Running
 
@@ -580,24 +578,40 @@ class MigrationsManager:
         hooks = (self.before_each, self.after_each)
         return Run(lock, self._history, self.db, hooks, self.logger.red, self.FAB_TASK)
 
-    def _before_interrupted(self, loaded: list[LoadedMigration]) -> list[LoadedMigration]:
+    def _require_transactions(self, loaded: list[LoadedMigration]) -> None:
+        """Raises ``ConfigurationError`` when a migration asks for a transaction and the server has none."""
+        from . import mongo
+
+        asking = [migration.name for migration in loaded if migration.in_transaction]
+        if not asking:
+            return
+        with mongo.server_errors(self._server.address):
+            if not mongo.has_transactions(self.mongo_client):
+                raise ConfigurationError(
+                    f"{asking[0]} has a parameter named session, which asks for a transaction, and MongoDB at"
+                    f" {self._server.address} is neither a replica set nor a sharded cluster. No migration was run."
+                )
+
+    @staticmethod
+    def _before_interrupted(loaded: list[LoadedMigration], known: Status) -> list[LoadedMigration]:
         """Those before the first one that was interrupted; one in a transaction happened whole or not at all."""
-        status = self._status()
 
         def is_safe(migration: LoadedMigration) -> bool:
-            return migration.in_transaction or status.unfinished(migration.name) != "interrupted"
+            return migration.in_transaction or known.unfinished(migration.name) != "interrupted"
 
         return list(itertools.takewhile(is_safe, loaded))
 
-    def _stop_at_interrupted(self, not_run: list[LoadedMigration]) -> None:
+    @staticmethod
+    def _stop_at_interrupted(not_run: list[LoadedMigration], known: Status) -> None:
         if not_run:
-            raise WrongState(self._status().interrupted(not_run[0].name))
+            raise WrongState(known.interrupted(not_run[0].name))
 
     def _refuse_drift(self) -> None:
         """With ``STRICT``: raises ``WrongState`` when files and registered migrations do not fit together."""
         if not self.STRICT:
             return
-        found = [problem for problem in self._status(with_changed=True).problems if problem.kind in DRIFT]
+        status = dataclasses.replace(self._known(), changed=self._changed())
+        found = [problem for problem in status.problems if problem.kind in DRIFT]
         if found:
             ways_on = dict.fromkeys(DRIFT[problem.kind] for problem in found)
             facts = "; ".join(problem.text for problem in found)

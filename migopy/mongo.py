@@ -188,6 +188,12 @@ def answered(method: Method) -> Method:
     return cast(Method, wrapped)
 
 
+def has_transactions(client: MongoClient[dict[str, Any]]) -> bool:
+    """Whether the server is a replica set or a sharded cluster; isMaster is answered by every version of MongoDB."""
+    answer = client.admin.command("isMaster")
+    return "setName" in answer or answer.get("msg") == "isdbgrid"
+
+
 def durable(collection: Collection[dict[str, Any]]) -> Collection[dict[str, Any]]:
     """The collection with writes that survive a failover and reads of such writes, whatever the URI says.
 

@@ -169,7 +169,7 @@ class Run:
 
 
 def _not_run(after: int) -> str:
-    return f", the {after} after it did not run" if after else ""
+    return {0: "", 1: ", and the one after it did not run"}.get(after, f", and the {after} after it did not run")
 
 
 def _advice(error: Exception) -> str:

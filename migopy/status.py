@@ -90,6 +90,14 @@ class Status:
             " done."
         )
 
+    def failure(self, name: str) -> str:
+        """What the log says of a migration that failed, or failed to be rolled back; empty if neither is so."""
+        kind = self.unfinished(name)
+        if kind is None or kind == "interrupted":
+            return ""
+        event = self.last_events[name]
+        return f"{name}: {kind} on {local_time(event.at)} by {event.by} ({event.error})"
+
     @property
     def problems(self) -> list[Problem]:
         """All there are, those first that stop an ``execute``."""
@@ -110,9 +118,7 @@ class Status:
             if kind == "interrupted":
                 problems.append(Problem(kind, name, self.interrupted(name)))
             elif kind:
-                event = self.last_events[name]
-                when = f"on {local_time(event.at)} by {event.by}"
-                problems.append(Problem(kind, name, f"{name}: {kind} {when}: {event.error}"))
+                problems.append(Problem(kind, name, self.failure(name)))
         return problems
 
     @staticmethod

@@ -207,8 +207,8 @@ def fail(error: MigopyException, logger: ColorsLogger) -> None:
 
 
 def show_traceback(error: BaseException) -> None:
-    """The traceback of the team's code, whole, without the frames of migopy that led to it."""
-    innermost = error.__traceback__
-    while innermost and innermost.tb_next and innermost.tb_frame.f_globals.get("__package__") == __package__:
-        innermost = innermost.tb_next
-    traceback.print_exception(type(error), error, innermost)
+    """The traceback of the team's code, whole, without the frames of migopy and PyMongo that led to it."""
+    first = error.__traceback__
+    while first and first.tb_next and first.tb_frame.f_globals["__name__"].partition(".")[0] in ("migopy", "pymongo"):
+        first = first.tb_next
+    traceback.print_exception(type(error), error, first)
