@@ -267,8 +267,8 @@ class MigrationsManager:
                 self.logger.red(f"{migration.name}: unregistered")
             self._show_problems(status)
         if unregistered or problems:
-            found = f"{_number(unregistered, 'unregistered migration')} and {_number(problems, 'problem')}"
-            raise CheckFailed(f"Not up to date: {found}. See {self._command('history')}.")
+            found = [_number(unregistered, "unregistered migration"), _number(problems, "problem")]
+            raise CheckFailed(f"Not up to date: {' and '.join(filter(None, found))}. See {self._command('history')}.")
         self.logger.green("Up to date, nothing is wrong")
 
     @task
@@ -687,7 +687,8 @@ def _place(place: int, of: int) -> str:
 
 
 def _number(things: Sized, name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+    """``2 problems``; empty where there are none."""
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}" if things else ""
 
 
 def _who() -> str:

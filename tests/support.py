@@ -1,7 +1,9 @@
 """What the tests share: a database of their own, a project folder with a fabfile, and the real `fab` run in it."""
+
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pty
 import secrets
@@ -19,21 +21,21 @@ from typing import Any, Mapping, NamedTuple
 
 from pymongo import MongoClient
 
-from tests.server import Mongod, Server, shared
+from tests.server import Mongod, ReplicaSet, Server, shared, wait_for
 
-FAB = Path(sys.executable).with_name('fab')
-TOOLS = Path(__file__).with_name('tools')
+FAB = Path(sys.executable).with_name("fab")
+TOOLS = Path(__file__).with_name("tools")
 
 # Every warning is an error in fab, but the known ones of Fabric and its Paramiko. Later filters win.
 if sys.version_info < (3, 10):
     KNOWN_WARNINGS = [
         "ignore:Using or importing the ABCs from 'collections':DeprecationWarning",
-        'ignore:TripleDES has been moved to cryptography.hazmat.decrepit',
-        'ignore:Python 3.8 is no longer supported by the Python core team',
+        "ignore:TripleDES has been moved to cryptography.hazmat.decrepit",
+        "ignore:Python 3.8 is no longer supported by the Python core team",
     ]
 else:
-    KNOWN_WARNINGS = ['ignore:setDaemon() is deprecated:DeprecationWarning']
-WARNING_FILTERS = ','.join(['error', *KNOWN_WARNINGS])
+    KNOWN_WARNINGS = ["ignore:setDaemon() is deprecated:DeprecationWarning"]
+WARNING_FILTERS = ",".join(["error", *KNOWN_WARNINGS])
 
 
 class MongoTestCase(unittest.TestCase):
@@ -44,7 +46,7 @@ class MongoTestCase(unittest.TestCase):
         self.server = self.find_server()
         self.client: MongoClient[dict[str, Any]] = MongoClient(self.server.uri)
         self.addCleanup(self.client.close)
-        self.database = f'test_{secrets.token_hex(8)}'
+        self.database = f"test_{secrets.token_hex(8)}"
         self.db = self.client[self.database]
         self.addCleanup(self.client.drop_database, self.database)
 
@@ -59,11 +61,11 @@ class MongoTestCase(unittest.TestCase):
 
 def basic_fabfile(server: Server | Mongod, database: str, **attributes: Any) -> str:
     """The text of a fabfile with a `migrations` task for that server and database; `attributes` are the class's."""
-    settings = {'MONGO_HOST': server.host, 'MONGO_PORT': server.port, 'MONGO_DATABASE': database, **attributes}
-    body = ''.join(f'    {name} = {value!r}\n' for name, value in settings.items())
+    settings = {"MONGO_HOST": server.host, "MONGO_PORT": server.port, "MONGO_DATABASE": database, **attributes}
+    body = "".join(f"    {name} = {value!r}\n" for name, value in settings.items())
     return (
-        f'import migopy\n\n\nclass Migrations(migopy.MigrationsManager):\n{body}\n\n'
-        'migrations = Migrations.create_task()\n'
+        f"import migopy\n\n\nclass Migrations(migopy.MigrationsManager):\n{body}\n\n"
+        "migrations = Migrations.create_task()\n"
     )
 
 
@@ -84,26 +86,26 @@ class Project:
 
     def __init__(self, test_case: unittest.TestCase, fabfile: str) -> None:
         self._test_case = test_case
-        folder = tempfile.TemporaryDirectory(prefix='migopy-project-')
+        folder = tempfile.TemporaryDirectory(prefix="migopy-project-")
         test_case.addCleanup(folder.cleanup)
         self.path = Path(folder.name).resolve()
-        self.write('fabfile.py', fabfile)
+        self.write("fabfile.py", fabfile)
 
     def write(self, relative_path: str, text: str) -> Path:
         """Write a file, and the folders it needs; the text may be indented as a whole."""
         path = self.path / relative_path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(textwrap.dedent(text), encoding='utf-8')
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
         return path
 
-    def migration(self, name: str, up: str = 'pass', down: str | None = 'pass', arguments: str = 'db') -> Path:
+    def migration(self, name: str, up: str = "pass", down: str | None = "pass", arguments: str = "db") -> Path:
         """Write mongomigrations/`name` with these bodies of up() and down(); without down() if that is None."""
-        functions = [('up', up)] if down is None else [('up', up), ('down', down)]
+        functions = [("up", up)] if down is None else [("up", up), ("down", down)]
         texts = [
-            f'def {function}({arguments}):\n' + textwrap.indent(textwrap.dedent(body).strip('\n'), '    ') + '\n'
+            f"def {function}({arguments}):\n" + textwrap.indent(textwrap.dedent(body).strip("\n"), "    ") + "\n"
             for function, body in functions
         ]
-        return self.write(f'mongomigrations/{name}', '\n\n'.join(texts))
+        return self.write(f"mongomigrations/{name}", "\n\n".join(texts))
 
     def fab(
         self,
@@ -120,7 +122,7 @@ class Project:
             stdout, stderr = process.communicate(input, timeout)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise AssertionError(f'fab {args} still ran after {timeout} seconds:\n{process.communicate()}') from None
+            raise AssertionError(f"fab {args} still ran after {timeout} seconds:\n{process.communicate()}") from None
         return Result(process.returncode, stdout, stderr)
 
     def fab_start(
@@ -138,12 +140,12 @@ class Project:
         """
         process = subprocess.Popen(
             fab_command_line(*args),
-            cwd=self.path / (cwd or '.'),
+            cwd=self.path / (cwd or "."),
             env={**clean_environment(), **(env or {})},
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            encoding='utf-8',
+            encoding="utf-8",
             start_new_session=True,
         )
         self._test_case.addCleanup(_end, process)
@@ -154,20 +156,20 @@ class Project:
         *args: str,
         cwd: str | Path | None = None,
         env: Mapping[str, str] | None = None,
-        input: str = '',
+        input: str = "",
         timeout: float = 60,
     ) -> Result:
         """Run fab in a terminal, where `input` is typed ahead, and wait for its end."""
         ours, theirs = pty.openpty()
         try:
-            terminal = {'TERM': 'xterm-256color', **(env or {})}
+            terminal = {"TERM": "xterm-256color", **(env or {})}
             process = self.fab_start(*args, cwd=cwd, env=terminal, stdin=theirs, stdout=theirs, stderr=theirs)
             os.close(theirs)
             os.write(ours, input.encode())
             output = _read_terminal(ours, time.monotonic() + timeout)
         finally:
             os.close(ours)
-        return Result(process.wait(timeout), output.decode().replace('\r\n', '\n'), '')
+        return Result(process.wait(timeout), output.decode().replace("\r\n", "\n"), "")
 
 
 def fab_command_line(*args: str) -> list[str]:
@@ -177,9 +179,9 @@ def fab_command_line(*args: str) -> list[str]:
 
 def clean_environment() -> dict[str, str]:
     """Our environment without what changes the behaviour of fab, of Python or of the terminal."""
-    unwanted = ('FABRIC_', 'PYTHON', 'MIGOPY_', 'STANDIN_', 'NO_COLOR', 'TERM', 'LC_', 'LANG')
+    unwanted = ("FABRIC_", "PYTHON", "MIGOPY_", "STANDIN_", "NO_COLOR", "TERM", "LC_", "LANG")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    return {**kept, 'LANG': 'C.UTF-8', 'PYTHONWARNINGS': WARNING_FILTERS}
+    return {**kept, "LANG": "C.UTF-8", "PYTHONWARNINGS": WARNING_FILTERS}
 
 
 def tools_on_path(directory: str | Path, record_file: str | Path, **variables: str) -> str:
@@ -187,16 +189,16 @@ def tools_on_path(directory: str | Path, record_file: str | Path, **variables: s
 
     Each call is noted in `record_file`. `variables` are for the stand-ins only: STANDIN_FAIL, STANDIN_SLEEP.
     """
-    environment = {**variables, 'STANDIN_RECORD': str(Path(record_file).resolve())}
-    exports = ''.join(f'export {name}={shlex.quote(value)}\n' for name, value in environment.items())
+    environment = {**variables, "STANDIN_RECORD": str(Path(record_file).resolve())}
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
     directory = Path(directory).resolve()
     directory.mkdir(parents=True, exist_ok=True)
-    for tool in ('mongodump', 'mongorestore'):
+    for tool in ("mongodump", "mongorestore"):
         wrapper = directory / tool
         command = shlex.join([sys.executable, str(TOOLS / tool)])
-        wrapper.write_text(f'#!/bin/sh\n{exports}exec {command} "$@"\n', encoding='utf-8')
+        wrapper.write_text(f'#!/bin/sh\n{exports}exec {command} "$@"\n', encoding="utf-8")
         wrapper.chmod(0o755)
-    return f'{directory}{os.pathsep}{os.environ["PATH"]}'
+    return f"{directory}{os.pathsep}{os.environ['PATH']}"
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -209,7 +211,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _read_terminal(terminal: int, deadline: float) -> bytes:
     """Everything that is written to a terminal until all who have it open are gone."""
-    output = b''
+    output = b""
     while select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
         try:
             data = os.read(terminal, 65536)
@@ -218,4 +220,82 @@ def _read_terminal(terminal: int, deadline: float) -> bytes:
         if not data:
             return output
         output += data
-    raise AssertionError(f'fab still ran when its time was over:\n{output.decode()}')
+    raise AssertionError(f"fab still ran when its time was over:\n{output.decode()}")
+
+
+class RunTestCase(MongoTestCase):
+    """A test of runs. Its migrations count themselves in the collection `ran`, which has no unique index."""
+
+    IN_FULL = bool(os.environ.get("MIGOPY_TESTS_IN_FULL"))
+    """Whether the long tests run as often as they should, once: MIGOPY_TESTS_IN_FULL=1."""
+
+    def project(self, **attributes: Any) -> Project:
+        """A project that reaches the server by its URI: a replica set has more than one host."""
+        return super().project(**{"MONGO_URI": self.server.uri, "LOCK_LEASE": 3, **attributes})
+
+    def counting(self, project: Project, name: str, then: str = "", arguments: str = "db", down: str = "pass") -> None:
+        """Write a migration whose up() counts itself and does something more."""
+        session = ", session=session" if "session" in arguments else ""
+        up = f"db.ran.insert_one({{'name': {name!r}}}{session})\n" + textwrap.dedent(then)
+        project.migration(name, up, down, arguments)
+
+    def counting_ones(self, project: Project, number: int, then: str = "") -> list[str]:
+        names = [f"{position}_counts.py" for position in range(1, number + 1)]
+        for name in names:
+            self.counting(project, name, then)
+        return names
+
+    def ran(self) -> list[str]:
+        """The names of the migrations as often as they ran, in the order of their numbers."""
+        names = [document["name"] for document in self.db.ran.find()]
+        return sorted(names, key=lambda name: int(name.partition("_")[0]))
+
+    def registered(self) -> list[str]:
+        names = self.db.migrations.distinct("name")
+        return sorted(names, key=lambda name: int(name.partition("_")[0]))
+
+    def lock(self) -> Any:
+        """The document of the lock, or None."""
+        return self.db.migrations_lock.find_one({"_id": "lock"})
+
+    def logged(self, **wanted: Any) -> list[str]:
+        """The events of the log in their order."""
+        return [document["event"] for document in self.db.migrations_log.find(wanted).sort([("at", 1), ("_id", 1)])]
+
+    def wait_until_in(self, name: str, times: int = 1) -> None:
+        """Wait until up() of a migration has counted itself."""
+        wait_for(f"{name} in ran", lambda: self.db.ran.count_documents({"name": name}) >= times)
+
+    def wait_for_lock(self, **wanted: Any) -> Any:
+        """Wait for a lock of which this is true."""
+        return wait_for(f"lock with {wanted}", lambda: self.db.migrations_lock.find_one(wanted))
+
+    def wait_for_dead_lock(self) -> None:
+        """Wait until the lease of the lock has run out, by the server's clock."""
+        ran_out = {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}
+        wait_for("lock that has run out", lambda: self.db.migrations_lock.find_one(ran_out))
+
+    def end_of(self, process: subprocess.Popen[str], timeout: float = 120) -> Result:
+        """Wait for the end of a process."""
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError(f"It still ran after {timeout} seconds:\n{process.communicate()}") from None
+        return Result(process.returncode, stdout, stderr)
+
+    def assert_code(self, code: int, result: Result) -> None:
+        self.assertEqual(code, result.code, result.output)
+
+
+def until_file(path: str | Path) -> str:
+    """A piece of up() that waits until there is such a file."""
+    return f"import os, time\nwhile not os.path.exists({str(path)!r}):\n    time.sleep(0.02)\n"
+
+
+@functools.lru_cache(maxsize=None)
+def three_members() -> ReplicaSet:
+    """A replica set of three members for all tests of this process that leave it as they found it."""
+    replica_set = ReplicaSet()
+    replica_set.start()
+    return replica_set
