@@ -12,7 +12,7 @@ import sys
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, Mapping, Sized
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, Iterable, Iterator, Mapping, Sized
 
 from fabric.context_managers import hide, settings
 from fabric.operations import local
@@ -367,7 +367,12 @@ class MigrationsManager:
     @cached_property
     def db(self) -> Database[dict[str, Any]]:
         """The database of the settings, the one that ``up`` and ``down`` get."""
-        return self.mongo_client[self._server.database_name()]
+        db = self.mongo_client[self._server.database_name()]
+        if not self.LEGACY_PYMONGO:
+            return db
+        from . import legacy
+
+        return legacy.database(db)
 
     @cached_property
     def collection(self) -> Collection[dict[str, Any]]:
@@ -546,12 +551,20 @@ class MigrationsManager:
         """Hold the lock, and see what is there now: another run may have been at work until this moment."""
         lock = self._lock
         self._wait_for(lock, subtask)
-        with lock, loader.importable(self._folder):
+        with lock, loader.importable(self._folder), self._legacy_calls_named():
             self._look_again()
             if lock.died:
                 self._log_interrupted(lock.died)
                 lock.settled()
             yield lock
+
+    def _legacy_calls_named(self) -> ContextManager[None]:
+        """Say once for each place of a migration that calls PyMongo 2 or 3 what it would call today."""
+        if not self.LEGACY_PYMONGO:
+            return contextlib.nullcontext()
+        from . import legacy
+
+        return legacy.warnings_shown(self.logger.white)
 
     def _wait_for(self, lock: Lock, subtask: str) -> None:
         until = time.monotonic() + self.LOCK_WAIT

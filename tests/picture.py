@@ -22,7 +22,7 @@ LINE_HEIGHT, CHARACTER_WIDTH, MARGIN = 19, 8.43, 20
 class Session(MongoTestCase):
     """The test case that lends its database and project to the run; not found by discovery, which wants test_*.py."""
 
-    def runTest(self) -> None:
+    def runTest(self) -> None:  # noqa: N802 - the name is that of unittest
         project = Project(self, "")
         shutil.copytree(EXAMPLE, project.path, dirs_exist_ok=True)
         settings = {"MONGO_URI": self.server.uri, "MONGO_DATABASE": self.database}
