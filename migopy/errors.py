@@ -34,6 +34,10 @@ class MigrationFailed(MigopyException):
     """The team's own code raised; ``__cause__`` is what it raised, shown with its traceback."""
 
 
+class NoSuchCall(MigopyException):
+    """A call that MongoDB or PyMongo no longer has, and for which migopy does not stand in."""
+
+
 class ServerFailed(MigopyException):
     """MongoDB is not there, went away, or refused what was asked of it."""
 

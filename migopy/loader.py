@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Iterable, Iterator
 
-from .errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed, MigrationNotFound
+from .errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed
 
 NUMBER_WIDTH = 3
 """Digits of the number of the first migration that ``create`` makes."""
@@ -120,24 +120,6 @@ def numbering(pattern: str) -> Callable[[str], int | None]:
             ) from None
 
     return number_of
-
-
-def choose(short_name: str, names: Iterable[str], number_of: Callable[[str], int | None], where: str) -> str:
-    """The one name that is meant by a file name, the same without ``.py``, or a number.
-
-    Raises ``MigrationNotFound`` when there is none, or more than one.
-    """
-    names = list(names)
-    for exact in (short_name, short_name + ".py"):
-        if exact in names:
-            return exact
-    # isdecimal() also takes the digits of other scripts, as int() does; those are numbers too.
-    fitting = [name for name in names if short_name.isdecimal() and number_of(name) == int(short_name)]
-    if not fitting:
-        raise MigrationNotFound(f"No migration {short_name!r} in {where}.")
-    if len(fitting) > 1:
-        raise MigrationNotFound(f"{short_name!r} may mean {' or '.join(fitting)}: write the whole name.")
-    return fitting[0]
 
 
 def new_name(words: str, names: Iterable[str], pattern: str) -> str:

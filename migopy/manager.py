@@ -12,13 +12,14 @@ import sys
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, Iterable, Iterator, Mapping, Sized
+from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, Iterator, Mapping, Sized
 
 from fabric.context_managers import hide, settings
 from fabric.operations import local
 from fabric.state import env
 
 from . import dump, loader, report, subtasks
+from .choice import Choice
 from .console import ColorsLogger, ask, duration
 from .errors import (
     BadMigration,
@@ -27,13 +28,11 @@ from .errors import (
     DumpFailed,
     LockHeld,
     MigopyException,
-    MigrationNotFound,
-    UnknownSubtask,
     WrongState,
 )
 from .loader import LoadedMigration, Migration
-from .status import UNFINISHED, Status
-from .subtasks import task
+from .status import DRIFT, UNFINISHED, Status
+from .subtasks import is_yes, task
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -41,20 +40,13 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
-    from .history import History, Record
+    from .history import History
     from .lock import Holder, Lock
     from .mongo import Server
     from .run import Run
 
     Client = pymongo.MongoClient[Dict[str, Any]]
 
-
-DRIFT = {
-    "changed": "bring back the content that was executed, or forget and ignore the migration to accept the new one",
-    "missing": "bring back the file, or forget the migration",
-    "out of order": "give the file a number above the registered ones, or ignore it",
-}
-"""What ``STRICT`` refuses, and the way on."""
 
 LOCK_POLL = 0.5
 """Seconds between two attempts to take a lock that another run holds."""
@@ -176,20 +168,12 @@ class MigrationsManager:
                 return self._nothing_to_execute(to)
             self._refuse_drift()
             known = self._known()
-            loaded = [migration.load("up") for migration in chosen]
-            ready = loaded if spec_migr else self._before_interrupted(loaded, known)
-            self._require_transactions(ready)
+            ready, blocked = self._load(chosen, "up", known, named=spec_migr)
+            self._say_what_failed_before(ready, known)
             dump_path = self._dump_before(ready)
             run = self._run(lock)
-            started = time.monotonic()
-            for place, migration in enumerate(ready, start=1):
-                if failed_before := known.failure(migration.name):
-                    self.logger.white(f"{failed_before}; trying it again")
-                self.logger.white_bold(f"Executing migration {migration.name}...{_place(place, len(ready))}")
-                seconds = run.execute(migration, dump_path, after=len(loaded) - place)
-                self.logger.white(f"Executed {migration.name} in {duration(seconds)}")
-            self._sum_up("Executed", len(ready), time.monotonic() - started)
-            self._stop_at_interrupted(loaded[len(ready) :], known)
+            self._each(ready, "Executing", "Executed", lambda m, left: run.execute(m, dump_path, left + len(blocked)))
+            self._stop_at_interrupted(blocked, known)
 
     @task
     def ignore(self, spec_migr: str | None = None, to: str | None = None) -> None:
@@ -209,40 +193,36 @@ class MigrationsManager:
         """Run down() and unregister: one (rollback,NAME), the N executed last (rollback,last=N)
         or all executed after one (rollback,to=NAME), newest first
         """
-        self._to_roll_back(spec_migr, last, to)
+        if not self._choice().to_roll_back(spec_migr, last, to):
+            return self._nothing_to_roll_back()
         with self._locked("rollback") as lock:
-            chosen = self._to_roll_back(spec_migr, last, to)
+            chosen = self._choice().to_roll_back(spec_migr, last, to)
             known = self._known()
-            loaded = [migration.load("down") for migration in chosen]
-            ready = loaded if spec_migr else self._before_interrupted(loaded, known)
-            self._require_transactions(ready)
+            ready, blocked = self._load(chosen, "down", known, named=spec_migr)
             self._dump_before(ready)
-            run = self._run(lock)
-            started = time.monotonic()
-            for place, migration in enumerate(ready, start=1):
-                self.logger.white_bold(f"Rollback migration {migration.name}...{_place(place, len(ready))}")
-                seconds = run.roll_back(migration, known.records[migration.name], after=len(loaded) - place)
-                self.logger.white(f"Rolled back {migration.name} in {duration(seconds)}")
-            self._sum_up("Rolled back", len(ready), time.monotonic() - started)
-            self._stop_at_interrupted(loaded[len(ready) :], known)
+            run, records = self._run(lock), known.records
+            self._each(
+                ready, "Rollback", "Rolled back", lambda m, left: run.roll_back(m, records[m.name], left + len(blocked))
+            )
+            self._stop_at_interrupted(blocked, known)
 
     @task
     def forget(self, name: str) -> None:
         """Unregister a migration without running down(), the opposite of ignore: forget,NAME"""
-        self._registered_name(name)
+        self._choice().registered(name)
         with self._locked("forget"):
-            registered_name = self._registered_name(name)
-            record = self._history.registered()[registered_name]
-            self.logger.white_bold(f"Forgetting migration {registered_name}...")
-            self._history.unregister(registered_name)
-            self._history.log("forgotten", registered_name, executed_at=record.at)
+            registered = self._choice().registered(name)
+            record = self._history.registered()[registered]
+            self.logger.white_bold(f"Forgetting migration {registered}...")
+            self._history.unregister(registered)
+            self._history.log("forgotten", registered, executed_at=record.at)
 
     @task
     def plan(self, to: str | None = None, json: str | None = None) -> None:
         """Show what execute would do, in order, and every problem; runs nothing (plan,to=NAME, json=yes)"""
         status = self._status(with_changed=True)
         with loader.importable(self._folder):
-            steps = [self._step(migration) for migration in self._up_to(to, status.unregistered)]
+            steps = [self._step(migration) for migration in self._choice().up_to(to, status.unregistered)]
         if is_yes("json", json):
             print(report.as_json({"plan": steps, **report.status_rows(status)}))
             return
@@ -279,11 +259,11 @@ class MigrationsManager:
         rows = report.history_rows(self._status(with_changed=True), self._number_of)
         events = None
         if name:
-            name = self._name(name, [row["name"] for row in rows])
+            name = self._choice().name(name)
             rows = [row for row in rows if row["name"] == name]
             events = report.event_rows(self._history.events(name))
         elif last:
-            rows = rows[-positive("last", last) :]
+            rows = rows[-subtasks.positive("last", last) :]
         if is_yes("json", json):
             print(report.as_json({"migrations": rows} if events is None else {"migrations": rows, "events": events}))
             return
@@ -407,71 +387,6 @@ class MigrationsManager:
         if client is not None:
             client.close()
 
-    # Which migrations are meant
-
-    def _chosen(self, spec_migr: str | None, to: str | None) -> list[Migration]:
-        """The unregistered migrations that a subtask is about: all, the one named, or those up to one."""
-        if spec_migr and to:
-            raise UnknownSubtask(f"Write one migration or to=, not both: {spec_migr!r} and to={to!r}.")
-        names = self.unregistered()
-        if spec_migr and names:
-            names = [self._unregistered_name(spec_migr, names)]
-        return self._up_to(to, [migration for migration in self._files if migration.name in names])
-
-    def _up_to(self, to: str | None, migrations: list[Migration]) -> list[Migration]:
-        if not to:
-            return migrations
-        target = self._name(to, [migration.name for migration in self._files])
-        last = next(migration for migration in self._files if migration.name == target)
-        return [migration for migration in migrations if migration.order <= last.order]
-
-    def _unregistered_name(self, spec_migr: str, unregistered: list[str]) -> str:
-        name = self._name(spec_migr, [migration.name for migration in self._files])
-        if name not in unregistered:
-            raise WrongState(f"{name} is already registered; {self._command('rollback')},{name} takes it back.")
-        return name
-
-    def _to_roll_back(self, spec_migr: str | None, last: str | None, to: str | None) -> list[Migration]:
-        """The registered migrations to roll back, newest first, each with its file."""
-        if [bool(spec_migr), bool(last), bool(to)].count(True) != 1:
-            rollback = self._command("rollback")
-            raise UnknownSubtask(f"What is to be rolled back? Write {rollback},NAME or ,last=N or ,to=NAME.")
-        newest_first = sorted(self._history.registered().values(), key=self._time_and_order, reverse=True)
-        executed = [record.name for record in newest_first if record.state == "executed"]
-        if spec_migr:
-            names = [self._registered_name(spec_migr)]
-        elif last:
-            names = executed[: positive("last", last)]
-        else:
-            target = self._registered_name(to or "")
-            after = itertools.takewhile(lambda record: record.name != target, newest_first)
-            names = [record.name for record in after if record.name in executed]
-        return [self._with_file(name) for name in names]
-
-    def _time_and_order(self, record: Record) -> tuple[float, tuple[bool, int, str]]:
-        """1.0 noted the time in seconds only; of one second the order of the files tells."""
-        at = record.at.timestamp() if record.at else 0.0
-        return at, Migration(self._number_of(record.name), record.name, Path()).order
-
-    def _registered_name(self, short_name: str) -> str:
-        registered = self._history.registered()
-        name = self._name(short_name, dict.fromkeys([*(migration.name for migration in self._files), *registered]))
-        if name not in registered:
-            raise WrongState(f"{name} is not registered, there is nothing to take back.")
-        return name
-
-    def _with_file(self, name: str) -> Migration:
-        for migration in self._files:
-            if migration.name == name:
-                return migration
-        raise MigrationNotFound(
-            f"{name} is registered, but there is no such file in {self.MIGRATIONS_DIRECTORY}: bring it back, or"
-            f" {self._command('forget')},{name} unregisters it without running down(). Nothing was rolled back."
-        )
-
-    def _name(self, short_name: str, names: Iterable[str]) -> str:
-        return loader.choose(short_name, names, self._number_of, self.MIGRATIONS_DIRECTORY)
-
     # What is there
 
     @property
@@ -527,6 +442,14 @@ class MigrationsManager:
     def _look_again(self) -> None:
         self._history.read_again()
         self.__dict__.pop("_files", None)
+
+    def _choice(self) -> Choice:
+        """Which migrations names mean, among what is known now."""
+        records, command = self._history.registered(), f"fab {self.FAB_TASK}"
+        return Choice(self._files, records, self._number_of, self.MIGRATIONS_DIRECTORY, command)
+
+    def _chosen(self, spec_migr: str | None, to: str | None) -> list[Migration]:
+        return self._choice().unregistered(self.unregistered(), spec_migr, to)
 
     def _known(self) -> Status:
         """What files, history and log say: one listing of the directory and one read of each collection."""
@@ -591,6 +514,22 @@ class MigrationsManager:
         hooks = (self.before_each, self.after_each)
         return Run(lock, self._history, self.db, hooks, self.logger.red, self.FAB_TASK)
 
+    def _load(
+        self, chosen: list[Migration], function: str, known: Status, named: str | None
+    ) -> tuple[list[LoadedMigration], list[LoadedMigration]]:
+        """Import all that were chosen, and tell those that can run from the first one that was interrupted on.
+
+        One that is named runs all the same, and one in a transaction happened whole or not at all.
+        """
+        loaded = [migration.load(function) for migration in chosen]
+        self._require_transactions(loaded)
+
+        def can_run(migration: LoadedMigration) -> bool:
+            return bool(named) or migration.in_transaction or known.unfinished(migration.name) != "interrupted"
+
+        ready = list(itertools.takewhile(can_run, loaded))
+        return ready, loaded[len(ready) :]
+
     def _require_transactions(self, loaded: list[LoadedMigration]) -> None:
         """Raises ``ConfigurationError`` when a migration asks for a transaction and the server has none."""
         from . import mongo
@@ -605,19 +544,31 @@ class MigrationsManager:
                     f" {self._server.address} is neither a replica set nor a sharded cluster. No migration was run."
                 )
 
+    def _each(
+        self,
+        migrations: list[LoadedMigration],
+        doing: str,
+        done: str,
+        run_one: Callable[[LoadedMigration, int], float],
+    ) -> None:
+        """Run one after the other and say so; ``run_one`` gets the number of those after it, and returns seconds."""
+        started = time.monotonic()
+        for place, migration in enumerate(migrations, start=1):
+            position = f" ({place} of {len(migrations)})" if len(migrations) > 1 else ""
+            self.logger.white_bold(f"{doing} migration {migration.name}...{position}")
+            seconds = run_one(migration, len(migrations) - place)
+            self.logger.white(f"{done} {migration.name} in {duration(seconds)}")
+        if len(migrations) > 1:
+            self.logger.green(f"{done} {len(migrations)} migrations in {duration(time.monotonic() - started)}")
+
     @staticmethod
-    def _before_interrupted(loaded: list[LoadedMigration], known: Status) -> list[LoadedMigration]:
-        """Those before the first one that was interrupted; one in a transaction happened whole or not at all."""
+    def _stop_at_interrupted(blocked: list[LoadedMigration], known: Status) -> None:
+        if blocked:
+            raise WrongState(known.interrupted(blocked[0].name))
 
-        def is_safe(migration: LoadedMigration) -> bool:
-            return migration.in_transaction or known.unfinished(migration.name) != "interrupted"
-
-        return list(itertools.takewhile(is_safe, loaded))
-
-    @staticmethod
-    def _stop_at_interrupted(not_run: list[LoadedMigration], known: Status) -> None:
-        if not_run:
-            raise WrongState(known.interrupted(not_run[0].name))
+    def _say_what_failed_before(self, migrations: list[LoadedMigration], known: Status) -> None:
+        for failure in filter(None, (known.failure(migration.name) for migration in migrations)):
+            self.logger.white(f"{failure}; trying it again")
 
     def _refuse_drift(self) -> None:
         """With ``STRICT``: raises ``WrongState`` when files and registered migrations do not fit together."""
@@ -659,9 +610,8 @@ class MigrationsManager:
         which = f"All migrations up to {to}" if to and self.unregistered() else "All migrations"
         self.logger.green(f"{which} registered, nothing to execute")
 
-    def _sum_up(self, what: str, number: int, seconds: float) -> None:
-        if number > 1:
-            self.logger.green(f"{what} {number} migrations in {duration(seconds)}")
+    def _nothing_to_roll_back(self) -> None:
+        self.logger.green("No migration executed after that one, nothing to roll back")
 
     def _show_problems(self, status: Status) -> None:
         """Below the list of migrations: in red what went wrong, then what is no error and still worth a look."""
@@ -679,24 +629,6 @@ class MigrationsManager:
             raise WrongState("Nothing was done: there is no terminal to ask on. Write force=yes to answer yes.")
         if not ask(question):
             raise WrongState("Nothing was done.")
-
-
-def is_yes(option: str, value: str | None) -> bool:
-    """An option that can only be ``yes`` or left out. Raises ``UnknownSubtask`` for anything else."""
-    if value not in (None, "yes"):
-        raise UnknownSubtask(f"{option} can only be yes, not {value!r}.")
-    return value == "yes"
-
-
-def positive(option: str, value: str) -> int:
-    """An option that is a number from 1 on. Raises ``UnknownSubtask`` for anything else."""
-    if not value.isdecimal() or int(value) < 1:
-        raise UnknownSubtask(f"{option} has to be a number from 1 on, not {value!r}.")
-    return int(value)
-
-
-def _place(place: int, of: int) -> str:
-    return f" ({place} of {of})" if of > 1 else ""
 
 
 def _number(things: Sized, name: str) -> str:

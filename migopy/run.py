@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator
 from pymongo import WriteConcern
 from pymongo.errors import OperationFailure, PyMongoError
 
-from .errors import LockLost, MigopyException, MigrationFailed, ServerFailed, StopTaskExecution
+from .errors import LockLost, MigopyException, MigrationFailed, NoSuchCall, ServerFailed, StopTaskExecution
 from .history import EXECUTED, FAILED, ROLLBACK_FAILED, ROLLED_BACK, History, Record
 from .loader import LoadedMigration, line_in, summary
 from .lock import Lock, clock
@@ -151,7 +151,7 @@ class Run:
             sentence = f"{migration.name} failed ({place}{summary(error)}): {consequence}."
             if event:
                 sentence += self._logged(event, migration.name, round(clock() - started, 3), summary(error))
-            if isinstance(error, MigopyException):
+            if isinstance(error, MigopyException) and not isinstance(error, NoSuchCall):
                 raise
             if isinstance(error, Exception):
                 raise MigrationFailed(sentence + _advice(error)) from error

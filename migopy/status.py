@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 UNFINISHED = ("failed", "interrupted", "rollback failed")
 
+DRIFT = {
+    "changed": "bring back the content that was executed, or forget and ignore the migration to accept the new one",
+    "missing": "bring back the file, or forget the migration",
+    "out of order": "give the file a number above the registered ones, or ignore it",
+}
+"""What ``STRICT`` refuses, and the way on."""
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -145,6 +145,20 @@ def usage(fab_task: str, name: str, method: Callable[..., Any]) -> str:
     return written
 
 
+def is_yes(option: str, value: str | None) -> bool:
+    """An option that can only be ``yes`` or left out. Raises ``UnknownSubtask`` for anything else."""
+    if value not in (None, "yes"):
+        raise UnknownSubtask(f"{option} can only be yes, not {value!r}.")
+    return value == "yes"
+
+
+def positive(option: str, value: str) -> int:
+    """An option that is a number from 1 on. Raises ``UnknownSubtask`` for anything else."""
+    if not value.isdecimal() or int(value) < 1:
+        raise UnknownSubtask(f"{option} has to be a number from 1 on, not {value!r}.")
+    return int(value)
+
+
 def option_text(options: list[str], named: dict[str, str]) -> str | None:
     """The options as they are written on the fab command line, for ``task_hook``; None without any.
 
