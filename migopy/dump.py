@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shlex
 import shutil
@@ -38,16 +39,31 @@ def config_file(connection_string: str) -> Iterator[str]:
         os.unlink(path)
 
 
-def new_folder(parent: Path) -> Path:
-    """Make ``2014_01_14_12_30_59`` in the dump directory, readable for its owner only; numbered if it is there."""
+@contextlib.contextmanager
+def new_folder(parent: Path) -> Iterator[Path]:
+    """A folder ``2014_01_14_12_30_59`` in the dump directory, readable for its owner only; numbered if it is there.
+
+    Gone afterwards if nothing was put into it (mongodump of a database that does not exist yet), or if what was to
+    fill it failed: half a dump must not be taken for a whole one.
+    """
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name, number = time.strftime("%Y_%m_%d_%H_%M_%S"), 1
-    while True:
+    folder = _made(parent, time.strftime("%Y_%m_%d_%H_%M_%S"))
+    try:
+        yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _made(parent: Path, name: str) -> Path:
+    for number in itertools.count(1):
         folder = parent / (name if number == 1 else f"{name}_{number}")
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-            return folder
-        number += 1
+            break
+    return folder
 
 
 def find_folder(dump: str, parent: Path, database: str) -> Path:

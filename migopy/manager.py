@@ -199,11 +199,13 @@ class MigrationsManager:
             chosen = self._choice().to_roll_back(spec_migr, last, to)
             known = self._known()
             ready, blocked = self._load(chosen, "down", known, named=spec_migr)
-            self._dump_before(ready)
+            dump_path = self._dump_before(ready)
             run, records = self._run(lock), known.records
-            self._each(
-                ready, "Rollback", "Rolled back", lambda m, left: run.roll_back(m, records[m.name], left + len(blocked))
-            )
+
+            def roll_back(migration: LoadedMigration, left: int) -> float:
+                return run.roll_back(migration, records[migration.name], dump_path, left + len(blocked))
+
+            self._each(ready, "Rollback", "Rolled back", roll_back)
             self._stop_at_interrupted(blocked, known)
 
     @task
@@ -288,14 +290,13 @@ class MigrationsManager:
         database = server.database_name()
         self.mongo_client  # noqa: B018 - of a server that is not there our client says so in 5 s, mongodump in 30
         self.logger.white_bold("Doing mongo dump...")
-        folder = dump.new_folder(self._folder / self.MONGO_DUMP_DIRECTORY)
-        with dump.config_file(server.connection_string()) as config:
-            self._local(dump.dump_command(config, database, folder))
-        if not any(folder.iterdir()):
-            folder.rmdir()
-            self.logger.white(f"The database {database} does not exist yet, there was nothing to dump.")
-            return None
-        return str(folder)
+        with dump.new_folder(self._folder / self.MONGO_DUMP_DIRECTORY) as folder:
+            with dump.config_file(server.connection_string()) as config:
+                self._local(dump.dump_command(config, database, folder))
+        if folder.exists():
+            return str(folder)
+        self.logger.white(f"The database {database} does not exist yet, there was nothing to dump.")
+        return None
 
     @task
     def dbrestore(self, dump_folder: str, force: str | None = None) -> None:

@@ -68,7 +68,7 @@ class Run:
             self._after_each(name)
         return seconds
 
-    def roll_back(self, migration: LoadedMigration, record: Record, after: int) -> float:
+    def roll_back(self, migration: LoadedMigration, record: Record, dump: str | None, after: int) -> float:
         """Run ``down()`` and unregister the migration; how many seconds it took. Raises as ``execute`` does."""
         name = migration.name
         self._lock.note(name)
@@ -76,7 +76,7 @@ class Run:
             self._before_each(name)
             started = clock()
             if migration.in_transaction:
-                self._in_transaction(lambda session: self._unregister_and_call(migration, record, session))
+                self._in_transaction(lambda session: self._unregister_and_call(migration, record, dump, session))
             else:
                 migration.call(self._db)
         seconds = clock() - started
@@ -84,7 +84,7 @@ class Run:
             with self._explained(f"down() of {name} has run, but it could not be unregistered", "forget", name):
                 self._lock.check()
                 self._history.unregister(name)
-            self._history.log(ROLLED_BACK, name, seconds=round(seconds, 3), executed_at=record.at)
+            self._history.log(ROLLED_BACK, name, seconds=round(seconds, 3), executed_at=record.at, dump=dump)
         with self._failures(migration, None, f"it was in after_each(), the migration is rolled back{_not_run(after)}"):
             self._after_each(name)
         return seconds
@@ -127,12 +127,14 @@ class Run:
         self._history.took(migration.name, round(clock() - started, 3), session=session)
         self._lock.check()
 
-    def _unregister_and_call(self, migration: LoadedMigration, record: Record, session: ClientSession) -> None:
+    def _unregister_and_call(
+        self, migration: LoadedMigration, record: Record, dump: str | None, session: ClientSession
+    ) -> None:
         started = clock()
         self._history.unregister(migration.name, session=session)
         migration.call(self._db, session=session)
-        seconds = round(clock() - started, 3)
-        self._history.log(ROLLED_BACK, migration.name, session=session, seconds=seconds, executed_at=record.at)
+        facts = {"seconds": round(clock() - started, 3), "executed_at": record.at, "dump": dump}
+        self._history.log(ROLLED_BACK, migration.name, session=session, **facts)
         self._lock.check()
 
     # Failures

@@ -22,10 +22,10 @@ def main(arguments: list[str]) -> int:
     require_sshd()
     if not (ENVIRONMENT / "bin" / "tox").exists():
         venv.create(ENVIRONMENT, clear=True, with_pip=True)
-        subprocess.run([ENVIRONMENT / "bin" / "pip", "install", "--quiet", "tox>=4,<5"], check=True)
+        subprocess.run([str(ENVIRONMENT / "bin" / "pip"), "install", "--quiet", "tox>=4,<5"], check=True)
     missing = "false" if os.environ.get("CI") else "true"
-    command = [ENVIRONMENT / "bin" / "tox", "run-parallel", "--parallel-no-spinner", "--skip-missing-interpreters"]
-    return subprocess.run([*command, missing, *arguments], cwd=TOP).returncode
+    command = [str(ENVIRONMENT / "bin" / "tox"), "run-parallel", "--parallel-no-spinner"]
+    return subprocess.run([*command, "--skip-missing-interpreters", missing, *arguments], cwd=TOP).returncode
 
 
 def require_sshd() -> None:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import venv
 from pathlib import Path
+from typing import Any
 
 TOP = Path(__file__).resolve().parent.parent
 ENVIRONMENT = TOP / ".venv-quickstart"
@@ -32,7 +33,9 @@ def main() -> int:
 
 def in_environment() -> int:
     """Make the virtual environment and go on in it."""
-    print(f"Making a virtual environment in {ENVIRONMENT.name} and installing migopy and a MongoDB for it ...", flush=True)
+    print(
+        f"Making a virtual environment in {ENVIRONMENT.name} and installing migopy and a MongoDB for it ...", flush=True
+    )
     venv.create(ENVIRONMENT, clear=True, with_pip=True)
     python = ENVIRONMENT / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", f"{TOP}[mongod]"], check=True)
@@ -49,7 +52,8 @@ def run_example() -> int:
     # A server that the environment variable names may have databases of its own.
     settings = {"MONGO_URI": shared().uri, "MONGO_DATABASE": f"migopy_quickstart_{os.getpid()}"}
     path = f"{ENVIRONMENT / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    with tempfile.TemporaryDirectory() as folder, MongoClient(settings["MONGO_URI"]) as client:
+    client: MongoClient[dict[str, Any]] = MongoClient(settings["MONGO_URI"])
+    with tempfile.TemporaryDirectory() as folder, client:
         project = shutil.copytree(TOP / "tests" / "example", Path(folder) / "blog")
         try:
             return show(COMMANDS, project, {**os.environ, **settings, "PATH": path})
