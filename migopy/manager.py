@@ -12,7 +12,7 @@ import sys
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, ContextManager, Dict, Iterator, Mapping, Sized
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sized
 
 from fabric.context_managers import hide, settings
 from fabric.operations import local
@@ -290,9 +290,9 @@ class MigrationsManager:
         database = server.database_name()
         self.mongo_client  # noqa: B018 - of a server that is not there our client says so in 5 s, mongodump in 30
         self.logger.white_bold("Doing mongo dump...")
-        with dump.new_folder(self._folder / self.MONGO_DUMP_DIRECTORY) as folder:
-            with dump.config_file(server.connection_string()) as config:
-                self._local(dump.dump_command(config, database, folder))
+        parent = self._folder / self.MONGO_DUMP_DIRECTORY
+        with dump.config_file(server.connection_string()) as config, dump.new_folder(parent) as folder:
+            self._local(dump.dump_command(config, database, folder))
         if folder.exists():
             return str(folder)
         self.logger.white(f"The database {database} does not exist yet, there was nothing to dump.")
@@ -343,7 +343,9 @@ class MigrationsManager:
         """The client, connected at first use and closed when the task is done."""
         from . import mongo
 
-        return mongo.connect(self.MongoClient, self._server)
+        client = mongo.connect(self.MongoClient, self._server)
+        self._until_closed.callback(client.close)
+        return client
 
     @cached_property
     def db(self) -> Database[dict[str, Any]]:
@@ -353,6 +355,7 @@ class MigrationsManager:
             return db
         from . import legacy
 
+        self._until_closed.enter_context(legacy.warnings_shown(self.logger.white))
         return legacy.database(db)
 
     @cached_property
@@ -383,10 +386,8 @@ class MigrationsManager:
         """Override it to do something after each ``up()`` and ``down()``; what it raises stops the run."""
 
     def close(self) -> None:
-        """Close the client, if there is one."""
-        client = self.__dict__.pop("mongo_client", None)
-        if client is not None:
-            client.close()
+        """Let go of what was taken at first use: the client, if there is one."""
+        self._until_closed.close()
 
     # What is there
 
@@ -395,6 +396,10 @@ class MigrationsManager:
         """Where relative directories count from: the fabfile's folder, or the working directory without a fab."""
         fabfile = env.get("real_fabfile")
         return Path(os.path.dirname(fabfile) if fabfile else os.getcwd())
+
+    @cached_property
+    def _until_closed(self) -> contextlib.ExitStack:
+        return contextlib.ExitStack()
 
     @property
     def _server(self) -> Server:
@@ -475,20 +480,12 @@ class MigrationsManager:
         """Hold the lock, and see what is there now: another run may have been at work until this moment."""
         lock = self._lock
         self._wait_for(lock, subtask)
-        with lock, loader.importable(self._folder), self._legacy_calls_named():
+        with lock, loader.importable(self._folder):
             self._look_again()
             if lock.died:
                 self._log_interrupted(lock.died)
                 lock.settled()
             yield lock
-
-    def _legacy_calls_named(self) -> ContextManager[None]:
-        """Say once for each place of a migration that calls PyMongo 2 or 3 what it would call today."""
-        if not self.LEGACY_PYMONGO:
-            return contextlib.nullcontext()
-        from . import legacy
-
-        return legacy.warnings_shown(self.logger.white)
 
     def _wait_for(self, lock: Lock, subtask: str) -> None:
         until = time.monotonic() + self.LOCK_WAIT
