@@ -66,8 +66,10 @@ class Choice:
 
     def up_to(self, to: str | None, migrations: list[Migration]) -> list[Migration]:
         """Of the migrations those up to and including one; all without one."""
-        if not to:
+        if to is None:
             return migrations
+        if not to:  # of an empty variable in a deploy script, which must not mean all
+            raise UnknownSubtask("Nothing was done: to= is empty. Write to=NAME.")
         last = self._order(self.name(to))
         return [migration for migration in migrations if migration.order <= last]
 

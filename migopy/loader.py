@@ -168,38 +168,45 @@ def _import(migration: Migration) -> ModuleType:
 
     No ``__pycache__`` is written: a file that is run once gains nothing by it, and the folder may be read-only.
     """
-    package = _package(migration.path.parent)
-    name = f"{package.__name__}.{migration.path.stem}"
-    loader = importlib.machinery.SourceFileLoader(name, str(migration.path))
-    spec = importlib.util.spec_from_loader(name, loader)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        loader.exec_module(module)
+        package = _package(migration.path.parent)
+        return _module(f"{package}.{migration.path.stem}", migration.path)
     except Exception as error:
-        del sys.modules[name]
         raise _explained(migration, error) from error
     finally:
         sys.dont_write_bytecode = kept
-    return module
 
 
-def _package(directory: Path) -> ModuleType:
-    """The package that the files of one directory belong to; its ``__init__.py``, if there is one, is run as usual.
+def _package(directory: Path) -> str:
+    """The name of the package that the files of one directory belong to; its ``__init__.py`` is run if there is one.
 
-    Its name is the path, which no other module can have: a directory may be called ``json`` or ``db/migrations``.
+    It is the path, which no other module can have: a directory may be called ``json`` or ``db/migrations``.
     """
     name = str(directory)
-    if name not in sys.modules:
-        init = directory / "__init__.py"
-        spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=[name])
-        assert spec is not None
-        package = sys.modules[name] = importlib.util.module_from_spec(spec)
-        if init.exists() and spec.loader is not None:
-            spec.loader.exec_module(package)
-    return sys.modules[name]
+    init = directory / "__init__.py"
+    if name in sys.modules:
+        return name
+    if init.exists():
+        _module(name, init, submodule_search_locations=[name])
+    else:
+        package = sys.modules[name] = ModuleType(name)
+        package.__path__ = [name]
+    return name
+
+
+def _module(name: str, path: Path, **options: Any) -> ModuleType:
+    """Run a file under that name; what cannot be run to its end does not stay among the modules."""
+    loader = importlib.machinery.SourceFileLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader, **options)
+    assert spec is not None  # it has a loader
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def _explained(migration: Migration, error: Exception) -> MigopyException:

@@ -264,7 +264,7 @@ class MigrationsManager:
             name = self._choice().name(name)
             rows = [row for row in rows if row["name"] == name]
             events = report.event_rows(self._history.events(name))
-        elif last:
+        elif last is not None:
             rows = rows[-subtasks.positive("last", last) :]
         if is_yes("json", json):
             print(report.as_json({"migrations": rows} if events is None else {"migrations": rows, "events": events}))
@@ -433,6 +433,9 @@ class MigrationsManager:
     def _lock(self) -> Lock:
         from .lock import Lock
 
+        for setting, value, least in (("LOCK_LEASE", self.LOCK_LEASE, 1), ("LOCK_WAIT", self.LOCK_WAIT, 0)):
+            if not isinstance(value, (int, float)) or value < least:
+                raise ConfigurationError(f"{setting} has to be a number of seconds from {least} on, not {value!r}.")
         server = self._server
         db = self.mongo_client[server.database_name()]
         return Lock(db, self.MIGRATIONS_COLLECTION, server.address, self.LOCK_LEASE, _who(), os.getpid())

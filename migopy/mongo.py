@@ -50,8 +50,14 @@ class Server:
     def address(self) -> str:
         """Host and port for messages; never a user name or a password."""
         if self.uri is None:
-            return f"{self.host}:{self.port}"
+            return self.hosts
         return self.uri.partition("://")[2].rpartition("@")[2].partition("/")[0].partition("?")[0]
+
+    @property
+    def hosts(self) -> str:
+        """``MONGO_HOST`` may name several, and each may have a port of its own, as ``MongoClient`` takes them."""
+        parts = [part.strip() for part in self.host.split(",")]
+        return ",".join(part if ":" in part.rpartition("]")[2] else f"{part}:{self.port}" for part in parts)
 
     def database_name(self) -> str:
         """``MONGO_DATABASE``, or the database in ``MONGO_URI``. Raises ``ConfigurationError`` when there is neither."""
@@ -74,7 +80,7 @@ class Server:
                 options.setdefault("authSource", unquote_plus(database))
         else:
             credentials = f"{quote_plus(self.user)}:{quote_plus(self.password or '')}@" if self.user else ""
-            host = quote_plus(self.host) if self.host.startswith("/") else f"{self.host}:{self.port}"
+            host = quote_plus(self.host) if self.host.startswith("/") else self.hosts
             start, query = f"mongodb://{credentials}{host}", ""
             if self.user:
                 options.setdefault("authSource", self.auth_database or self.database_name())
