@@ -8,7 +8,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterator, Mapping, TypeVar, cast
-from urllib.parse import quote_plus, unquote_plus, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 from bson.codec_options import CodecOptions
 from pymongo import MongoClient, ReadPreference, WriteConcern
@@ -69,7 +69,7 @@ class Server:
                 "No database is set: add MONGO_DATABASE = 'name of the database' to the class in the fabfile,"
                 " or put it into MONGO_URI."
             )
-        return unquote_plus(in_uri)
+        return unquote(in_uri)
 
     def connection_string(self) -> str:
         """The whole of it, secrets included, for the configuration file of mongodump; names no default database."""
@@ -77,14 +77,21 @@ class Server:
         if self.uri:
             start, database, query = _split(self.uri)
             if "@" in start and database and "authsource=" not in query.lower():
-                options.setdefault("authSource", unquote_plus(database))
+                options.setdefault("authSource", unquote(database))
         else:
-            credentials = f"{quote_plus(self.user)}:{quote_plus(self.password or '')}@" if self.user else ""
-            host = quote_plus(self.host) if self.host.startswith("/") else self.hosts
+            credentials = f"{_quoted(self.user)}:{_quoted(self.password or '')}@" if self.user else ""
+            host = _quoted(self.host) if self.host.startswith("/") else self.hosts
             start, query = f"mongodb://{credentials}{host}", ""
             if self.user:
                 options.setdefault("authSource", self.auth_database or self.database_name())
-        return f"{start}/?{'&'.join(filter(None, [query, urlencode(_as_in_uri(options))]))}".rstrip("?")
+        return f"{start}/?{'&'.join(filter(None, [query, urlencode(_as_in_uri(options), quote_via=quote, safe='')]))}".rstrip(
+            "?"
+        )
+
+
+def _quoted(text: str) -> str:
+    """A + would be a space to PyMongo and a plus to the driver of mongodump, so a space is %20."""
+    return quote(text, safe="")
 
 
 def _split(uri: str) -> tuple[str, str, str]:

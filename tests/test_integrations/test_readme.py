@@ -78,9 +78,7 @@ class ReadmeTest(MongoTestCase):
             self.assertEqual("\nDone.\n", self.type(command))
 
     def test_the_example_of_environments_works_locally(self) -> None:
-        self.newcomer.write(
-            "settings.py", f"MONGO_HOST = {self.server.uri!r}\nMONGO_DATABASE = {self.database!r}\n"
-        )
+        self.newcomer.write("settings.py", f"MONGO_HOST = {self.server.uri!r}\nMONGO_DATABASE = {self.database!r}\n")
         self.write("fabfile.py", self.steps.text("def staging"))
         self.newcomer.migration("1_first.py")
         self.assertIn("staging", self.type("fab -l"))
