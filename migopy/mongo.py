@@ -84,9 +84,8 @@ class Server:
             start, query = f"mongodb://{credentials}{host}", ""
             if self.user:
                 options.setdefault("authSource", self.auth_database or self.database_name())
-        return f"{start}/?{'&'.join(filter(None, [query, urlencode(_as_in_uri(options), quote_via=quote, safe='')]))}".rstrip(
-            "?"
-        )
+        query = "&".join(filter(None, [query, urlencode(_as_in_uri(options), quote_via=quote, safe="")]))
+        return f"{start}/?{query}" if query else f"{start}/"
 
 
 def _quoted(text: str) -> str:
