@@ -78,11 +78,6 @@ class Choice:
 
         Raises ``MigrationNotFound`` when one of them has no file any more.
         """
-        if len([given for given in (spec_migr, last, to) if given]) != 1:
-            written = f"{self.command}:rollback"
-            raise UnknownSubtask(
-                f"What is to be rolled back? Write {written},NAME or {written},last=N or {written},to=NAME."
-            )
         if spec_migr:
             return [self._file(self.registered(spec_migr))]
         newest_first = sorted(self.records.values(), key=self._time_and_order, reverse=True)
@@ -107,3 +102,12 @@ class Choice:
 
     def _order(self, name: str) -> tuple[bool, int, str]:
         return Migration(self.number_of(name), name, Path()).order
+
+
+def require_rollback_option(command: str, spec_migr: str | None, last: str | None, to: str | None) -> None:
+    """Raises ``UnknownSubtask`` unless exactly one of the three says what to roll back."""
+    if [bool(spec_migr), bool(last), bool(to)].count(True) != 1:
+        written = f"{command}:rollback"
+        raise UnknownSubtask(
+            f"What is to be rolled back? Write {written},NAME or {written},last=N or {written},to=NAME."
+        )

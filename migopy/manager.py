@@ -19,7 +19,7 @@ from fabric.operations import local
 from fabric.state import env
 
 from . import dump, loader, report, subtasks
-from .choice import Choice
+from .choice import Choice, require_rollback_option
 from .console import ColorsLogger, ask, duration
 from .errors import (
     BadMigration,
@@ -193,6 +193,7 @@ class MigrationsManager:
         """Run down() and unregister: one (rollback,NAME), the N executed last (rollback,last=N)
         or all executed after one (rollback,to=NAME), newest first
         """
+        require_rollback_option(f"fab {self.FAB_TASK}", spec_migr, last, to)
         if not self._choice().to_roll_back(spec_migr, last, to):
             return self._nothing_to_roll_back()
         with self._locked("rollback") as lock:

@@ -79,10 +79,12 @@ class Server:
             if "@" in start and database and "authsource=" not in query.lower():
                 options.setdefault("authSource", unquote(database))
         else:
-            credentials = f"{_quoted(self.user)}:{_quoted(self.password or '')}@" if self.user else ""
+            user = self.user or self.client_options.get("username")
+            password = self.password or self.client_options.get("password") or ""
+            credentials = f"{_quoted(user)}:{_quoted(password)}@" if user else ""
             host = _quoted(self.host) if self.host.startswith("/") else self.hosts
             start, query = f"mongodb://{credentials}{host}", ""
-            if self.user:
+            if user:
                 options.setdefault("authSource", self.auth_database or self.database_name())
         query = "&".join(filter(None, [query, urlencode(_as_in_uri(options), quote_via=quote, safe="")]))
         return f"{start}/?{query}" if query else f"{start}/"

@@ -73,6 +73,8 @@ def create_task(manager_class: type[MigrationsManager]) -> Callable[..., Any]:
 
     # Fabric's task() takes the name from here; FAB_TASK may be 'db.migrations' for a task in a module of the fabfile.
     migrations.__name__ = migrations.__qualname__ = manager_class.FAB_TASK.rpartition(".")[2]
+    # fab -d of Fabric3 asks with inspect.getargspec(), which refuses a function with annotations.
+    migrations.__annotations__ = {}
     lines = [f"{command} - {line}" for command, line in help_lines(manager_class)]
     migrations.__doc__ = "\n".join(["Mongo migrations (migopy)", "", *lines])
     return migrations

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import unittest
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from migopy.choice import Choice, require_rollback_option
+from migopy.errors import MigrationNotFound, UnknownSubtask, WrongState
+from migopy.history import EXECUTED, IGNORED, Record
+from migopy.loader import Migration, numbering
+from migopy.manager import MigrationsManager
+
+NOON = datetime(2014, 1, 14, 12, tzinfo=timezone.utc)
+NUMBER_OF = numbering(MigrationsManager.MIGRATIONS_FILE_PATTERN)
+
+
+def choice(files: str, registered: str = "", ignored: str = "") -> Choice:
+    """Of these files; the registered ones were executed in this order, one a minute, and then some were ignored."""
+    names = [(name, EXECUTED) for name in registered.split()] + [(name, IGNORED) for name in ignored.split()]
+    records = {name: Record(name, NOON + timedelta(minutes=n), state) for n, (name, state) in enumerate(names)}
+    migrations = [Migration(NUMBER_OF(name), name, Path("/srv") / name) for name in files.split()]
+    return Choice(migrations, records, NUMBER_OF, "mongomigrations", "fab migrations")
+
+
+class TestName(unittest.TestCase):
+    FILES = "001_users.py 002_tags.py 2_notes.py 10_users.py"
+
+    def test_a_file_name_the_same_without_py_or_a_number(self) -> None:
+        for short_name in ("001_users.py", "001_users", "1", "01", "0001"):
+            self.assertEqual("001_users.py", choice(self.FILES).name(short_name))
+        self.assertEqual("10_users.py", choice(self.FILES).name("10"))
+
+    def test_a_registered_name_without_a_file_counts(self) -> None:
+        self.assertEqual("3_gone.py", choice(self.FILES, "3_gone.py").name("3"))
+
+    def test_a_name_that_fits_nothing_is_an_error_that_says_where(self) -> None:
+        for short_name in ("3", "users", "001_user", "1_users.py", "001_users.pyc", "-1", "1.0", "²"):
+            with self.assertRaises(MigrationNotFound) as caught:
+                choice(self.FILES).name(short_name)
+            self.assertIn(f"No migration {short_name!r} in mongomigrations", str(caught.exception))
+
+    def test_a_number_of_two_files_is_an_error_that_lists_them(self) -> None:
+        with self.assertRaisesRegex(MigrationNotFound, r"^'2' may mean 002_tags\.py or 2_notes\.py: write the whole"):
+            choice(self.FILES).name("2")
+
+    def test_a_whole_name_wins_over_a_number(self) -> None:
+        self.assertEqual("2.py", choice("2.py 2_a.py").name("2"))
+
+
+class TestUnregistered(unittest.TestCase):
+    def chosen(self, spec_migr: str | None = None, to: str | None = None, registered: str = "1_a.py") -> list[str]:
+        files = "1_a.py 2_b.py 3_c.py 4_d.py"
+        names = [name for name in files.split() if name not in registered.split()]
+        return [migration.name for migration in choice(files, registered).unregistered(names, spec_migr, to)]
+
+    def test_all_one_or_up_to_one(self) -> None:
+        self.assertEqual(["2_b.py", "3_c.py", "4_d.py"], self.chosen())
+        self.assertEqual(["3_c.py"], self.chosen("3"))
+        self.assertEqual(["2_b.py", "3_c.py"], self.chosen(to="3_c"))
+        self.assertEqual([], self.chosen(to="1"))
+
+    def test_a_registered_one_is_refused_with_the_way_back(self) -> None:
+        with self.assertRaisesRegex(
+            WrongState, "1_a.py is already registered; fab migrations:rollback,1_a.py takes it"
+        ):
+            self.chosen("1")
+
+    def test_both_at_once_are_refused(self) -> None:
+        with self.assertRaisesRegex(UnknownSubtask, "not both: '2' and to='3'"):
+            self.chosen("2", "3")
+
+    def test_with_nothing_unregistered_any_name_will_do(self) -> None:
+        self.assertEqual([], self.chosen("9_x.py", registered="1_a.py 2_b.py 3_c.py 4_d.py"))
+
+
+class TestToRollBack(unittest.TestCase):
+    def chosen(self, spec_migr: str | None = None, last: str | None = None, to: str | None = None) -> list[str]:
+        """3_c.py was executed before 2_b.py, and 4_d.py was not executed but ignored."""
+        choose = choice("1_a.py 2_b.py 3_c.py 4_d.py 5_e.py", "1_a.py 3_c.py 2_b.py", ignored="4_d.py")
+        return [migration.name for migration in choose.to_roll_back(spec_migr, last, to)]
+
+    def test_one_the_last_ones_or_all_after_one_newest_first(self) -> None:
+        self.assertEqual(["1_a.py"], self.chosen("1"))
+        self.assertEqual(["2_b.py", "3_c.py"], self.chosen(last="2"))
+        self.assertEqual(["2_b.py", "3_c.py"], self.chosen(to="1_a"))
+        self.assertEqual(["2_b.py", "3_c.py", "1_a.py"], self.chosen(last="9"))
+        self.assertEqual([], self.chosen(to="4"))
+
+    def test_none_or_more_than_one_option_says_what_to_write(self) -> None:
+        for options in ((None, None, None), ("1", "1", None), (None, "1", "1"), ("", "", "")):
+            with self.assertRaisesRegex(UnknownSubtask, "fab migrations:rollback,NAME or .*last=N or .*to=NAME"):
+                require_rollback_option("fab migrations", *options)
+
+    def test_one_that_is_not_registered_is_refused(self) -> None:
+        with self.assertRaisesRegex(WrongState, "5_e.py is not registered"):
+            self.chosen("5_e.py")
+
+    def test_one_without_a_file_stops_the_whole(self) -> None:
+        with self.assertRaisesRegex(MigrationNotFound, "9_gone.py is registered, but there is no such file .*forget"):
+            choice("1_a.py", "1_a.py 9_gone.py").to_roll_back(None, "2", None)

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import unittest
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from migopy.history import Event, Record
+from migopy.loader import Migration
+from migopy.lock import Holder
+from migopy.status import Status
+
+NOON = datetime(2014, 1, 14, 12, tzinfo=timezone.utc)
+
+
+def file(name: str) -> Migration:
+    number = name.partition("_")[0]
+    return Migration(int(number) if number.isdecimal() else None, name, Path("/srv") / name)
+
+
+def status(
+    files: str,
+    registered: str = "",
+    events: dict[str, Event] | None = None,
+    holder: Holder | None = None,
+    changed: str = "",
+) -> Status:
+    """A status of these names; the registered ones were executed at noon."""
+    records = {name: Record(name, at=NOON) for name in registered.split()}
+    found = [file(name) for name in files.split()]
+    return Status(found, records, "fab migrations", events or {}, holder, changed.split())
+
+
+def happened(kind: str, name: str, minutes: int) -> dict[str, Event]:
+    """An event so many minutes after noon, as the last one of that name."""
+    return {name: Event(kind, name, NOON + timedelta(minutes=minutes), by="me@here", error="KeyError: 'x'")}
+
+
+def run(subtask: str, migration: str | None, held: bool = False) -> Holder:
+    return Holder("me@here", 1, subtask, NOON, migration, held)
+
+
+class TestFilesAndRecords(unittest.TestCase):
+    def test_unregistered_are_the_files_without_a_record_in_their_order(self) -> None:
+        found = status("1_a.py 2_b.py 3_c.py", "2_b.py").unregistered
+        self.assertEqual(["1_a.py", "3_c.py"], [migration.name for migration in found])
+
+    def test_missing_are_the_records_without_a_file(self) -> None:
+        self.assertEqual(["0_gone.py", "9_gone.py"], status("1_a.py", "9_gone.py 1_a.py 0_gone.py").missing)
+
+    def test_only_an_unregistered_file_can_be_badly_named(self) -> None:
+        self.assertEqual(["bad.py"], status("1_a.py bad.py old.py", "old.py").badly_named)
+
+    def test_out_of_order_is_an_unregistered_file_below_a_registered_one(self) -> None:
+        self.assertEqual(["2_b.py"], status("1_a.py 2_b.py 3_c.py 4_d.py", "1_a.py 3_c.py").out_of_order)
+        self.assertEqual([], status("1_a.py 2_b.py", "1_a.py").out_of_order)
+        self.assertEqual([], status("0_a.py 1_b.py").out_of_order)
+        self.assertEqual([], status("1_a.py old.py", "old.py").out_of_order)
+
+    def test_files_of_the_same_number_are_named(self) -> None:
+        self.assertEqual(["1_a.py", "01_b.py"], status("1_a.py 01_b.py 2_c.py bad.py worse.py").same_number)
+
+
+class TestProblems(unittest.TestCase):
+    def test_without_one_there_is_none(self) -> None:
+        self.assertEqual([], status("1_a.py 2_b.py", "1_a.py").problems)
+
+    def test_each_problem_has_its_kind_and_those_that_stop_an_execute_come_first(self) -> None:
+        found = status(
+            "1_a.py 2_b.py 2_c.py bad.py", "2_b.py 9_gone.py", happened("failed", "2_c.py", 1), None, "2_b.py"
+        )
+        self.assertEqual(
+            [
+                ("failed", "2_c.py"),
+                ("badly named", "bad.py"),
+                ("changed", "2_b.py"),
+                ("missing", "9_gone.py"),
+                ("out of order", "1_a.py"),
+                ("same number", "2_b.py"),
+                ("same number", "2_c.py"),
+            ],
+            [(problem.kind, problem.name) for problem in found.problems],
+        )
+        self.assertEqual(["failed", "same number"], found.kinds()["2_c.py"])
+
+    def test_each_sentence_begins_with_the_name(self) -> None:
+        found = status("1_a.py 2_b.py bad.py", "2_b.py 9_gone.py", happened("failed", "1_a.py", 1), None, "2_b.py")
+        for problem in found.problems:
+            self.assertTrue(problem.text.startswith(f"{problem.name}: {problem.kind}"), problem)
+
+    def test_a_failure_is_told_with_time_person_and_error(self) -> None:
+        sentence = status("1_a.py", "", happened("failed", "1_a.py", 1)).problems[0].text
+        self.assertRegex(sentence, r"^1_a.py: failed on \d{4}-\d\d-\d\d \d\d:\d\d:\d\d by me@here \(KeyError: 'x'\)$")
+
+    def test_an_interrupted_migration_is_told_with_both_ways_on(self) -> None:
+        for registered, again, done in (("", "execute", "ignore"), ("1_a.py", "rollback", "forget")):
+            sentence = status("1_a.py", registered, happened("interrupted", "1_a.py", 1)).problems[0].text
+            self.assertIn(f"fab migrations:{again},1_a.py runs it again", sentence)
+            self.assertIn(f"fab migrations:{done},1_a.py takes it as done", sentence)
+
+
+class TestUnfinished(unittest.TestCase):
+    def test_a_failure_counts_until_the_migration_has_been_executed(self) -> None:
+        failed = happened("failed", "1_a.py", -5)
+        self.assertEqual("failed", status("1_a.py", "", failed).unfinished("1_a.py"))
+        self.assertIsNone(status("1_a.py", "1_a.py", failed).unfinished("1_a.py"))
+
+    def test_a_rollback_that_failed_after_the_execution_counts(self) -> None:
+        failed = happened("rollback failed", "1_a.py", 5)
+        self.assertEqual("rollback failed", status("1_a.py", "1_a.py", failed).unfinished("1_a.py"))
+
+    def test_what_went_well_is_nothing_unfinished(self) -> None:
+        for kind in ("rolled back", "forgotten", "unlocked"):
+            self.assertIsNone(status("1_a.py", "", happened(kind, "1_a.py", 5)).unfinished("1_a.py"))
+
+    def test_a_record_of_1_0_without_a_time_ends_a_failure(self) -> None:
+        records = {"1_a.py": Record("1_a.py")}
+        found = Status([file("1_a.py")], records, "fab migrations", happened("failed", "1_a.py", 5))
+        self.assertIsNone(found.unfinished("1_a.py"))
+
+    def test_a_failed_file_that_was_given_up_and_deleted_is_no_problem(self) -> None:
+        self.assertEqual([], status("1_a.py", "", happened("failed", "2_gone.py", 5)).problems)
+
+    def test_an_execution_that_left_its_migration_unregistered_died_in_it(self) -> None:
+        self.assertEqual("interrupted", status("1_a.py", "", {}, run("execute", "1_a.py")).unfinished("1_a.py"))
+        self.assertIsNone(status("1_a.py", "1_a.py", {}, run("execute", "1_a.py")).unfinished("1_a.py"))
+
+    def test_a_rollback_that_left_its_migration_registered_died_in_it(self) -> None:
+        self.assertEqual("interrupted", status("1_a.py", "1_a.py", {}, run("rollback", "1_a.py")).unfinished("1_a.py"))
+        self.assertIsNone(status("1_a.py", "", {}, run("rollback", "1_a.py")).unfinished("1_a.py"))
+
+    def test_a_run_that_still_works_or_was_in_no_migration_has_not_died_in_one(self) -> None:
+        for holder in (run("execute", "1_a.py", held=True), run("execute", None), None):
+            self.assertEqual([], status("1_a.py", "", {}, holder).problems)
+
+    def test_a_new_attempt_that_is_at_work_ends_what_the_last_one_left(self) -> None:
+        holder = run("execute", "1_a.py", held=True)
+        self.assertEqual([], status("1_a.py", "", happened("interrupted", "1_a.py", 5), holder).problems)
