@@ -74,7 +74,7 @@ class Lock:
         self._token = uuid.uuid4().hex
         self._deadline = 0.0
         self._ended = threading.Event()
-        self._left = False
+        self._in_migration = False
         self._server_time, self._taken = LONG_AGO, 0.0
 
     @answered
@@ -125,9 +125,13 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the lock back. A release that fails must not hide ``error``: the lease runs out by itself."""
+        """Give the lock back. A release that fails must not hide ``error``: the lease runs out by itself.
+
+        In the middle of a migration of which nobody has written down how it ended, it is not given back either: its
+        document tells the next run where this one was.
+        """
         self._ended.set()
-        if self._left or isinstance(error, ServerFailed):
+        if self._in_migration or isinstance(error, ServerFailed):
             return
         with contextlib.suppress(PyMongoError):
             self._collection.delete_one({"_id": LOCK, "token": self._token, "died": {"$exists": False}})
@@ -154,23 +158,24 @@ class Lock:
         self._deadline = max(self._deadline, sent + self._lease * (1 - MARGIN))
 
     @answered
-    def note(self, migration: str) -> None:
+    def begin(self, migration: str) -> None:
         """Renew the lock and write down what runs now: if this process dies, the next one knows where.
 
         Raises ``LockLost``.
         """
         self.check()
         self._renew({"migration": {"$literal": migration}})
+        self._in_migration = True
+
+    def end(self) -> None:
+        """How the migration ended has been written down, in the history or in the log."""
+        self._in_migration = False
 
     @answered
-    def settled(self) -> None:
+    def died_is_logged(self) -> None:
         """What the run before left behind has been logged."""
         self._collection.update_one({"_id": LOCK, "token": self._token}, {"$unset": {"died": ""}})
         self.died = None
-
-    def leave(self) -> None:
-        """Let the lease run out instead of giving the lock back: its document tells the next run where this one was."""
-        self._left = True
 
     def check(self) -> None:
         """Raises ``LockLost`` once the deadline has passed. No round trip."""
@@ -187,9 +192,10 @@ class Lock:
         return self._server_time + timedelta(seconds=clock() - self._taken)
 
     @answered
-    def free(self, holder: Holder) -> bool:
-        """Delete the lock of that holder and of no other; whether it was still there."""
-        return bool(self._collection.delete_one({"_id": LOCK, "token": holder.token}).deleted_count)
+    def free(self, holder: Holder) -> Holder | None:
+        """Delete the lock of that holder and of no other; what it was doing at that moment, None if it has ended."""
+        document = self._collection.find_one_and_delete({"_id": LOCK, "token": holder.token})
+        return Holder.read(document) if document else None
 
 
 def clock() -> float:

@@ -324,11 +324,12 @@ class MigrationsManager:
             return
         self.logger.white_bold(f"The lock is {'held' if holder.held else 'left behind'} by {holder}.")
         self._agree("Free it? A run that still goes on will lose it and register nothing more.", force)
-        if not lock.free(holder):
+        freed = lock.free(holder)
+        if freed is None:
             self.logger.green("It has been given back meanwhile.")
             return
-        self._log_interrupted(holder)
-        self._history.log("unlocked", holder.migration, error=str(holder))
+        self._history.log("unlocked", freed.migration, error=str(freed))
+        self._log_interrupted(freed)
         self.logger.green("The lock is free.")
 
     @task
@@ -488,7 +489,7 @@ class MigrationsManager:
             self._look_again()
             if lock.died:
                 self._log_interrupted(lock.died)
-                lock.settled()
+                lock.died_is_logged()
             yield lock
 
     def _wait_for(self, lock: Lock, subtask: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
-from pymongo import WriteConcern
+from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
 
 from .errors import LockLost, MigopyException, MigrationFailed, NoSuchCall, ServerFailed, StopTaskExecution
 from .history import EXECUTED, FAILED, ROLLBACK_FAILED, ROLLED_BACK, History, Record
@@ -51,7 +52,7 @@ class Run:
         could not be registered.
         """
         name = migration.name
-        self._lock.note(name)
+        self._lock.begin(name)
         with self._failures(migration, FAILED, f"it is not registered{_not_run(after)}"):
             self._before_each(name)
             started = clock()
@@ -64,6 +65,7 @@ class Run:
             with self._explained(f"{name} was executed, but it could not be registered", "ignore", name):
                 self._lock.check()
                 self._history.register(self._record(migration, dump, seconds), self._lock.seconds_left)
+        self._lock.end()
         with self._failures(migration, None, f"it was in after_each(), the migration is registered{_not_run(after)}"):
             self._after_each(name)
         return seconds
@@ -71,7 +73,7 @@ class Run:
     def roll_back(self, migration: LoadedMigration, record: Record, dump: str | None, after: int) -> float:
         """Run ``down()`` and unregister the migration; how many seconds it took. Raises as ``execute`` does."""
         name = migration.name
-        self._lock.note(name)
+        self._lock.begin(name)
         with self._failures(migration, ROLLBACK_FAILED, f"it stays registered{_not_run(after)}"):
             self._before_each(name)
             started = clock()
@@ -85,6 +87,7 @@ class Run:
                 self._lock.check()
                 self._history.unregister(name)
             self._history.log(ROLLED_BACK, name, seconds=round(seconds, 3), executed_at=record.at, dump=dump)
+        self._lock.end()
         with self._failures(migration, None, f"it was in after_each(), the migration is rolled back{_not_run(after)}"):
             self._after_each(name)
         return seconds
@@ -104,20 +107,21 @@ class Run:
         """What a migration has done stands, whatever happens to the history; the message says both."""
         try:
             yield
-        except (LockLost, ServerFailed) as error:
-            self._lock.leave()
-            command = f"fab {self._fab_task}"
-            raise type(error)(
-                f"{fact}. {error} Then look at {command}, and if no other run has done it, write"
-                f" {command}:{repair},{name}."
-            ) from error
+        except BaseException as error:
+            task = f"fab {self._fab_task}"
+            way_on = f"Then look at {task}, and if no other run has done it, write {task}:{repair},{name}."
+            if isinstance(error, (LockLost, ServerFailed)):
+                raise type(error)(f"{fact}. {error} {way_on}") from error
+            self._say(f"{fact} ({summary(error)}). {way_on}")
+            raise
 
     # In a transaction
 
     def _in_transaction(self, both: Callable[[ClientSession], None]) -> None:
         """Run the history's part and the migration in one transaction; PyMongo begins again after transient errors."""
         with self._db.client.start_session() as session:
-            session.with_transaction(both, write_concern=WriteConcern("majority"))
+            # Whatever the URI says; with another level than local a new collection could not be made (MongoDB 4.4).
+            session.with_transaction(both, ReadConcern("local"), WriteConcern("majority"), ReadPreference.PRIMARY)
 
     def _register_and_call(self, migration: LoadedMigration, dump: str | None, session: ClientSession) -> None:
         """The history document first: with a broken lock the second of two owners fails on it, before its ``up()``."""
@@ -145,7 +149,9 @@ class Run:
         started = clock()
         try:
             yield
-        except (StopTaskExecution, LockLost):
+        except (LockLost, StopTaskExecution) as error:
+            if migration.in_transaction or isinstance(error, StopTaskExecution):
+                self._lock.end()  # nothing of it has happened, or the team knows
             raise
         except BaseException as error:
             line = line_in(migration.migration.path, error)
@@ -165,8 +171,8 @@ class Run:
         try:
             self._history.log(event, name, seconds=seconds, error=error)
         except ServerFailed as failure:
-            self._lock.leave()
             return f" The log could not be written either: {failure}"
+        self._lock.end()
         return ""
 
 
