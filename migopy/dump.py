@@ -7,6 +7,7 @@ import itertools
 import os
 import shlex
 import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -76,6 +77,24 @@ def find_folder(dump: str, parent: Path, database: str) -> Path:
             f"No dump of the database {database}: neither {parent / dump} nor {folder} has a folder of it."
         )
     return folder
+
+
+def run(command: str) -> None:
+    """Run mongodump or mongorestore to its end. Raises ``DumpFailed`` when it fails.
+
+    Not with Fabric's ``local()``, which lets go of what it has started when a signal ends fab: mongorestore would go on
+    while the next run has the lock. Here it ends before whatever ended us goes on.
+    """
+    # exec, so that the process is the tool and not a shell around it.
+    with subprocess.Popen(f"exec {command}", shell=True) as process:
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+    if code:
+        tool = command.partition(" ")[0]
+        raise DumpFailed(f"{tool} failed with exit code {code}, see what it says above. Nothing else was run.")
 
 
 def dump_command(config: str, database: str, folder: Path) -> str:

@@ -188,8 +188,8 @@ class Lock:
         return self._deadline - clock()
 
     def now(self) -> datetime:
-        """The server's time, reckoned from the moment the lock was taken."""
-        return self._server_time + timedelta(seconds=clock() - self._taken)
+        """The server's time, reckoned from the moment the lock was taken; in milliseconds, as BSON keeps it."""
+        return self._server_time + timedelta(milliseconds=int((clock() - self._taken) * 1000))
 
     @answered
     def free(self, holder: Holder) -> Holder | None:

@@ -14,9 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sized
 
-from fabric.context_managers import hide, settings
-from fabric.operations import local
-from fabric.state import env
+from fabric.state import env, output
 
 from . import dump, loader, report, subtasks
 from .choice import Choice, require_rollback_option
@@ -25,7 +23,6 @@ from .errors import (
     BadMigration,
     CheckFailed,
     ConfigurationError,
-    DumpFailed,
     LockHeld,
     MigopyException,
     WrongState,
@@ -293,7 +290,7 @@ class MigrationsManager:
         self.logger.white_bold("Doing mongo dump...")
         parent = self._folder / self.MONGO_DUMP_DIRECTORY
         with dump.config_file(server.connection_string()) as config, dump.new_folder(parent) as folder:
-            self._local(dump.dump_command(config, database, folder))
+            self._run_tool(dump.dump_command(config, database, folder))
         if folder.exists():
             return str(folder)
         self.logger.white(f"The database {database} does not exist yet, there was nothing to dump.")
@@ -309,7 +306,7 @@ class MigrationsManager:
         self._agree(f"Replace the collections of {database} at {server.address} by those in {folder}?", force)
         with self._locked("dbrestore") as lock, dump.config_file(server.connection_string()) as config:
             kept = [f"{self.MIGRATIONS_COLLECTION}_lock", f"{self.MIGRATIONS_COLLECTION}_log"]
-            self._local(dump.restore_command(config, database, folder, without=kept))
+            self._run_tool(dump.restore_command(config, database, folder, without=kept))
             lock.check()
             self._history.log("restored", None, dump=str(folder))
         self.logger.green(f"Restored {database} from {folder}.")
@@ -596,13 +593,12 @@ class MigrationsManager:
     def _dump_before(self, migrations: list[LoadedMigration]) -> str | None:
         return self.dbdump() if self.DO_MONGO_DUMP and migrations else None
 
-    def _local(self, command: str) -> None:
-        """Run a tool through Fabric, which shows the command; raises ``DumpFailed`` when it fails."""
-        with settings(hide("warnings"), warn_only=True):
-            result = local(command)
-        if result.failed:
-            tool = command.partition(" ")[0]
-            raise DumpFailed(f"{tool} failed with exit code {result.return_code}, see what it says above.")
+    @staticmethod
+    def _run_tool(command: str) -> None:
+        """Show the command as Fabric's ``local()`` would, and run it. Raises ``DumpFailed`` when it fails."""
+        if output.running:
+            print(f"[localhost] local: {command}", flush=True)
+        dump.run(command)
 
     # Messages
 

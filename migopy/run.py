@@ -161,6 +161,8 @@ class Run:
                 sentence += self._logged(event, migration.name, round(clock() - started, 3), summary(error))
             if isinstance(error, MigopyException) and not isinstance(error, NoSuchCall):
                 raise
+            if isinstance(error, SystemExit) and not error.code:
+                raise MigrationFailed(sentence) from None  # sys.exit() must not look like success to what comes after
             if isinstance(error, Exception):
                 raise MigrationFailed(sentence + _advice(error)) from error
             self._say(sentence)
