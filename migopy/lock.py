@@ -43,6 +43,9 @@ class Holder:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Holder:
+        """Of a run that died before it had logged whom it found dead, that one: it is the one in a migration."""
+        if "died" in document:
+            document = {**document, **document["died"], "held": False}
         return cls(**{key: value for key, value in document.items() if key in cls.__dataclass_fields__})
 
     def left_half_done(self, registered: Container[str]) -> bool:
@@ -103,7 +106,7 @@ class Lock:
             return Holder.read(found)
         self._server_time, self._taken = found["since"], clock()
         self._deadline = sent + self._lease * (1 - MARGIN)
-        self.died = Holder.read({**found["died"], "held": False}) if "died" in found else None
+        self.died = Holder.read(found) if "died" in found else None
         return None
 
     def _taking(self, subtask: str) -> list[dict[str, Any]]:
@@ -193,9 +196,21 @@ class Lock:
 
     @answered
     def free(self, holder: Holder) -> Holder | None:
-        """Delete the lock of that holder and of no other; what it was doing at that moment, None if it has ended."""
-        document = self._collection.find_one_and_delete({"_id": LOCK, "token": holder.token})
-        return Holder.read(document) if document else None
+        """Take the lock away from that holder and no other; what it was doing at that moment, None if it has ended.
+
+        What it was doing stays in the document until ``forget()``, so that the next run knows if this one dies.
+        """
+        document = self._collection.find_one_and_update(
+            {"_id": LOCK, "token": holder.token},
+            {"$set": {"token": self._token, "expires_at": LONG_AGO}},
+            return_document=ReturnDocument.AFTER,
+        )
+        return Holder.read({**document, "held": False}) if document else None
+
+    @answered
+    def forget(self) -> None:
+        """Delete what ``free()`` has left."""
+        self._collection.delete_one({"_id": LOCK, "token": self._token})
 
 
 def clock() -> float:

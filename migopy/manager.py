@@ -327,6 +327,7 @@ class MigrationsManager:
             return
         self._history.log("unlocked", freed.migration, error=str(freed))
         self._log_interrupted(freed)
+        lock.forget()
         self.logger.green("The lock is free.")
 
     @task

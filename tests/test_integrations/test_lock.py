@@ -1,0 +1,395 @@
+"""One run at a time: many at once, a stopped one that wakes up, a broken network, and unlock."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from typing import Any
+
+from tests.server import Mongod, Proxy, Server
+from tests.support import Project, Result, RunTestCase, three_members, until_file
+
+NOTHING = "All migrations registered, nothing to execute"
+
+
+class LockTestCase(RunTestCase):
+    def holding(self, project: Project, name: str = "1_holds.py") -> subprocess.Popen[str]:
+        """Start execute, and return when it is in a migration that waits for a file named `go`."""
+        self.counting(project, name, until_file(project.path / "go"))
+        process = project.fab_start("migrations:execute")
+        self.wait_until_in(name)
+        return process
+
+    @staticmethod
+    def let_go(project: Project) -> None:
+        project.write("go", "")
+
+    def many_at_once(self) -> None:
+        for repetition in range(20 if self.IN_FULL else 1):
+            project = self.project(LOCK_WAIT=300)
+            names = self.counting_ones(project, 3)
+            runs = [project.fab_start("migrations:execute") for _ in range(20)]
+            results = [self.end_of(run, 300) for run in runs]
+            self.assertEqual([0] * 20, [result.code for result in results], results)
+            self.assertEqual((names, names), (self.ran(), self.registered()), repetition)
+            self.assertIsNone(self.lock())
+            self.assertEqual([], self.logged())
+            self.client.drop_database(self.database)
+
+    def stopped_in_up(self) -> None:
+        project = self.project(LOCK_LEASE=2)
+        names = self.counting_ones(project, 2)
+        self.counting(project, "3_holds.py", until_file(project.path / "go"))
+        self.counting(project, "4_last.py")
+        first = project.fab_start("migrations:execute")
+        self.wait_until_in("3_holds.py")
+        os.killpg(first.pid, signal.SIGSTOP)
+        second = project.fab("migrations:execute")
+        self.assert_code(1, second)
+        self.assertIn("3_holds.py was interrupted", second.stderr)
+        self.assertEqual(["interrupted"], self.logged(name="3_holds.py"))
+        self.let_go(project)
+        os.killpg(first.pid, signal.SIGCONT)
+        result = self.end_of(first)
+        self.assert_code(3, result)
+        self.assertIn("3_holds.py was executed, but it could not be registered", result.stderr)
+        self.assertIn("fab migrations:ignore,3_holds.py", result.stderr)
+        self.assertEqual(names, self.registered())
+        self.assertEqual([*names, "3_holds.py"], self.ran())
+        self.assert_code(0, project.fab("migrations:ignore,3_holds.py", "migrations:execute", "migrations:check"))
+        self.assertEqual([*names, "3_holds.py", "4_last.py"], self.ran())
+
+
+class TestLock(LockTestCase):
+    """On a standalone server."""
+
+    def test_many_at_once_execute_each_migration_once(self) -> None:
+        self.many_at_once()
+
+    def test_stopped_in_up_past_the_lease_it_registers_nothing_and_ends_with_3(self) -> None:
+        self.stopped_in_up()
+
+    def test_another_run_waits_says_for_whom_and_finds_nothing_to_do(self) -> None:
+        project = self.project()
+        first = self.holding(project)
+        second = project.fab_start("migrations:execute")
+        assert second.stderr is not None
+        waiting = second.stderr.readline()
+        self.assertRegex(waiting, rf"Waiting for \S+@\S+ \(process {first.pid}, execute of 1_holds.py, since 2")
+        self.let_go(project)
+        self.assert_code(0, self.end_of(first))
+        result = self.end_of(second)
+        self.assert_code(0, result)
+        self.assertIn(NOTHING, result.stderr)
+        self.assertEqual(["1_holds.py"], self.ran())
+
+    def test_waiting_in_vain_ends_with_3_and_names_the_holder(self) -> None:
+        project = self.project()
+        first = self.holding(project)
+        project.write("fabfile.py", (project.path / "fabfile.py").read_text() + "\nMigrations.LOCK_WAIT = 1\n")
+        for subtask in ("execute", "ignore,to=1"):
+            result = project.fab(f"migrations:{subtask}")
+            self.assert_code(3, result)
+            self.assertRegex(
+                result.stderr, rf"The lock is held by \S+@\S+ \(process {first.pid}, execute of 1_holds.py"
+            )
+            self.assertIn("Nothing was done after waiting 1 s", result.stderr)
+            self.assertIn("fab migrations:unlock", result.stderr)
+        self.assertEqual([], self.registered())
+        self.let_go(project)
+        self.assert_code(0, self.end_of(first))
+        self.assertEqual(["1_holds.py"], self.registered())
+
+    def test_rollback_and_forget_wait_too(self) -> None:
+        project = self.project(LOCK_WAIT=0)
+        self.counting(project, "1_first.py")
+        self.assert_code(0, project.fab("migrations:execute"))
+        first = self.holding(project, "2_holds.py")
+        for subtask in ("rollback,1", "forget,1"):
+            self.assert_code(3, project.fab(f"migrations:{subtask}"))
+        self.assertEqual(["1_first.py"], self.registered())
+        self.let_go(project)
+        self.assert_code(0, self.end_of(first))
+
+    def test_a_migration_longer_than_the_lease_keeps_the_lock(self) -> None:
+        project = self.project(LOCK_LEASE=2)
+        first = self.holding(project)
+        second = project.fab_start("migrations:execute")
+        since = self.lock()["expires_at"]
+        self.wait_for_lock(expires_at={"$gt": since}, **{"$expr": {"$gt": [{"$subtract": ["$$NOW", "$since"]}, 5000]}})
+        self.assertEqual(["1_holds.py"], self.ran())
+        self.let_go(project)
+        self.assert_code(0, self.end_of(first))
+        self.assert_code(0, self.end_of(second))
+        self.assertEqual(["1_holds.py"], self.ran())
+
+    def test_with_nothing_to_do_no_lock_is_taken_and_reading_writes_nothing(self) -> None:
+        project = self.project()
+        names = self.counting_ones(project, 1)
+        reading = [f"migrations{subtask}" for subtask in ("", ":plan", ":history", ":unlock", ":help")]
+        self.assert_code(0, project.fab(*reading))
+        self.assert_code(4, project.fab("migrations:check"))
+        self.assertEqual([], self.db.list_collection_names())
+        self.db.migrations.insert_one({"name": names[0]})
+        self.assert_code(0, project.fab("migrations:execute", "migrations:ignore"))
+        self.assertEqual(["migrations"], self.db.list_collection_names())
+
+    # A run that is stopped, and wakes up
+
+    def test_stopped_past_the_lease_it_does_not_free_the_lock_of_another(self) -> None:
+        project = self.project(LOCK_LEASE=2)
+        first = self.holding(project)
+        os.killpg(first.pid, signal.SIGSTOP)
+        self.wait_for_dead_lock()
+        other = self.project(LOCK_LEASE=2)
+        self.counting(other, "1_holds.py", until_file(other.path / "go"))
+        second = other.fab_start("migrations:execute,1_holds.py")
+        self.wait_until_in("1_holds.py", 2)
+        token = self.lock()["token"]
+        self.let_go(project)
+        os.killpg(first.pid, signal.SIGCONT)
+        self.assert_code(3, self.end_of(first))
+        self.assertEqual(token, self.lock()["token"])
+        self.assertEqual([], self.registered())
+        self.let_go(other)
+        self.assert_code(0, self.end_of(second))
+        self.assertEqual(["1_holds.py"], self.registered())
+        self.assertIsNone(self.lock())
+
+    def test_stopped_between_two_migrations_it_starts_no_further_one(self) -> None:
+        project = self.project(LOCK_LEASE=2)
+        text = (project.path / "fabfile.py").read_text()
+        waiting = (
+            f"    import time\n    while not os.path.exists({str(project.path / 'go')!r}):\n        time.sleep(0.02)"
+        )
+        project.write(
+            "fabfile.py",
+            f"{text}\n\nimport os\n\n\ndef after_each(self, name):\n    self.db.after.insert_one({{}})\n{waiting}\n\n\n"
+            "Migrations.after_each = after_each\n",
+        )
+        names = self.counting_ones(project, 2)
+        first = project.fab_start("migrations:execute")
+        self.wait_until_in(names[0])
+        while not self.db.after.count_documents({}):
+            time.sleep(0.02)
+        os.killpg(first.pid, signal.SIGSTOP)
+        self.wait_for_dead_lock()
+        self.let_go(project)
+        second = project.fab("migrations:execute")
+        self.assert_code(0, second)
+        os.killpg(first.pid, signal.SIGCONT)
+        result = self.end_of(first)
+        self.assert_code(3, result)
+        self.assertIn("lock was", result.stderr)
+        self.assertEqual((names, names), (self.ran(), self.registered()))
+
+    # Unlock
+
+    def test_unlock_of_a_free_lock(self) -> None:
+        project = self.project()
+        self.counting_ones(project, 1)
+        result = project.fab("migrations:unlock,force=yes")
+        self.assert_code(0, result)
+        self.assertIn("Nobody holds the lock.", result.stderr)
+        self.assertEqual([], self.logged())
+
+    def test_unlock_without_a_terminal_needs_force(self) -> None:
+        project = self.project()
+        first = self.holding(project)
+        result = project.fab("migrations:unlock", input="yes\n")
+        self.assert_code(1, result)
+        self.assertRegex(result.stderr, rf"The lock is held by \S+@\S+ \(process {first.pid}, execute of 1_holds.py")
+        self.assertIn("force=yes", result.stderr)
+        self.assertEqual(first.pid, self.lock()["pid"])
+        self.assertEqual([], self.logged())
+
+    def test_unlock_asks_in_a_terminal(self) -> None:
+        project = self.project()
+        first = self.holding(project)
+        for answer in ("no\n", "\n"):
+            result = project.fab_in_terminal("migrations:unlock", input=answer)
+            self.assert_code(1, result)
+            self.assertIn("Nothing was done.", result.output)
+            self.assertEqual(first.pid, self.lock()["pid"])
+        result = project.fab_in_terminal("migrations:unlock", input="yes\n")
+        self.assert_code(0, result)
+        self.assertRegex(result.output, r"The lock is held by \S+@\S+ \(process")
+        self.assertIn("Free it?", result.output)
+        self.assertIn("The lock is free.", result.output)
+        self.assertIn("unlocked", self.logged())
+
+    def test_a_run_that_was_unlocked_registers_nothing_more(self) -> None:
+        project = self.project()
+        first = self.holding(project)
+        self.counting(project, "2_later.py")
+        self.assert_code(0, project.fab("migrations:unlock,force=yes"))
+        self.assertIsNone(self.lock())
+        time.sleep(2)  # two renewals
+        self.let_go(project)
+        self.assert_code(3, self.end_of(first))
+        self.assertEqual([], self.registered())
+        self.assertEqual(["1_holds.py"], self.ran())
+
+    def test_what_was_in_the_middle_when_it_was_unlocked_counts_as_interrupted(self) -> None:
+        project = self.project()
+        first = self.holding(project)
+        self.assert_code(0, project.fab("migrations:unlock,force=yes"))
+        self.assertIn("interrupted", self.logged(name="1_holds.py"))
+        self.assertIn("1_holds.py was interrupted", project.fab("migrations").stderr)
+        second = project.fab_start("migrations:execute")
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it runs for ever if it executes the migration
+            second.wait(10)
+        self.assertEqual(["1_holds.py"], self.ran(), "executed twice unnoticed")
+        result = self.end_of(second)
+        self.assert_code(1, result)
+        self.assertIn("1_holds.py was interrupted", result.stderr)
+        self.let_go(project)
+        self.assert_code(3, self.end_of(first))
+
+    def test_a_dead_run_that_was_unlocked_counts_as_interrupted(self) -> None:
+        project = self.project(LOCK_LEASE=60)
+        first = self.holding(project)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+        self.assert_code(0, project.fab("migrations:unlock,force=yes"))
+        self.let_go(project)
+        result = project.fab("migrations:execute")
+        self.assertEqual(["1_holds.py"], self.ran(), "executed twice unnoticed")
+        self.assert_code(1, result)
+        self.assertIn("1_holds.py was interrupted", result.stderr)
+
+    def test_unlock_answered_late_notes_the_migration_that_runs_then(self) -> None:
+        project = self.project()
+        self.counting(project, "1_holds.py", until_file(project.path / "go_1"))
+        self.counting(project, "2_holds.py", until_file(project.path / "go"))
+        first = project.fab_start("migrations:execute")
+        self.wait_until_in("1_holds.py")
+        with Terminal(project, "migrations:unlock") as unlock:
+            unlock.read_until("Free it?")
+            project.write("go_1", "")
+            self.wait_until_in("2_holds.py")
+            unlock.type("yes\n")
+            unlock.read_until("The lock is free.")
+        self.assertEqual([], self.logged(name="1_holds.py", event="interrupted"))
+        self.assertEqual(["interrupted"], self.logged(name="2_holds.py", event="interrupted"))
+        os.killpg(first.pid, signal.SIGKILL)
+        self.let_go(project)
+        result = project.fab("migrations:execute")
+        self.assertEqual(["1_holds.py", "2_holds.py"], self.ran(), "executed twice unnoticed")
+        self.assert_code(1, result)
+
+
+class TestLockOnReplicaSet(LockTestCase):
+    """On a replica set of three members."""
+
+    def test_many_at_once_execute_each_migration_once(self) -> None:
+        self.many_at_once()
+
+    def test_stopped_in_up_past_the_lease_it_registers_nothing_and_ends_with_3(self) -> None:
+        self.stopped_in_up()
+
+    def find_server(self) -> Server | Mongod:
+        return Server(three_members().uri)
+
+
+class TestLockBehindABrokenNetwork(RunTestCase):
+    """The renewal cannot reach the server: the deadline stands, whatever the network says."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.proxy = Proxy(self.server.host, self.server.port)
+        self.proxy.resume()
+        self.addCleanup(self.proxy.__exit__)
+
+    def behind_proxy(self, **attributes: Any) -> Project:
+        return self.project(MONGO_URI=f"mongodb://{self.proxy.host}:{self.proxy.port}/", LOCK_LEASE=2, **attributes)
+
+    def lost_in_up(self, project: Project) -> Result:
+        first = project.fab_start("migrations:execute")
+        self.wait_until_in("1_holds.py")
+        self.proxy.stop_forwarding()
+        self.wait_for_dead_lock()
+        other = self.project(LOCK_LEASE=2)
+        self.counting(other, "1_holds.py")
+        second = other.fab("migrations:execute")
+        self.assert_code(1, second)
+        self.assertIn("1_holds.py was interrupted", second.stderr)
+        project.write("go", "")
+        result = self.end_of(first)
+        self.assert_code(3, result)
+        self.assertIn("1_holds.py was executed, but it could not be registered", result.stderr)
+        self.proxy.resume()
+        self.assertEqual(["1_holds.py"], self.ran())
+        self.assertEqual([], self.registered())
+        return result
+
+    def test_a_network_that_stands_still(self) -> None:
+        project = self.behind_proxy()
+        self.counting(project, "1_holds.py", until_file(project.path / "go"))
+        self.counting(project, "2_last.py")
+        self.lost_in_up(project)
+
+    def test_a_short_break_is_no_loss(self) -> None:
+        project = self.project(MONGO_URI=f"mongodb://{self.proxy.host}:{self.proxy.port}/", LOCK_LEASE=30)
+        self.counting(project, "1_holds.py", until_file(project.path / "go"))
+        first = project.fab_start("migrations:execute")
+        self.wait_until_in("1_holds.py")
+        self.proxy.cut()
+        self.proxy.resume()
+        project.write("go", "")
+        self.assert_code(0, self.end_of(first))
+        self.assertEqual(["1_holds.py"], self.registered())
+
+    def test_the_server_goes_away_while_waiting(self) -> None:
+        project = self.behind_proxy(MONGO_CLIENT_OPTIONS={"serverSelectionTimeoutMS": 1000})
+        other = self.project()
+        self.counting(project, "1_holds.py")
+        self.counting(other, "1_holds.py", until_file(other.path / "go"))
+        first = other.fab_start("migrations:execute")
+        self.wait_until_in("1_holds.py")
+        second = project.fab_start("migrations:execute")
+        assert second.stderr is not None
+        self.assertIn("Waiting for", second.stderr.readline())
+        self.proxy.cut()
+        result = self.end_of(second)
+        self.assert_code(1, result)
+        self.assertIn("No MongoDB answers", result.stderr)
+        other.write("go", "")
+        self.assert_code(0, self.end_of(first))
+        self.assertEqual(["1_holds.py"], self.ran())
+
+
+class Terminal:
+    """A fab in a terminal that a person types into while it runs."""
+
+    def __init__(self, project: Project, *args: str) -> None:
+        self._ours, theirs = pty.openpty()
+        self.process = project.fab_start(*args, env={"TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        self.output = ""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._ours)
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def read_until(self, text: str, timeout: float = 60) -> None:
+        deadline = time.monotonic() + timeout
+        while text not in self.output:
+            ready = select.select([self._ours], [], [], max(0, deadline - time.monotonic()))[0]
+            if not ready:
+                raise AssertionError(f"No {text!r} in the terminal:\n{self.output}")
+            with contextlib.suppress(OSError):
+                data = os.read(self._ours, 65536)
+                self.output += data.decode()
+                continue
+            raise AssertionError(f"It ended without {text!r}:\n{self.output}")
