@@ -24,7 +24,8 @@ def main(arguments: list[str]) -> int:
         venv.create(ENVIRONMENT, clear=True, with_pip=True)
         subprocess.run([str(ENVIRONMENT / "bin" / "pip"), "install", "--quiet", "tox>=4,<5"], check=True)
     missing = "false" if os.environ.get("CI") else "true"
-    command = [str(ENVIRONMENT / "bin" / "tox"), "run-parallel", "--parallel-no-spinner"]
+    at_once = str(2 * (os.cpu_count() or 1))  # a test waits for fab and mongod more than it computes
+    command = [str(ENVIRONMENT / "bin" / "tox"), "run-parallel", "--parallel", at_once, "--parallel-no-spinner"]
     return subprocess.run([*command, "--skip-missing-interpreters", missing, *arguments], cwd=TOP).returncode
 
 
