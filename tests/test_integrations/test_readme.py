@@ -43,7 +43,7 @@ class ReadmeTest(MongoTestCase):
         """Type a command of the README in a terminal; what it prints, but for what is never the same."""
         program, _, arguments = command.partition(" ")
         self.assertEqual("fab", program)
-        result = self.newcomer.fab_in_terminal(arguments, env={"NO_COLOR": "1"})
+        result = self.newcomer.fab_in_terminal(arguments, env={"NO_COLOR": "1", "COLUMNS": "80"})
         output = result.stdout.replace(str(self.newcomer.path), "/srv/blog")
         output = re.sub(r"\n[ ~^]+\n", "\n", output)  # Python 3.11 and later mark the place in the line
         output = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "2026-01-31 12:00:00", output)
