@@ -21,6 +21,9 @@ from . import errors
 FIRST_CONTACT = 5
 """Seconds until a server counts as not there. Later PyMongo's own 30 s hold: a replica set may be electing."""
 
+HEARTBEAT = 2_000
+"""Milliseconds between two looks of PyMongo's monitor at the server."""
+
 MAJORITY_TIMEOUT = 10_000
 """Milliseconds that a write may wait for a majority of the replica set."""
 
@@ -114,6 +117,9 @@ def connect(make_client: Callable[..., Any], server: Server) -> MongoClient[dict
     PyMongo does not take.
     """
     options = dict(server.client_options)
+    if "heartbeatfrequencyms" not in (server.uri or "").lower():
+        # PyMongo 4.0 closes a client whose user was refused only after the next heartbeat, by default in 10 seconds.
+        options.setdefault("heartbeatFrequencyMS", HEARTBEAT)
     if server.uri:
         make = functools.partial(make_client, server.uri, **options)
     else:
