@@ -107,9 +107,9 @@ class MigrationsManager:
     @staticmethod
     def MongoClient(*args: Any, **kwargs: Any) -> Client:  # noqa: N802 - the name is that of 1.0
         """Make the client; replace it by another callable that takes what ``pymongo.MongoClient`` takes."""
-        import pymongo
+        from . import mongo
 
-        return pymongo.MongoClient(*args, **kwargs)
+        return mongo.make_client(*args, **kwargs)
 
     # The task
 

@@ -110,6 +110,16 @@ def _as_in_uri(options: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in options.items()}
 
 
+def make_client(*args: Any, **kwargs: Any) -> MongoClient[dict[str, Any]]:
+    """PyMongo's own client, which looks at the server more often if nothing else is said.
+
+    PyMongo 4.0 closes a client whose user was refused only after the next heartbeat, by default in 10 seconds.
+    """
+    if "heartbeatfrequencyms" not in str(args).lower():
+        kwargs.setdefault("heartbeatFrequencyMS", HEARTBEAT)
+    return MongoClient(*args, **kwargs)
+
+
 def connect(make_client: Callable[..., Any], server: Server) -> MongoClient[dict[str, Any]]:
     """A client of a server that answers.
 
@@ -117,9 +127,6 @@ def connect(make_client: Callable[..., Any], server: Server) -> MongoClient[dict
     PyMongo does not take.
     """
     options = dict(server.client_options)
-    if "heartbeatfrequencyms" not in (server.uri or "").lower():
-        # PyMongo 4.0 closes a client whose user was refused only after the next heartbeat, by default in 10 seconds.
-        options.setdefault("heartbeatFrequencyMS", HEARTBEAT)
     if server.uri:
         make = functools.partial(make_client, server.uri, **options)
     else:
