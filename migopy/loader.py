@@ -51,20 +51,22 @@ class Migration:
 
         Raises ``BadMigration`` when it cannot be imported or has no such function.
         """
+        checksum = self.checksum()
         module = _import(self)
         call = getattr(module, function, None)
         if not callable(call):
             raise BadMigration(f"{self.name} has no function {function}(db): add one. No migration was run.")
-        return LoadedMigration(self, module, call)
+        return LoadedMigration(self, module, call, checksum)
 
 
 @dataclass(frozen=True)
 class LoadedMigration:
-    """A migration whose file has been imported, with the function of it that is to run."""
+    """A migration whose file has been imported, with the function of it that is to run, and what it was then."""
 
     migration: Migration
     module: ModuleType
     call: Callable[..., Any]
+    checksum: str
 
     @property
     def name(self) -> str:

@@ -183,6 +183,7 @@ class MigrationsManager:
                 return self._nothing_to_execute(to)
             for migration in chosen:
                 self.logger.white_bold(f"Registering migration {migration.name}...")
+            lock.check()
             self._history.ignore({migration.name: migration.checksum() for migration in chosen}, at=lock.now())
 
     @task
@@ -210,10 +211,11 @@ class MigrationsManager:
     def forget(self, name: str) -> None:
         """Unregister a migration without running down(), the opposite of ignore: forget,NAME"""
         self._choice().registered(name)
-        with self._locked("forget"):
+        with self._locked("forget") as lock:
             registered = self._choice().registered(name)
             record = self._history.registered()[registered]
             self.logger.white_bold(f"Forgetting migration {registered}...")
+            lock.check()
             self._history.unregister(registered)
             self._history.log("forgotten", registered, executed_at=record.at)
 

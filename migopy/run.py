@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 NOT_IN_TRANSACTION = 263  # OperationNotSupportedInTransaction
 
+NOT_KNOWN = "whether its transaction was committed is not known, the subtask show_status tells"
+
 
 class Run:
     """Executes and rolls back loaded migrations while ``lock`` holds.
@@ -98,7 +100,7 @@ class Run:
             at=self._lock.now(),
             state=EXECUTED,
             seconds=None if seconds is None else round(seconds, 3),
-            checksum=migration.migration.checksum(),
+            checksum=migration.checksum,
             dump=dump,
         )
 
@@ -156,7 +158,8 @@ class Run:
         except BaseException as error:
             line = line_in(migration.migration.path, error)
             place = f"line {line}, " if line else ""
-            sentence = f"{migration.name} failed ({place}{summary(error)}): {consequence}."
+            known = NOT_KNOWN if _is_unknown_commit(error) else consequence
+            sentence = f"{migration.name} failed ({place}{summary(error)}): {known}."
             if event:
                 sentence += self._logged(event, migration.name, round(clock() - started, 3), summary(error))
             if isinstance(error, MigopyException) and not isinstance(error, NoSuchCall):
@@ -182,9 +185,11 @@ def _not_run(after: int) -> str:
     return {0: "", 1: ", and the one after it did not run"}.get(after, f", and the {after} after it did not run")
 
 
+def _is_unknown_commit(error: BaseException) -> bool:
+    return isinstance(error, PyMongoError) and error.has_error_label("UnknownTransactionCommitResult")
+
+
 def _advice(error: Exception) -> str:
     if isinstance(error, OperationFailure) and error.code == NOT_IN_TRANSACTION:
         return " MongoDB does not do that in a transaction: leave out the parameter session."
-    if isinstance(error, PyMongoError) and error.has_error_label("UnknownTransactionCommitResult"):
-        return " Whether the transaction was committed is not known: the subtask show_status tells."
     return ""

@@ -84,8 +84,8 @@ class Status:
         record = self.records.get(name)
         if event is None or event.event not in UNFINISHED:
             return None
-        if record and (record.at is None or record.at >= event.at):
-            return None
+        if record and (event.event == "failed" or record.at is None or record.at >= event.at):
+            return None  # a commit whose reply was lost may be logged as failed and be registered all the same
         return event.event
 
     def interrupted(self, name: str) -> str:
