@@ -22,8 +22,7 @@ EXECUTED, IGNORED = "executed", "ignored"
 RETRY_PAUSE = 0.5
 """Seconds between two attempts to register when no server answers."""
 
-FAILED, INTERRUPTED, ROLLBACK_FAILED = "failed", "interrupted", "rollback failed"
-ROLLED_BACK, FORGOTTEN, UNLOCKED, RESTORED = "rolled back", "forgotten", "unlocked", "restored"
+FAILED, ROLLBACK_FAILED, ROLLED_BACK = "failed", "rollback failed", "rolled back"
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Event:
-    """One line of the log. ``name`` is None where the event was about no single migration."""
+    """One line of the log. ``name`` is None where the event was about no single migration.
+
+    ``event`` is failed, interrupted, rolled back, rollback failed, forgotten, unlocked or restored.
+    """
 
     event: str
     name: str | None
