@@ -20,7 +20,8 @@ def require(tool: str) -> None:
     """Raises ``DumpFailed`` when the tool is not installed."""
     if not shutil.which(tool):
         raise DumpFailed(
-            f"{tool} is not on PATH, nothing was run: install the MongoDB Database Tools, or set DO_MONGO_DUMP = False."
+            f"{tool} is not on PATH, nothing was run: install the MongoDB Database Tools; DO_MONGO_DUMP = False does"
+            " without a dump before execute and rollback."
         )
 
 

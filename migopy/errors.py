@@ -54,6 +54,10 @@ class LockLost(MigopyException):
     exit_code = 3
 
 
+class RegisteredMeanwhile(LockLost):
+    """Another run has registered the migration that this one was executing."""
+
+
 class DumpFailed(MigopyException):
     """``mongodump`` or ``mongorestore`` is not installed, or failed."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping
 from bson import ObjectId
 from pymongo.errors import AutoReconnect, DuplicateKeyError
 
-from .errors import LockLost
+from .errors import RegisteredMeanwhile
 from .mongo import answered, durable
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class History:
         """Register a migration.
 
         Outside a transaction a write that finds no server is tried again while ``seconds_left()``. It may have arrived
-        all the same: then the document that is there is this one. Raises ``LockLost`` when it is another run's.
+        all the same: then the document that is there is this one. Raises ``RegisteredMeanwhile`` if it is another's.
         """
         document = self._document(record)
         self._records = None
@@ -121,7 +121,7 @@ class History:
             except DuplicateKeyError:
                 if lost_touch and self._collection.find_one({"_id": record.name}) == document:
                     return
-                raise LockLost(f"Another run has registered {record.name} meanwhile.") from None
+                raise RegisteredMeanwhile(f"Another run has registered {record.name} meanwhile.") from None
 
     @answered
     def took(self, name: str, seconds: float, session: ClientSession) -> None:

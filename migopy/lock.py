@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Container, Mapping
 
 from pymongo import ReturnDocument
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
 
 from .console import local_time
 from .errors import LockLost, ServerFailed
@@ -76,6 +76,7 @@ class Lock:
         self._pid = pid
         self._token = uuid.uuid4().hex
         self._deadline = 0.0
+        self._taken_away = False
         self._ended = threading.Event()
         self._in_migration = False
         self._server_time, self._taken = LONG_AGO, 0.0
@@ -105,7 +106,7 @@ class Lock:
         if found["token"] != self._token:
             return Holder.read(found)
         self._server_time, self._taken = found["since"], clock()
-        self._deadline = sent + self._lease * (1 - MARGIN)
+        self._deadline = max(self._deadline, sent + self._lease * (1 - MARGIN))
         self.died = Holder.read(found) if "died" in found else None
         return None
 
@@ -156,8 +157,8 @@ class Lock:
             {"_id": LOCK, "token": self._token}, [{"$set": {**facts, **self._renewed()}}]
         )
         if not result.matched_count:
-            self._deadline = 0.0
-            raise LockLost("The lock was taken away from this run; see who has it with the subtask unlock.")
+            self._taken_away = True
+            self.check()
         self._deadline = max(self._deadline, sent + self._lease * (1 - MARGIN))
 
     @answered
@@ -181,11 +182,25 @@ class Lock:
         self.died = None
 
     def check(self) -> None:
-        """Raises ``LockLost`` once the deadline has passed. No round trip."""
+        """Raises ``LockLost`` once the deadline has passed, or the lock was seen to be taken away. No round trip."""
+        if self._taken_away:
+            raise LockLost("The lock was taken away from this run by the subtask unlock or by another run.")
         if clock() >= self._deadline:
             raise LockLost(
                 f"The lock was lost: its lease of {self._lease:g} s was not renewed in time, another run may have it."
             )
+
+    @answered
+    def confirm(self) -> None:
+        """Raises ``LockLost`` unless the lock is still ours, before something is written that relies on it.
+
+        ``unlock`` may have taken it since the last renewal, which only the server knows. One that cannot be reached is
+        left to the write itself; the deadline stands meanwhile.
+        """
+        self.check()
+        with contextlib.suppress(AutoReconnect):
+            self._renew({})
+        self.check()
 
     def seconds_left(self) -> float:
         return self._deadline - clock()

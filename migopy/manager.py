@@ -183,7 +183,7 @@ class MigrationsManager:
                 return self._nothing_to_execute(to)
             for migration in chosen:
                 self.logger.white_bold(f"Registering migration {migration.name}...")
-            lock.check()
+            lock.confirm()
             self._history.ignore({migration.name: migration.checksum() for migration in chosen}, at=lock.now())
 
     @task
@@ -215,7 +215,7 @@ class MigrationsManager:
             registered = self._choice().registered(name)
             record = self._history.registered()[registered]
             self.logger.white_bold(f"Forgetting migration {registered}...")
-            lock.check()
+            lock.confirm()
             self._history.unregister(registered)
             self._history.log("forgotten", registered, executed_at=record.at)
 
@@ -224,17 +224,18 @@ class MigrationsManager:
         """Show what execute would do, in order, and every problem; runs nothing (plan,to=NAME, json=yes)"""
         status = self._status(with_changed=True)
         with loader.importable(self._folder):
-            steps = [self._step(migration) for migration in self._choice().up_to(to, status.unregistered)]
+            planned = [self._step(migration) for migration in self._choice().up_to(to, status.unregistered)]
+        steps = [step for step, _ in planned]
+        obstacles = self._obstacles([loaded for _, loaded in planned if loaded])
         if is_yes("json", json):
-            print(report.as_json({"plan": steps, **report.status_rows(status)}))
+            print(report.as_json({"plan": steps, "obstacles": obstacles, **report.status_rows(status)}))
             return
         if steps:
             print(report.plan_table(steps))
         else:
             self._nothing_to_execute(to)
-        for step in steps:
-            if step["error"]:
-                self.logger.red(step["error"])
+        for obstacle in [*(step["error"] for step in steps if step["error"]), *obstacles]:
+            self.logger.red(f"execute would stop: {obstacle}")
         self._show_problems(status)
 
     @task
@@ -584,14 +585,28 @@ class MigrationsManager:
             facts = "; ".join(problem.text for problem in found)
             raise WrongState(f"STRICT: {facts}. Nothing was executed: {'; '.join(ways_on)}.")
 
-    def _step(self, migration: Migration) -> dict[str, Any]:
+    def _step(self, migration: Migration) -> tuple[dict[str, Any], LoadedMigration | None]:
         """What executing this migration would mean; None where its file cannot say."""
         step: dict[str, Any] = {"name": migration.name, "transaction": None, "down": None, "dump": self.DO_MONGO_DUMP}
         try:
             loaded = migration.load("up")
         except MigopyException as error:
-            return {**step, "error": str(error)}
-        return {**step, "transaction": loaded.in_transaction, "down": loaded.has_down, "error": None}
+            return {**step, "error": str(error)}, None
+        return {**step, "transaction": loaded.in_transaction, "down": loaded.has_down, "error": None}, loaded
+
+    def _obstacles(self, loaded: list[LoadedMigration]) -> list[str]:
+        """Why execute would refuse these migrations before the first one runs."""
+        obstacles = []
+        for refuse in (
+            self._refuse_drift,
+            lambda: self._require_transactions(loaded),
+            lambda: dump.require("mongodump") if self.DO_MONGO_DUMP and loaded else None,
+        ):
+            try:
+                refuse()
+            except MigopyException as error:
+                obstacles.append(str(error))
+        return obstacles
 
     def _dump_before(self, migrations: list[LoadedMigration]) -> str | None:
         return self.dbdump() if self.DO_MONGO_DUMP and migrations else None
@@ -613,7 +628,7 @@ class MigrationsManager:
         self.logger.green(f"{which} registered, nothing to execute")
 
     def _nothing_to_roll_back(self) -> None:
-        self.logger.green("No migration executed after that one, nothing to roll back")
+        self.logger.green("No such migration was executed, nothing to roll back")
 
     def _show_problems(self, status: Status) -> None:
         """Below the list of migrations: in red what went wrong, then what is no error and still worth a look."""

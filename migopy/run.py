@@ -9,7 +9,15 @@ from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from .errors import LockLost, MigopyException, MigrationFailed, NoSuchCall, ServerFailed, StopTaskExecution
+from .errors import (
+    LockLost,
+    MigopyException,
+    MigrationFailed,
+    NoSuchCall,
+    RegisteredMeanwhile,
+    ServerFailed,
+    StopTaskExecution,
+)
 from .history import EXECUTED, FAILED, ROLLBACK_FAILED, ROLLED_BACK, History, Record
 from .loader import LoadedMigration, line_in, summary
 from .lock import Lock, clock
@@ -54,7 +62,7 @@ class Run:
         could not be registered.
         """
         name = migration.name
-        self._lock.begin(name)
+        self._begin(name)
         with self._failures(migration, FAILED, f"it is not registered{_not_run(after)}"):
             self._before_each(name)
             started = clock()
@@ -65,7 +73,7 @@ class Run:
         seconds = clock() - started
         if not migration.in_transaction:
             with self._explained(f"{name} was executed, but it could not be registered", "ignore", name):
-                self._lock.check()
+                self._lock.confirm()
                 self._history.register(self._record(migration, dump, seconds), self._lock.seconds_left)
         self._lock.end()
         with self._failures(migration, None, f"it was in after_each(), the migration is registered{_not_run(after)}"):
@@ -75,7 +83,7 @@ class Run:
     def roll_back(self, migration: LoadedMigration, record: Record, dump: str | None, after: int) -> float:
         """Run ``down()`` and unregister the migration; how many seconds it took. Raises as ``execute`` does."""
         name = migration.name
-        self._lock.begin(name)
+        self._begin(name)
         with self._failures(migration, ROLLBACK_FAILED, f"it stays registered{_not_run(after)}"):
             self._before_each(name)
             started = clock()
@@ -86,13 +94,19 @@ class Run:
         seconds = clock() - started
         if not migration.in_transaction:
             with self._explained(f"down() of {name} has run, but it could not be unregistered", "forget", name):
-                self._lock.check()
+                self._lock.confirm()
                 self._history.unregister(name)
             self._history.log(ROLLED_BACK, name, seconds=round(seconds, 3), executed_at=record.at, dump=dump)
         self._lock.end()
         with self._failures(migration, None, f"it was in after_each(), the migration is rolled back{_not_run(after)}"):
             self._after_each(name)
         return seconds
+
+    def _begin(self, name: str) -> None:
+        try:
+            self._lock.begin(name)
+        except (LockLost, ServerFailed) as error:
+            raise type(error)(f"{error} {name} was not run.") from error
 
     def _record(self, migration: LoadedMigration, dump: str | None, seconds: float | None) -> Record:
         return Record(
@@ -112,6 +126,13 @@ class Run:
         except BaseException as error:
             task = f"fab {self._fab_task}"
             way_on = f"Then look at {task}, and if no other run has done it, write {task}:{repair},{name}."
+            if isinstance(error, RegisteredMeanwhile):
+                self._history.log(FAILED, name, error="executed twice, another run registered it meanwhile")
+                self._lock.end()
+                raise RegisteredMeanwhile(
+                    f"{name} has run twice: another run has registered it while this one was executing it."
+                    " Look at the data."
+                ) from error
             if isinstance(error, (LockLost, ServerFailed)):
                 raise type(error)(f"{fact}. {error} {way_on}") from error
             self._say(f"{fact} ({summary(error)}). {way_on}")
@@ -131,7 +152,7 @@ class Run:
         self._history.register(self._record(migration, dump, None), self._lock.seconds_left, session=session)
         migration.call(self._db, session=session)
         self._history.took(migration.name, round(clock() - started, 3), session=session)
-        self._lock.check()
+        self._lock.confirm()
 
     def _unregister_and_call(
         self, migration: LoadedMigration, record: Record, dump: str | None, session: ClientSession
@@ -141,7 +162,7 @@ class Run:
         migration.call(self._db, session=session)
         facts = {"seconds": round(clock() - started, 3), "executed_at": record.at, "dump": dump}
         self._history.log(ROLLED_BACK, migration.name, session=session, **facts)
-        self._lock.check()
+        self._lock.confirm()
 
     # Failures
 

@@ -210,6 +210,19 @@ class ReadingTest(EverydayTestCase):
         self.assertEqual(["1_a.py"], [step["name"] for step in self.json("plan,to=1")["plan"]])
         self.assertEqual([], self.ran())
 
+    def test_plan_tells_why_execute_would_refuse(self) -> None:
+        self.team = self.project(DO_MONGO_DUMP=True, STRICT=True)
+        self.db.migrations.insert_one({"name": "1_gone.py"})
+        self.team.migration("2_b.py", "pass", arguments="db, session")
+        nowhere = {"PATH": "/nowhere"}
+        planned = self.team.fab("migrations:plan", env=nowhere)
+        self.assertEqual(0, planned.code, planned.output)
+        for obstacle in ("STRICT: 1_gone.py: missing", "neither a replica set", "mongodump is not on PATH"):
+            self.assertRegex(planned.stderr, rf"execute would stop: .*{obstacle}")
+        self.assertEqual(1, self.team.fab("migrations:execute", env=nowhere).code)
+        shown = self.team.fab("--hide=status", "migrations:plan,json=yes", env=nowhere).stdout
+        self.assertEqual(3, len(json.loads(shown)["obstacles"]))
+
     def test_history_of_every_state_and_of_one_migration(self) -> None:
         self.files("1_a.py", "2_b.py", "4_d.py")
         self.team.migration("3_c.py", "1 / 0")

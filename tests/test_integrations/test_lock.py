@@ -263,6 +263,42 @@ class TestLock(LockTestCase):
         self.assert_code(1, result)
         self.assertIn("1_holds.py was interrupted", result.stderr)
 
+    def test_a_run_whose_lock_was_freed_registers_nothing_whatever_its_lease(self) -> None:
+        for lease in (2, 60):  # of 60 s nothing is renewed before up() ends
+            project = self.project(LOCK_LEASE=lease)
+            first = self.holding(project)
+            self.assert_code(0, project.fab("migrations:unlock,force=yes"))
+            self.let_go(project)
+            result = self.end_of(first)
+            self.assert_code(3, result)
+            self.assertIn("was executed, but it could not be registered. The lock was taken away", result.stderr)
+            self.assertEqual([], self.registered())
+            self.assertIn("1_holds.py was interrupted", project.fab("migrations").stderr)
+            self.client.drop_database(self.database)
+
+    def test_two_owners_that_both_execute_say_so_and_leave_no_lock(self) -> None:
+        project = self.project(LOCK_LEASE=60)
+        first = self.holding(project)
+        self.assert_code(0, project.fab("migrations:unlock,force=yes"))
+        second = project.fab_start("migrations:execute,1")
+        self.wait_until_in("1_holds.py", times=2)
+        self.db.migrations.insert_one({"_id": "1_holds.py", "name": "1_holds.py"})  # by the first, a moment too late
+        self.let_go(project)
+        self.assert_code(3, self.end_of(first))
+        result = self.end_of(second)
+        self.assert_code(3, result)
+        self.assertIn("1_holds.py has run twice", result.stderr)
+        self.assertIsNone(self.lock())
+        self.assertIn("failed", self.logged(name="1_holds.py"))
+
+    def test_a_lock_that_is_taken_at_the_last_moment_is_noticed_before_registering(self) -> None:
+        project = self.project()
+        first = self.holding(project)
+        self.db.migrations_lock.update_one({}, {"$set": {"token": "somebody else"}})
+        self.let_go(project)
+        self.assert_code(3, self.end_of(first))
+        self.assertEqual((["1_holds.py"], []), (self.ran(), self.registered()))
+
     def test_unlock_answered_late_notes_the_migration_that_runs_then(self) -> None:
         project = self.project()
         self.counting(project, "1_holds.py", until_file(project.path / "go_1"))

@@ -62,7 +62,7 @@ class TestPublicNames(unittest.TestCase):
         codes = {kind.__name__: kind.exit_code for kind in kinds if issubclass(kind, migopy.MigopyException)}
         self.assertEqual({"StopTaskExecution"}, {kind.__name__ for kind in kinds} - set(codes))
         others = {name: code for name, code in codes.items() if code != 1}
-        self.assertEqual({"LockHeld": 3, "LockLost": 3, "CheckFailed": 4}, others)
+        self.assertEqual({"LockHeld": 3, "LockLost": 3, "RegisteredMeanwhile": 3, "CheckFailed": 4}, others)
 
 
 class TestImporting(unittest.TestCase):
