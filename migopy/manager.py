@@ -347,7 +347,7 @@ class MigrationsManager:
         from . import mongo
 
         client = mongo.connect(self.MongoClient, self._server)
-        self._until_closed.callback(client.close)
+        self._until_closed.callback(mongo.close, client)
         return client
 
     @cached_property

@@ -1,0 +1,75 @@
+"""What migopy costs a process beside its work: the import at the start, and PyMongo's threads at the end."""
+
+from __future__ import annotations
+
+from tests.support import MongoTestCase, Project, basic_fabfile
+
+# PyMongo's exit handler is registered when PyMongo is imported, so one that is registered before runs after it.
+WATCHED = """
+import atexit
+
+joined = []
+atexit.register(lambda: print("joined:", *sorted(set(joined))))
+
+from pymongo import MongoClient
+from pymongo.periodic_executor import PeriodicExecutor
+
+join = PeriodicExecutor.join
+
+
+def noted(executor, timeout=None):
+    joined.append(executor._name)
+    join(executor, timeout)
+
+
+PeriodicExecutor.join = noted
+"""
+
+OF_A_CLIENT = "joined: pymongo_kill_cursors_thread pymongo_server_monitor_thread"
+"""And one or two more, by the version of PyMongo. A client that is still referred to has its threads in PyMongo's list."""
+
+
+class TestTheEnd(MongoTestCase):
+    def watched(self, more: str = "") -> Project:
+        """A project whose fab prints, as the last thing it does, which threads PyMongo waited for at exit."""
+        project = Project(self, WATCHED + basic_fabfile(self.server, self.database) + more)
+        project.migration("1_a.py")
+        return project
+
+    def test_no_thread_of_our_client_is_waited_for(self) -> None:
+        project = self.watched()
+        for subtask in ("show_status", "execute", "rollback,1", "no_such_subtask"):
+            result = project.fab(f"migrations:{subtask}")
+            self.assertEqual("joined:", result.stdout.splitlines()[-1], result.output)
+
+    def test_a_client_of_the_team_ends_as_it_did_closed_or_not(self) -> None:
+        for then in ("", "    client.close()\n"):
+            body = f"    global client\n    client = MongoClient({self.server.uri!r})\n    client.admin.command('ping')\n"
+            result = self.watched(f"\n\ndef own():\n{body}{then}").fab("own", "migrations", "migrations:execute")
+            self.assertEqual(0, result.code, result.output)
+            self.assertTrue(result.stdout.splitlines()[-1].startswith(OF_A_CLIENT), result.stdout)
+
+    def test_a_client_that_is_not_pymongos_own_is_closed_all_the_same(self) -> None:
+        other = """
+
+class Wrapped:
+    nodes = True
+
+    def __init__(self, *args, **options):
+        global client
+        self.client = client = MongoClient(*args, **options)
+
+    def __getitem__(self, name):
+        return self.client[name]
+
+    def close(self):
+        print("closed")
+        self.client.close()
+
+
+Migrations.MongoClient = Wrapped
+"""
+        result = self.watched(other).fab("migrations")
+        self.assertEqual(0, result.code, result.output)
+        self.assertIn("closed", result.stdout)
+        self.assertTrue(result.stdout.splitlines()[-1].startswith(OF_A_CLIENT), result.stdout)
