@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Callable, Container, Mapping, Sequence
 
 from .errors import MigrationNotFound, UnknownSubtask, WrongState
-from .loader import Migration
+from .loader import Migration, order
 from .subtasks import positive
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Choice:
             raise WrongState(f"{name} is not registered, there is nothing to take back.")
         return name
 
-    def unregistered(self, names: Iterable[str], spec_migr: str | None, to: str | None) -> list[Migration]:
+    def unregistered(self, names: Container[str], spec_migr: str | None, to: str | None) -> list[Migration]:
         """Of the unregistered names all, the one that is named, or those up to one.
 
         Raises ``WrongState`` when the one is registered. Where nothing is unregistered, whatever name was given, there
@@ -71,7 +70,7 @@ class Choice:
         if not to:  # of an empty variable in a deploy script, which must not mean all
             raise UnknownSubtask("Nothing was done: to= is empty. Write to=NAME.")
         last = self._order(self.name(to))
-        return [migration for migration in migrations if migration.order <= last]
+        return [migration for migration in migrations if order(migration.number, migration.name) <= last]
 
     def to_roll_back(self, spec_migr: str | None, last: str | None, to: str | None) -> list[Migration]:
         """The one that is named, the last ones that were executed, or all executed after one; newest first.
@@ -79,35 +78,27 @@ class Choice:
         Raises ``MigrationNotFound`` when one of them has no file any more.
         """
         if spec_migr:
-            return [self._file(self.registered(spec_migr))]
+            return self._files_of([self.registered(spec_migr)])
         newest_first = sorted(self.records.values(), key=self._time_and_order, reverse=True)
         if to:
             target = self.registered(to)
             newest_first = list(itertools.takewhile(lambda record: record.name != target, newest_first))
         executed = [record.name for record in newest_first if record.state == "executed"]
-        return [self._file(name) for name in (executed[: positive("last", last)] if last else executed)]
+        return self._files_of(executed[: positive("last", last)] if last else executed)
 
-    def _file(self, name: str) -> Migration:
-        for migration in self.files:
-            if migration.name == name:
-                return migration
-        raise MigrationNotFound(
-            f"{name} is registered, but there is no such file in {self.directory}: bring it back, or"
-            f" {self.command}:forget,{name} unregisters it without running down(). Nothing was rolled back."
-        )
+    def _files_of(self, names: Sequence[str]) -> list[Migration]:
+        files = {migration.name: migration for migration in self.files}
+        for name in names:
+            if name not in files:
+                raise MigrationNotFound(
+                    f"{name} is registered, but there is no such file in {self.directory}: bring it back, or"
+                    f" {self.command}:forget,{name} unregisters it without running down(). Nothing was rolled back."
+                )
+        return [files[name] for name in names]
 
     def _time_and_order(self, record: Record) -> tuple[float, tuple[bool, int, str]]:
         """1.0 noted the time in seconds only; of one second the order of the files tells."""
         return record.at.timestamp() if record.at else 0.0, self._order(record.name)
 
     def _order(self, name: str) -> tuple[bool, int, str]:
-        return Migration(self.number_of(name), name, Path()).order
-
-
-def require_rollback_option(command: str, spec_migr: str | None, last: str | None, to: str | None) -> None:
-    """Raises ``UnknownSubtask`` unless exactly one of the three says what to roll back."""
-    if [bool(spec_migr), bool(last), bool(to)].count(True) != 1:
-        written = f"{command}:rollback"
-        raise UnknownSubtask(
-            f"What is to be rolled back? Write {written},NAME or {written},last=N or {written},to=NAME."
-        )
+        return order(self.number_of(name), name)

@@ -6,8 +6,10 @@ import logging
 import os
 import shutil
 import sys
-from datetime import datetime
-from typing import Sequence
+from typing import TYPE_CHECKING, Sequence
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 RED, GREEN, BOLD, PLAIN = "\033[31m", "\033[32m", "\033[1m", "\033[0m"
 

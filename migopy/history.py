@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple
 
 from bson import ObjectId
 from pymongo.errors import AutoReconnect, DuplicateKeyError
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 EXECUTED, IGNORED = "executed", "ignored"
 
+AT_ONCE = 1_000_000
+"""Documents in one reply, if they are not more than 16 MB; by default MongoDB's first reply has 101."""
+
 RETRY_PAUSE = 0.5
 """Seconds between two attempts to register when no server answers."""
 
 FAILED, ROLLBACK_FAILED, ROLLED_BACK = "failed", "rollback failed", "rolled back"
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """A registered migration. Of those that 1.0 registered only the name and the time are known.
 
     ``at`` is the server's time, ``seconds`` how long ``up()`` took, ``by`` is ``user@host``, ``dump`` the path of the
@@ -43,11 +45,15 @@ class Record:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Record:
-        at = document.get("at")
+        get = document.get
+        at = get("at")
         if at is None and isinstance(document["_id"], ObjectId):
             at = document["_id"].generation_time
-        known = {key: document[key] for key in ("state", "seconds", "by", "checksum", "dump") if key in document}
-        return cls(name=document["name"], at=at, **known)
+        name, state = document["name"], get("state", EXECUTED)
+        return cls(name, at, state, get("seconds"), get("by"), get("checksum"), get("dump"))
+
+    def is_older(self, other: Record) -> bool:
+        return other.at is not None and (self.at is None or self.at < other.at)
 
 
 @dataclass(frozen=True)
@@ -93,10 +99,12 @@ class History:
     def registered(self) -> dict[str, Record]:
         """The registered migrations by name; of one that 1.0 registered twice the first."""
         if self._records is None:
-            records = map(Record.read, self._collection.find({"name": {"$exists": True}}))
             self._records = {}
-            for record in sorted(records, key=lambda record: (record.at is not None, record.at)):
-                self._records.setdefault(record.name, record)
+            for document in self._collection.find({"name": {"$exists": True}}, batch_size=AT_ONCE):
+                record = Record.read(document)
+                known = self._records.setdefault(record.name, record)
+                if record.is_older(known):
+                    self._records[record.name] = record
         return self._records
 
     @answered
@@ -136,7 +144,7 @@ class History:
         self._collection.insert_many([self._document(record) for record in records])
 
     def _document(self, record: Record) -> dict[str, Any]:
-        known = {key: value for key, value in vars(record).items() if value is not None}
+        known = {key: value for key, value in record._asdict().items() if value is not None}
         return {"_id": record.name, **known, "by": self._by, "migopy": self._version}
 
     @answered
@@ -158,7 +166,8 @@ class History:
     def events(self, name: str | None = None) -> list[Event]:
         """The log in the order of time, whole or for one migration."""
         wanted = {} if name is None else {"name": name}
-        return [Event.read(document) for document in self._log.find(wanted).sort([("at", 1), ("_id", 1)])]
+        documents = self._log.find(wanted, batch_size=AT_ONCE).sort([("at", 1), ("_id", 1)])
+        return [Event.read(document) for document in documents]
 
     def last_events(self) -> dict[str, Event]:
         """The last event of each migration that has one."""

@@ -12,8 +12,9 @@ import re
 import sys
 import traceback
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, Callable, Iterable, Iterator
 
 from .errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed
@@ -33,30 +34,27 @@ class Migration:
     name: str
     path: Path
 
-    @property
-    def order(self) -> tuple[bool, int, str]:
-        """By number, equal ones by name; badly named files last."""
-        return self.number is None, self.number or 0, self.name
-
     def checksum(self) -> str:
         """SHA-256 of the content, whatever the newline style that a checkout gave the file."""
-        try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise BadMigration(f"{self.path} cannot be read: {error.strerror}.") from error
-        return hashlib.sha256(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).hexdigest()
+        return _checksum(self._content())
 
     def load(self, function: str) -> LoadedMigration:
-        """Import the file and find its ``up`` or ``down``.
+        """Import the file and find its ``up`` or ``down``. It is read once: what is run is what the checksum is of.
 
         Raises ``BadMigration`` when it cannot be imported or has no such function.
         """
-        checksum = self.checksum()
-        module = _import(self)
+        content = self._content()
+        module = _import(self, content)
         call = getattr(module, function, None)
         if not callable(call):
             raise BadMigration(f"{self.name} has no function {function}(db): add one. No migration was run.")
-        return LoadedMigration(self, module, call, checksum)
+        return LoadedMigration(self, module, call, _checksum(content))
+
+    def _content(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise BadMigration(f"{self.path} cannot be read: {error.strerror}.") from error
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class LoadedMigration:
     def name(self) -> str:
         return self.migration.name
 
-    @property
+    @cached_property
     def in_transaction(self) -> bool:
         """A parameter named ``session`` asks for a transaction."""
         return "session" in inspect.signature(self.call).parameters
@@ -99,7 +97,16 @@ def find(directory: Path, pattern: str) -> list[Migration]:
         raise ConfigurationError(f"The migrations directory {directory} cannot be read: {error.strerror}.") from error
     number_of = numbering(pattern)
     found = [Migration(number_of(name), name, directory / name) for name in names if name[0] not in "._"]
-    return sorted(found, key=lambda migration: migration.order)
+    return sorted(found, key=lambda migration: order(migration.number, migration.name))
+
+
+def order(number: int | None, name: str) -> tuple[bool, int, str]:
+    """What to sort by: the number, of equal ones the name; badly named files come last."""
+    return number is None, number or 0, name
+
+
+def in_order(names: Iterable[str], number_of: Callable[[str], int | None]) -> list[str]:
+    return sorted(names, key=lambda name: order(number_of(name), name))
 
 
 def numbering(pattern: str) -> Callable[[str], int | None]:
@@ -165,7 +172,7 @@ def importable(folder: Path) -> Iterator[None]:
             sys.path.remove(entry)
 
 
-def _import(migration: Migration) -> ModuleType:
+def _import(migration: Migration, content: bytes) -> ModuleType:
     """Run the file as a module of a package, so that ``from . import _helpers`` works in it.
 
     No ``__pycache__`` is written: a file that is run once gains nothing by it, and the folder may be read-only.
@@ -173,7 +180,7 @@ def _import(migration: Migration) -> ModuleType:
     kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         package = _package(migration.path.parent)
-        return _module(f"{package}.{migration.path.stem}", migration.path)
+        return _module(f"{package}.{migration.path.stem}", migration.path, content)
     except Exception as error:
         raise _explained(migration, error) from error
     finally:
@@ -186,20 +193,31 @@ def _package(directory: Path) -> str:
     It is the path, which no other module can have: a directory may be called ``json`` or ``db/migrations``.
     """
     name = str(directory)
-    init = directory / "__init__.py"
     if name in sys.modules:
         return name
+    init = directory / "__init__.py"
     if init.exists():
-        _module(name, init, submodule_search_locations=[name])
+        _module(name, init, init.read_bytes(), submodule_search_locations=[name])
     else:
         package = sys.modules[name] = ModuleType(name)
         package.__path__ = [name]
     return name
 
 
-def _module(name: str, path: Path, **options: Any) -> ModuleType:
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Runs what has been read already; Python's own would look for bytecode and read the file once more."""
+
+    def __init__(self, name: str, path: str, content: bytes) -> None:
+        super().__init__(name, path)
+        self._content = content
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self._content, self.path)
+
+
+def _module(name: str, path: Path, content: bytes, **options: Any) -> ModuleType:
     """Run a file under that name; what cannot be run to its end does not stay among the modules."""
-    loader = importlib.machinery.SourceFileLoader(name, str(path))
+    loader = _Loader(name, str(path), content)
     spec = importlib.util.spec_from_file_location(name, path, loader=loader, **options)
     assert spec is not None  # it has a loader
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -209,6 +227,10 @@ def _module(name: str, path: Path, **options: Any) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).hexdigest()
 
 
 def _explained(migration: Migration, error: Exception) -> MigopyException:

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Container, Mapping
+from typing import TYPE_CHECKING, Any, Container, Mapping, Sequence
 
 from pymongo import ReturnDocument
 from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
@@ -26,18 +26,24 @@ LOCK = "lock"
 MARGIN = 0.1
 """The last part of the lease, in which its holder no longer relies on it and nobody else may take it yet."""
 
+BELIEVED = 2.0
+"""Seconds for which the server's word that the lock is ours is relied on; who frees it for others waits as long."""
+
 LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has the lock, or had it when the lease ran out (``held`` is False then)."""
+    """Who has the lock, or had it when the lease ran out (``held`` is False then).
+
+    ``migrations`` are those that its run executes or rolls back, in that order; none before it has begun with them.
+    """
 
     by: str
     pid: int
     subtask: str
     since: datetime
-    migration: str | None = None
+    migrations: Sequence[str] = ()
     held: bool = True
     token: str = ""
 
@@ -48,20 +54,23 @@ class Holder:
             document = {**document, **document["died"], "held": False}
         return cls(**{key: value for key, value in document.items() if key in cls.__dataclass_fields__})
 
-    def left_half_done(self, registered: Container[str]) -> bool:
-        """Whether it was in the middle of its migration, and had not just registered or unregistered it."""
-        return self.migration is not None and (self.subtask == "rollback") == (self.migration in registered)
+    def migration(self, registered: Container[str]) -> str | None:
+        """The one that it is, or was, in the middle of: the first that it has not registered or unregistered yet."""
+        done_are_registered = self.subtask != "rollback"
+        return next((name for name in self.migrations if (name in registered) != done_are_registered), None)
 
-    def __str__(self) -> str:
-        doing = f"{self.subtask} of {self.migration}" if self.migration else self.subtask
+    def described(self, registered: Container[str]) -> str:
+        """``ann@web1 (process 12, execute of 1_first.py, since 2026-01-31 12:00:00)``."""
+        migration = self.migration(registered)
+        doing = f"{self.subtask} of {migration}" if migration else self.subtask
         return f"{self.by} (process {self.pid}, {doing}, since {local_time(self.since)})"
 
 
 class Lock:
     """The lease of one run. ``take()`` it, then use it with ``with``: a thread renews it until the end of the block.
 
-    Each renewal that the server acknowledges moves a local deadline to the moment it was sent, plus the lease, less a
-    margin. Past that the lock counts as lost, whatever the network says: another run may have it.
+    Each word of the server that the lock is ours holds from the moment it was asked: for the lease, less a margin. Past
+    that the lock counts as lost, whatever the network says: another run may have it.
     """
 
     def __init__(
@@ -75,7 +84,7 @@ class Lock:
         self._by = by
         self._pid = pid
         self._token = uuid.uuid4().hex
-        self._deadline = 0.0
+        self._confirmed = float("-inf")
         self._taken_away = False
         self._ended = threading.Event()
         self._in_migration = False
@@ -106,7 +115,7 @@ class Lock:
         if found["token"] != self._token:
             return Holder.read(found)
         self._server_time, self._taken = found["since"], clock()
-        self._deadline = max(self._deadline, sent + self._lease * (1 - MARGIN))
+        self._confirmed = sent
         self.died = Holder.read(found) if "died" in found else None
         return None
 
@@ -114,8 +123,8 @@ class Lock:
         """Replace the document if it has run out, and keep of the old one who died in which migration."""
         facts = {"_id": LOCK, "token": self._token, "by": self._by, "pid": self._pid, "subtask": subtask}
         mine = {**{key: {"$literal": value} for key, value in facts.items()}, "since": "$$NOW", **self._renewed()}
-        dead = {key: f"${key}" for key in ("by", "pid", "subtask", "migration", "since")}
-        mine["died"] = {"$cond": [{"$gt": ["$migration", None]}, dead, "$died"]}
+        dead = {key: f"${key}" for key in ("by", "pid", "subtask", "migrations", "since")}
+        mine["died"] = {"$cond": [{"$gt": ["$migrations", None]}, dead, "$died"]}
         free = {"$lte": [{"$ifNull": ["$expires_at", LONG_AGO]}, "$$NOW"]}
         return [{"$replaceWith": {"$cond": [free, mine, "$$ROOT"]}}]
 
@@ -159,21 +168,42 @@ class Lock:
         if not result.matched_count:
             self._taken_away = True
             self.check()
-        self._deadline = max(self._deadline, sent + self._lease * (1 - MARGIN))
+        self._confirmed = max(self._confirmed, sent)
 
     @answered
-    def begin(self, migration: str) -> None:
-        """Renew the lock and write down what runs now: if this process dies, the next one knows where.
+    def announce(self, migrations: Sequence[str]) -> None:
+        """Write down what will run, in order, before the first one does.
 
-        Raises ``LockLost``.
+        With that and the history the next run knows where this one was, should it die; no migration has to be written
+        down by itself.
         """
-        self.check()
-        self._renew({"migration": {"$literal": migration}})
+        self._renew({"migrations": {"$literal": migrations}})
+
+    @answered
+    def begin(self) -> None:
+        """A migration begins. Raises ``LockLost``."""
+        self._ask()
         self._in_migration = True
 
     def end(self) -> None:
         """How the migration ended has been written down, in the history or in the log."""
         self._in_migration = False
+
+    @answered
+    def confirm(self) -> None:
+        """Raises ``LockLost`` unless the lock is still ours, before something is written that relies on it.
+
+        A server that cannot be reached is left to the write itself; the deadline stands meanwhile.
+        """
+        with contextlib.suppress(AutoReconnect):
+            self._ask()
+        self.check()
+
+    def _ask(self) -> None:
+        """Only the server knows whether ``unlock`` has taken the lock away; so it is asked, but not at every word."""
+        self.check()
+        if clock() - self._confirmed >= BELIEVED:
+            self._renew({})
 
     @answered
     def died_is_logged(self) -> None:
@@ -185,25 +215,13 @@ class Lock:
         """Raises ``LockLost`` once the deadline has passed, or the lock was seen to be taken away. No round trip."""
         if self._taken_away:
             raise LockLost("The lock was taken away from this run by the subtask unlock or by another run.")
-        if clock() >= self._deadline:
+        if self.seconds_left() <= 0:
             raise LockLost(
                 f"The lock was lost: its lease of {self._lease:g} s was not renewed in time, another run may have it."
             )
 
-    @answered
-    def confirm(self) -> None:
-        """Raises ``LockLost`` unless the lock is still ours, before something is written that relies on it.
-
-        ``unlock`` may have taken it since the last renewal, which only the server knows. One that cannot be reached is
-        left to the write itself; the deadline stands meanwhile.
-        """
-        self.check()
-        with contextlib.suppress(AutoReconnect):
-            self._renew({})
-        self.check()
-
     def seconds_left(self) -> float:
-        return self._deadline - clock()
+        return self._confirmed + self._lease * (1 - MARGIN) - clock()
 
     def now(self) -> datetime:
         """The server's time, reckoned from the moment the lock was taken; in milliseconds, as BSON keeps it."""
@@ -213,14 +231,19 @@ class Lock:
     def free(self, holder: Holder) -> Holder | None:
         """Take the lock away from that holder and no other; what it was doing at that moment, None if it has ended.
 
-        What it was doing stays in the document until ``forget()``, so that the next run knows if this one dies.
+        Returns when that run can no longer believe that it has the lock; until then nobody else gets it. What it was
+        doing stays in the document until ``forget()``, so that the next run knows if this one dies.
         """
         document = self._collection.find_one_and_update(
             {"_id": LOCK, "token": holder.token},
-            {"$set": {"token": self._token, "expires_at": LONG_AGO}},
+            [{"$set": {"token": self._token, "expires_at": {"$add": ["$$NOW", int(BELIEVED * 1000)]}}}],
             return_document=ReturnDocument.AFTER,
         )
-        return Holder.read({**document, "held": False}) if document else None
+        if document is None:
+            return None
+        if holder.held:
+            time.sleep(BELIEVED)
+        return Holder.read({**document, "held": False})
 
     @answered
     def forget(self) -> None:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import getpass
 import itertools
 import os
-import socket
 import sys
 import time
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sized
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sequence, Sized
 
 from fabric.state import env, output
 
-from . import dump, loader, report, subtasks
-from .choice import Choice, require_rollback_option
+from . import subtasks
 from .console import ColorsLogger, ask, duration
 from .errors import (
     BadMigration,
@@ -27,20 +22,24 @@ from .errors import (
     MigopyException,
     WrongState,
 )
-from .loader import LoadedMigration, Migration
-from .status import DRIFT, UNFINISHED, Status
 from .subtasks import is_yes, task
 from .version import __version__
 
+# The fabfile's other tasks pay for the import of this module; the methods that need the others import them.
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pymongo
     from pymongo.collection import Collection
     from pymongo.database import Database
 
+    from .choice import Choice
     from .history import History
+    from .loader import LoadedMigration, Migration
     from .lock import Holder, Lock
     from .mongo import Server
     from .run import Run
+    from .status import Status
 
     Client = pymongo.MongoClient[Dict[str, Any]]
 
@@ -141,6 +140,8 @@ class MigrationsManager:
     @task(default=True)
     def show_status(self, json: str | None = None) -> None:
         """Show the unregistered migrations, and whatever needs a person (json=yes for programs)"""
+        from . import report
+
         names = self.unregistered()
         status = self._status()
         if is_yes("json", json):
@@ -168,7 +169,7 @@ class MigrationsManager:
             ready, blocked = self._load(chosen, "up", known, named=spec_migr)
             self._say_what_failed_before(ready, known)
             dump_path = self._dump_before(ready)
-            run = self._run(lock)
+            run = self._run(lock, ready)
             self._each(ready, "Executing", "Executed", lambda m, left: run.execute(m, dump_path, left + len(blocked)))
             self._stop_at_interrupted(blocked, known)
 
@@ -191,7 +192,7 @@ class MigrationsManager:
         """Run down() and unregister: one (rollback,NAME), the N executed last (rollback,last=N)
         or all executed after one (rollback,to=NAME), newest first
         """
-        require_rollback_option(f"fab {self.FAB_TASK}", spec_migr, last, to)
+        subtasks.require_rollback_option(f"fab {self.FAB_TASK}", spec_migr, last, to)
         if not self._choice().to_roll_back(spec_migr, last, to):
             return self._nothing_to_roll_back()
         with self._locked("rollback") as lock:
@@ -199,7 +200,7 @@ class MigrationsManager:
             known = self._known()
             ready, blocked = self._load(chosen, "down", known, named=spec_migr)
             dump_path = self._dump_before(ready)
-            run, records = self._run(lock), known.records
+            run, records = self._run(lock, ready), known.records
 
             def roll_back(migration: LoadedMigration, left: int) -> float:
                 return run.roll_back(migration, records[migration.name], dump_path, left + len(blocked))
@@ -222,6 +223,8 @@ class MigrationsManager:
     @task
     def plan(self, to: str | None = None, json: str | None = None) -> None:
         """Show what execute would do, in order, and every problem; runs nothing (plan,to=NAME, json=yes)"""
+        from . import loader, report
+
         status = self._status(with_changed=True)
         with loader.importable(self._folder):
             planned = [self._step(migration) for migration in self._choice().up_to(to, status.unregistered)]
@@ -241,6 +244,8 @@ class MigrationsManager:
     @task
     def check(self, json: str | None = None) -> None:
         """Exit with 0 if the database is up to date and nothing is wrong, else with 4 (json=yes for programs)"""
+        from . import report
+
         status = self._status(with_changed=True)
         unregistered, problems = status.unregistered, status.problems
         if is_yes("json", json):
@@ -259,6 +264,8 @@ class MigrationsManager:
         """Show every migration: its state, when, how long, by whom; one with its events (history,NAME),
         or only the last (history,last=N; json=yes for programs)
         """
+        from . import report
+
         rows = report.history_rows(self._status(with_changed=True), self._number_of)
         events = None
         if name:
@@ -277,6 +284,8 @@ class MigrationsManager:
     @task
     def create(self, words: str) -> str:
         """Write a new migration file, numbered after the highest: create,words of its name"""
+        from . import loader
+
         directory = self._folder / self.MIGRATIONS_DIRECTORY
         registered = self._history.registered()
         path = loader.create(directory, words, registered, self.MIGRATIONS_FILE_PATTERN, self.MIGRATION_TEMPLATE)
@@ -286,6 +295,8 @@ class MigrationsManager:
     @task
     def dbdump(self) -> str | None:
         """Dump the database with mongodump into a new folder"""
+        from . import dump
+
         dump.require("mongodump")
         server = self._server
         database = server.database_name()
@@ -302,6 +313,8 @@ class MigrationsManager:
     @task
     def dbrestore(self, dump_folder: str, force: str | None = None) -> None:
         """Restore the collections of a dump, after a question: dbrestore,DUMP (force=yes answers it)"""
+        from . import dump
+
         dump.require("mongorestore")
         server = self._server
         database = server.database_name()
@@ -322,13 +335,15 @@ class MigrationsManager:
         if holder is None:
             self.logger.green("Nobody holds the lock.")
             return
-        self.logger.white_bold(f"The lock is {'held' if holder.held else 'left behind'} by {holder}.")
+        kind = "held" if holder.held else "left behind"
+        self.logger.white_bold(f"The lock is {kind} by {self._described(holder)}.")
         self._agree("Free it? A run that still goes on will lose it and register nothing more.", force)
         freed = lock.free(holder)
         if freed is None:
             self.logger.green("It has been given back meanwhile.")
             return
-        self._history.log("unlocked", freed.migration, error=str(freed))
+        description = self._described(freed)
+        self._history.log("unlocked", freed.migration(self._history.registered()), error=description)
         self._log_interrupted(freed)
         lock.forget()
         self.logger.green("The lock is free.")
@@ -380,7 +395,9 @@ class MigrationsManager:
 
     def sorted(self, names: list[str]) -> list[str]:
         """The names in the order of their numbers, equal ones by name."""
-        return sorted(names, key=lambda name: Migration(self._number_of(name), name, Path(name)).order)
+        from . import loader
+
+        return loader.in_order(names, self._number_of)
 
     def before_each(self, name: str) -> None:
         """Override it to do something before each ``up()`` and ``down()``; what it raises stops the run."""
@@ -397,6 +414,8 @@ class MigrationsManager:
     @property
     def _folder(self) -> Path:
         """Where relative directories count from: the fabfile's folder, or the working directory without a fab."""
+        from pathlib import Path
+
         fabfile = env.get("real_fabfile")
         return Path(os.path.dirname(fabfile) if fabfile else os.getcwd())
 
@@ -445,10 +464,14 @@ class MigrationsManager:
 
     @cached_property
     def _files(self) -> list[Migration]:
+        from . import loader
+
         return loader.find(self._folder / self.MIGRATIONS_DIRECTORY, self.MIGRATIONS_FILE_PATTERN)
 
     @cached_property
     def _number_of(self) -> Callable[[str], int | None]:
+        from . import loader
+
         return loader.numbering(self.MIGRATIONS_FILE_PATTERN)
 
     def _look_again(self) -> None:
@@ -457,21 +480,24 @@ class MigrationsManager:
 
     def _choice(self) -> Choice:
         """Which migrations names mean, among what is known now."""
+        from .choice import Choice
+
         records, command = self._history.registered(), f"fab {self.FAB_TASK}"
         return Choice(self._files, records, self._number_of, self.MIGRATIONS_DIRECTORY, command)
 
     def _chosen(self, spec_migr: str | None, to: str | None) -> list[Migration]:
-        return self._choice().unregistered(self.unregistered(), spec_migr, to)
+        return self._choice().unregistered(set(self.unregistered()), spec_migr, to)
 
-    def _known(self) -> Status:
+    def _known(self, holder: Holder | None = None, changed: Sequence[str] = ()) -> Status:
         """What files, history and log say: one listing of the directory and one read of each collection."""
+        from .status import Status
+
         records, events = self._history.registered(), self._history.last_events()
-        return Status(self._files, records, f"fab {self.FAB_TASK}", events)
+        return Status(self._files, records, f"fab {self.FAB_TASK}", events, holder, changed)
 
     def _status(self, with_changed: bool = False) -> Status:
         """The same and the lock, which is one more read; ``with_changed`` reads the registered files too."""
-        status = dataclasses.replace(self._known(), holder=self._lock.holder())
-        return dataclasses.replace(status, changed=self._changed()) if with_changed else status
+        return self._known(self._lock.holder(), self._changed() if with_changed else ())
 
     def _changed(self) -> list[str]:
         """The registered migrations whose file is not what was executed; 1.0 noted no checksum."""
@@ -484,6 +510,8 @@ class MigrationsManager:
     @contextlib.contextmanager
     def _locked(self, subtask: str) -> Iterator[Lock]:
         """Hold the lock, and see what is there now: another run may have been at work until this moment."""
+        from . import loader
+
         lock = self._lock
         self._wait_for(lock, subtask)
         with lock, loader.importable(self._folder):
@@ -497,24 +525,33 @@ class MigrationsManager:
         until = time.monotonic() + self.LOCK_WAIT
         holder = lock.take(subtask)
         if holder:
-            self.logger.white_bold(f"Waiting for {holder}...")
+            self.logger.white_bold(f"Waiting for {self._described(holder)}...")
         while holder:
             if time.monotonic() >= until:
                 raise LockHeld(
-                    f"The lock is held by {holder}. Nothing was done after waiting {self.LOCK_WAIT:g} s; try again"
-                    f" later, and if that process is no more: {self._command('unlock')}."
+                    f"The lock is held by {self._described(holder)}. Nothing was done after waiting"
+                    f" {self.LOCK_WAIT:g} s; try again later, and if that process is no more:"
+                    f" {self._command('unlock')}."
                 )
             time.sleep(LOCK_POLL)
             holder = lock.take(subtask)
 
+    def _described(self, holder: Holder) -> str:
+        """Who it is, and where it is now: which of its migrations are done stands in the history."""
+        self._history.read_again()
+        return holder.described(self._history.registered())
+
     def _log_interrupted(self, holder: Holder) -> None:
-        if holder.left_half_done(self._history.registered()):
-            self._history.log("interrupted", holder.migration, error=str(holder))
+        migration = holder.migration(self._history.registered())
+        if migration:
+            self._history.log("interrupted", migration, error=self._described(holder))
             self._history.read_again()
 
-    def _run(self, lock: Lock) -> Run:
+    def _run(self, lock: Lock, migrations: list[LoadedMigration]) -> Run:
         from .run import Run
 
+        if migrations:
+            lock.announce([migration.name for migration in migrations])
         hooks = (self.before_each, self.after_each)
         return Run(lock, self._history, self.db, hooks, self.logger.red, self.FAB_TASK)
 
@@ -578,12 +615,11 @@ class MigrationsManager:
         """With ``STRICT``: raises ``WrongState`` when files and registered migrations do not fit together."""
         if not self.STRICT:
             return
-        status = dataclasses.replace(self._known(), changed=self._changed())
-        found = [problem for problem in status.problems if problem.kind in DRIFT]
+        found = [problem for problem in self._known(changed=self._changed()).problems if problem.way_on]
         if found:
-            ways_on = dict.fromkeys(DRIFT[problem.kind] for problem in found)
+            ways_on = dict.fromkeys(problem.way_on for problem in found)
             facts = "; ".join(problem.text for problem in found)
-            raise WrongState(f"STRICT: {facts}. Nothing was executed: {'; '.join(ways_on)}.")
+            raise WrongState(f"STRICT: {facts}. Nothing was executed: {'; '.join(filter(None, ways_on))}.")
 
     def _step(self, migration: Migration) -> tuple[dict[str, Any], LoadedMigration | None]:
         """What executing this migration would mean; None where its file cannot say."""
@@ -596,6 +632,8 @@ class MigrationsManager:
 
     def _obstacles(self, loaded: list[LoadedMigration]) -> list[str]:
         """Why execute would refuse these migrations before the first one runs."""
+        from . import dump
+
         obstacles = []
         for refuse in (
             self._refuse_drift,
@@ -614,6 +652,8 @@ class MigrationsManager:
     @staticmethod
     def _run_tool(command: str) -> None:
         """Show the command as Fabric's ``local()`` would, and run it. Raises ``DumpFailed`` when it fails."""
+        from . import dump
+
         if output.running:
             print(f"[localhost] local: {command}", flush=True)
         dump.run(command)
@@ -633,10 +673,10 @@ class MigrationsManager:
     def _show_problems(self, status: Status) -> None:
         """Below the list of migrations: in red what went wrong, then what is no error and still worth a look."""
         for problem in status.problems:
-            say = self.logger.red if problem.kind in UNFINISHED else self.logger.white
+            say = self.logger.red if problem.is_unfinished else self.logger.white
             say(problem.text)
         if status.holder and status.holder.held:
-            self.logger.white(f"Locked by {status.holder}.")
+            self.logger.white(f"Locked by {status.holder.described(status.records)}.")
 
     def _agree(self, question: str, force: str | None) -> None:
         """Ask before something that cannot be undone; raises ``WrongState`` unless the answer, or ``force``, is yes."""
@@ -655,6 +695,9 @@ def _number(things: Sized, name: str) -> str:
 
 def _who() -> str:
     """``user@host``; in a container the user may have a number only."""
+    import getpass
+    import socket
+
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

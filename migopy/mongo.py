@@ -196,7 +196,8 @@ def _without_secrets(error: Exception, server: Server) -> str:
     text = str(error).rstrip(".")
     secret = server.uri.partition("://")[2].rpartition("@")[0].partition(":")[2] if server.uri else server.password
     parts = [part for part in re.split(r"[:/@?#%\[\]]", secret or "") if part]
-    if any(part in text for part in parts):
+    # PyMongo 4.20.1 no longer quotes it, and says as little as "Bad database name".
+    if any(part in text for part in parts) or (server.uri and "/" in (secret or "")):
         return "a user name and a password in it have to be percent-encoded (urllib.parse.quote_plus)"
     return text
 

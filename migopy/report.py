@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
 from .console import duration, local_time, table
+from .loader import in_order
 
 if TYPE_CHECKING:
     from .history import Event
@@ -35,7 +36,7 @@ def status_rows(status: Status) -> dict[str, Any]:
             "by": holder.by,
             "pid": holder.pid,
             "subtask": holder.subtask,
-            "migration": holder.migration,
+            "migration": status.running,
             "since": holder.since,
         }
         if holder
@@ -47,12 +48,7 @@ def history_rows(status: Status, number_of: Callable[[str], int | None]) -> list
     """A row for each migration there is or was, in order; registered names without a file among the others."""
     kinds = status.kinds()
     names = {migration.name for migration in status.files} | set(status.records)
-
-    def order(name: str) -> tuple[bool, int, str]:
-        number = number_of(name)
-        return number is None, number or 0, name
-
-    return [_history_row(status, name, kinds.get(name, [])) for name in sorted(names, key=order)]
+    return [_history_row(status, name, kinds.get(name, [])) for name in in_order(names, number_of)]
 
 
 def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class Run:
 
     def _begin(self, name: str) -> None:
         try:
-            self._lock.begin(name)
+            self._lock.begin()
         except (LockLost, ServerFailed) as error:
             raise type(error)(f"{error} {name} was not run.") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Mapping, Sequence
 
 from .console import local_time
@@ -31,6 +32,15 @@ class Problem:
     name: str
     text: str
 
+    @property
+    def is_unfinished(self) -> bool:
+        return self.kind in UNFINISHED
+
+    @property
+    def way_on(self) -> str | None:
+        """What to do about it, if it is one that ``STRICT`` refuses."""
+        return DRIFT.get(self.kind)
+
 
 @dataclass(frozen=True)
 class Status:
@@ -47,7 +57,7 @@ class Status:
     holder: Holder | None = None
     changed: Sequence[str] = ()
 
-    @property
+    @cached_property
     def unregistered(self) -> list[Migration]:
         return [migration for migration in self.files if migration.name not in self.records]
 
@@ -76,9 +86,14 @@ class Status:
             groups[migration.number].append(migration.name)
         return [name for number, names in groups.items() if number is not None and len(names) > 1 for name in names]
 
+    @cached_property
+    def running(self) -> str | None:
+        """The migration that the holder of the lock is, or was, in the middle of."""
+        return self.holder.migration(self.records) if self.holder else None
+
     def unfinished(self, name: str) -> str | None:
         """``failed``, ``interrupted`` or ``rollback failed``, unless the migration has been brought to an end since."""
-        if self.holder and self.holder.left_half_done(self.records) and self.holder.migration == name:
+        if self.holder and name == self.running:
             return None if self.holder.held else "interrupted"
         event = self.last_events.get(name)
         record = self.records.get(name)
@@ -120,7 +135,8 @@ class Status:
     def _unfinished_problems(self) -> list[Problem]:
         """In the order of the files; one that was given up and deleted is no problem any more."""
         problems = []
-        for name in dict.fromkeys([*(migration.name for migration in self.files), *self.records]):
+        names = dict.fromkeys([*(migration.name for migration in self.files), *self.records])
+        for name in filter({*self.last_events, self.running}.__contains__, names):
             kind = self.unfinished(name)
             if kind == "interrupted":
                 problems.append(Problem(kind, name, self.interrupted(name)))

@@ -162,6 +162,15 @@ def positive(option: str, value: str) -> int:
     return int(value)
 
 
+def require_rollback_option(command: str, spec_migr: str | None, last: str | None, to: str | None) -> None:
+    """Raises ``UnknownSubtask`` unless exactly one of the three says what to roll back."""
+    if [bool(spec_migr), bool(last), bool(to)].count(True) != 1:
+        written = f"{command}:rollback"
+        raise UnknownSubtask(
+            f"What is to be rolled back? Write {written},NAME or {written},last=N or {written},to=NAME."
+        )
+
+
 def option_text(options: list[str], named: dict[str, str]) -> str | None:
     """The options as they are written on the fab command line, for ``task_hook``; None without any.
 

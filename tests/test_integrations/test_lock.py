@@ -11,6 +11,7 @@ import subprocess
 import time
 from typing import Any
 
+from migopy.lock import BELIEVED
 from tests.server import Mongod, Proxy, Server
 from tests.support import Project, Result, RunTestCase, three_members, until_file
 
@@ -181,7 +182,9 @@ class TestLock(LockTestCase):
         self.wait_for_dead_lock()
         self.let_go(project)
         second = project.fab("migrations:execute")
-        self.assert_code(0, second)
+        self.assert_code(1, second)  # nobody has written down whether the next one had begun
+        self.assertIn("2_counts.py was interrupted", second.stderr)
+        self.assert_code(0, project.fab("migrations:execute,2"))
         os.killpg(first.pid, signal.SIGCONT)
         result = self.end_of(first)
         self.assert_code(3, result)
@@ -276,6 +279,26 @@ class TestLock(LockTestCase):
             self.assertIn("1_holds.py was interrupted", project.fab("migrations").stderr)
             self.client.drop_database(self.database)
 
+    def test_when_unlock_has_ended_the_run_registers_no_more_however_short_its_migrations_are(self) -> None:
+        project = self.project(LOCK_LEASE=60)
+        names = self.counting_ones(project, 300, "import time; time.sleep(0.02)")
+        first = project.fab_start("migrations:execute")
+        self.wait_until_in(names[2])
+        unlock = project.fab_start("migrations:unlock,force=yes")
+        # Nobody else gets it yet: it is no longer held for the 60 s of the run, and not free.
+        left = {"$subtract": ["$expires_at", "$$NOW"]}
+        self.wait_for_lock(**{"$expr": {"$and": [{"$gt": [left, 0]}, {"$lte": [left, BELIEVED * 1000]}]}})
+        self.assert_code(0, self.end_of(unlock))
+        registered = self.registered()
+        result = self.end_of(first)
+        self.assert_code(3, result)
+        self.assertIn("The lock was taken away", result.stderr)
+        self.assertEqual(registered, self.registered())
+        self.assertLess(len(registered), len(names))
+        running = names[len(registered)]
+        self.assertLessEqual(set(self.ran()) - set(registered), {running})
+        self.assertEqual([running], self.db.migrations_log.distinct("name", {"event": "interrupted"}))
+
     def test_two_owners_that_both_execute_say_so_and_leave_no_lock(self) -> None:
         project = self.project(LOCK_LEASE=60)
         first = self.holding(project)
@@ -292,9 +315,10 @@ class TestLock(LockTestCase):
         self.assertIn("failed", self.logged(name="1_holds.py"))
 
     def test_a_lock_that_is_taken_at_the_last_moment_is_noticed_before_registering(self) -> None:
-        project = self.project()
+        project = self.project(LOCK_LEASE=60)
         first = self.holding(project)
         self.db.migrations_lock.update_one({}, {"$set": {"token": "somebody else"}})
+        time.sleep(BELIEVED)  # unlock waits as long
         self.let_go(project)
         self.assert_code(3, self.end_of(first))
         self.assertEqual((["1_holds.py"], []), (self.ran(), self.registered()))

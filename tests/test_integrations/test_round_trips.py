@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import List, Tuple
 
+from migopy.lock import BELIEVED
 from tests.support import MongoTestCase, Project, basic_fabfile
 
 LISTENER = """
@@ -27,8 +29,12 @@ OF_PYMONGO = ("ismaster", "hello", "endSessions", "ping")
 
 Commands = List[Tuple[str, str]]
 
+READS = [("aggregate", "migrations_lock"), ("find", "migrations"), ("find", "migrations_log")]
+
 
 class TestRoundTrips(MongoTestCase):
+    """What a fab sends, noted by PyMongo, and what it makes the server do, noted by the server's profiler."""
+
     def setUp(self) -> None:
         super().setUp()
         self.listening = Project(self, basic_fabfile(self.server, self.database))
@@ -39,37 +45,79 @@ class TestRoundTrips(MongoTestCase):
     def commands(self, *words: str) -> Commands:
         """The commands that a fab has sent to the server, each with its collection, in order."""
         self.file.write_text("")
+        self.db.command("profile", 2)
         result = self.listening.fab(*words)
+        self.db.command("profile", 0)
         self.assertEqual(0, result.code, result.output)
         lines = [line.partition(" ") for line in self.file.read_text().splitlines()]
-        return [(command, collection) for command, _, collection in lines if command not in OF_PYMONGO]
+        sent = [(command, collection) for command, _, collection in lines if command not in OF_PYMONGO]
+        self.assertEqual(sent, self.profiled())
+        return sent
+
+    def profiled(self) -> Commands:
+        """The same as the server has seen it, since the last call."""
+        done = []
+        for entry in self.db["system.profile"].find({"command.profile": {"$exists": False}}).sort("$natural", 1):
+            collection = entry["ns"].partition(".")[2]
+            name = {"update": "update", "remove": "delete"}.get(entry["op"]) or next(iter(entry["command"]))
+            done.append((name, collection))
+        self.db["system.profile"].drop()
+        return done
 
     def migrations(self, count: int) -> None:
         for number in range(1, count + 1):
             self.listening.migration(f"{number}_a.py", "db.notes.insert_one({})")
 
-    def test_the_status_reads_each_collection_once_however_many_files_there_are(self) -> None:
-        once = [("aggregate", "migrations_lock"), ("find", "migrations"), ("find", "migrations_log")]
-        for count in (1, 60):
-            self.migrations(count)
-            self.assertEqual(once, sorted(self.commands("migrations")))
-        self.assertEqual([], self.db.list_collection_names())
-        self.db.migrations.insert_many([{"name": f"{number}_a.py"} for number in range(1, 61)])
-        self.assertEqual(once, sorted(self.commands("migrations")))
+    def register(self, count: int) -> None:
+        self.db.migrations.insert_many([{"name": f"{number}_a.py"} for number in range(1, count + 1)])
 
-    def test_execute_sends_one_insert_and_two_words_to_the_lock_for_each_migration(self) -> None:
+    def test_the_status_reads_each_collection_once_however_many_migrations_there_are(self) -> None:
+        for count in (1, 1500):
+            self.migrations(count)
+            self.assertEqual(READS, sorted(self.commands("migrations")))
+        self.assertEqual([], self.db.list_collection_names())
+        self.register(1500)
+        self.db.migrations_log.insert_many(
+            [{"event": "failed", "name": "1_a.py", "at": datetime.now(timezone.utc)} for _ in range(1500)]
+        )
+        self.assertEqual(READS, sorted(self.commands("migrations")))
+
+    def test_execute_sends_one_insert_for_each_migration(self) -> None:
+        self.migrations(150)
+        self.assertEqual(
+            [
+                ("find", "migrations"),
+                ("findAndModify", "migrations_lock"),
+                ("find", "migrations"),
+                ("find", "migrations_log"),
+                ("update", "migrations_lock"),
+                *[("insert", "notes"), ("insert", "migrations")] * 150,
+                ("delete", "migrations_lock"),
+            ],
+            self.commands("migrations:execute"),
+        )
+
+    def test_a_rollback_sends_two_words_for_each_migration(self) -> None:
         self.migrations(5)
-        sent = self.commands("migrations:execute")
-        # Which one runs now, and, before it is registered, whether the lock is still ours.
-        lock = ("update", "migrations_lock")
-        each = [lock, ("insert", "notes"), lock, ("insert", "migrations")]
-        first = sent.index(each[0])
-        self.assertEqual(each * 5, sent[first : first + 20])
-        self.assertEqual([("delete", "migrations_lock")], sent[first + 20 :])
-        self.assertEqual(1, sent.count(("findAndModify", "migrations_lock")))
-        self.assertLessEqual(sent[:first].count(("find", "migrations")), 2)
-        self.assertLessEqual(sent[:first].count(("find", "migrations_log")), 1)
-        self.assertLessEqual(first, 4)
+        self.assertEqual(0, self.listening.fab("migrations:execute").code)
+        self.assertEqual(
+            [
+                ("find", "migrations"),
+                ("findAndModify", "migrations_lock"),
+                ("find", "migrations"),
+                ("find", "migrations_log"),
+                ("update", "migrations_lock"),
+                *[("delete", "migrations"), ("update", "migrations_log")] * 5,
+                ("delete", "migrations_lock"),
+            ],
+            self.commands("migrations:rollback,last=5"),
+        )
+
+    def test_a_migration_that_takes_long_asks_for_the_lock_before_it_is_registered(self) -> None:
+        for number in (1, 2):
+            self.listening.migration(f"{number}_a.py", f"import time\ntime.sleep({BELIEVED})")
+        each = [("update", "migrations_lock"), ("insert", "migrations")]
+        self.assertEqual([*each * 2, ("delete", "migrations_lock")], self.commands("migrations:execute")[-5:])
 
     def test_ignore_registers_all_in_one_insert(self) -> None:
         self.migrations(5)
@@ -78,8 +126,8 @@ class TestRoundTrips(MongoTestCase):
         self.assertEqual(5, self.db.migrations.count_documents({}))
 
     def test_with_nothing_to_do_one_read_is_enough_and_no_lock_is_taken(self) -> None:
-        self.migrations(5)
-        self.db.migrations.insert_many([{"name": f"{number}_a.py"} for number in range(1, 6)])
+        self.migrations(1500)
+        self.register(1500)
         for subtask in ("execute", "ignore"):
             self.assertEqual([("find", "migrations")], self.commands(f"migrations:{subtask}"))
         self.assertEqual(["migrations"], self.db.list_collection_names())

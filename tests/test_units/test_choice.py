@@ -4,11 +4,12 @@ import unittest
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from migopy.choice import Choice, require_rollback_option
+from migopy.choice import Choice
 from migopy.errors import MigrationNotFound, UnknownSubtask, WrongState
 from migopy.history import EXECUTED, IGNORED, Record
 from migopy.loader import Migration, numbering
 from migopy.manager import MigrationsManager
+from migopy.subtasks import require_rollback_option
 
 NOON = datetime(2014, 1, 14, 12, tzinfo=timezone.utc)
 NUMBER_OF = numbering(MigrationsManager.MIGRATIONS_FILE_PATTERN)

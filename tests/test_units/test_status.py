@@ -36,7 +36,7 @@ def happened(kind: str, name: str, minutes: int) -> dict[str, Event]:
 
 
 def run(subtask: str, migration: str | None, held: bool = False) -> Holder:
-    return Holder("me@here", 1, subtask, NOON, migration, held)
+    return Holder("me@here", 1, subtask, NOON, [migration] if migration else [], held)
 
 
 class TestFilesAndRecords(unittest.TestCase):
