@@ -32,7 +32,11 @@ class Migration:
 
     number: int | None
     name: str
-    path: Path
+    directory: Path
+
+    @property
+    def path(self) -> Path:
+        return self.directory / self.name
 
     def checksum(self) -> str:
         """SHA-256 of the content, whatever the newline style that a checkout gave the file."""
@@ -96,7 +100,7 @@ def find(directory: Path, pattern: str) -> list[Migration]:
     except OSError as error:
         raise ConfigurationError(f"The migrations directory {directory} cannot be read: {error.strerror}.") from error
     number_of = numbering(pattern)
-    found = [Migration(number_of(name), name, directory / name) for name in names if name[0] not in "._"]
+    found = [Migration(number_of(name), name, directory) for name in names if name[0] not in "._"]
     return sorted(found, key=lambda migration: order(migration.number, migration.name))
 
 
@@ -179,7 +183,7 @@ def _import(migration: Migration, content: bytes) -> ModuleType:
     """
     kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        package = _package(migration.path.parent)
+        package = _package(migration.directory)
         return _module(f"{package}.{migration.path.stem}", migration.path, content)
     except Exception as error:
         raise _explained(migration, error) from error

@@ -383,7 +383,8 @@ class MigrationsManager:
 
     def unregistered(self) -> list[str]:
         """The names of the unregistered files, in order. Raises ``BadMigration`` when one is badly named."""
-        migrations = [migration for migration in self._files if migration.name not in self._history.registered()]
+        registered = self._history.registered()
+        migrations = [migration for migration in self._files if migration.name not in registered]
         badly_named = [migration.name for migration in migrations if migration.number is None]
         if badly_named:
             names = ", ".join(badly_named)

@@ -19,7 +19,7 @@ def choice(files: str, registered: str = "", ignored: str = "") -> Choice:
     """Of these files; the registered ones were executed in this order, one a minute, and then some were ignored."""
     names = [(name, EXECUTED) for name in registered.split()] + [(name, IGNORED) for name in ignored.split()]
     records = {name: Record(name, NOON + timedelta(minutes=n), state) for n, (name, state) in enumerate(names)}
-    migrations = [Migration(NUMBER_OF(name), name, Path("/srv") / name) for name in files.split()]
+    migrations = [Migration(NUMBER_OF(name), name, Path("/srv")) for name in files.split()]
     return Choice(migrations, records, NUMBER_OF, "mongomigrations", "fab migrations")
 
 

@@ -41,7 +41,7 @@ class FolderTestCase(unittest.TestCase):
         return [migration.name for migration in loader.find(self.folder, pattern)]
 
     def migration(self, name: str, text: str) -> Migration:
-        return Migration(1, name, self.write(name, text))
+        return Migration(1, name, self.write(name, text).parent)
 
     def assert_snapshot_unchanged(self, before: list[str]) -> None:
         self.assertEqual(before, self.snapshot())
@@ -136,7 +136,7 @@ class TestChecksum(FolderTestCase):
         for newline in (b"\n", b"\r\n", b"\r"):
             path = self.folder / "1_a.py"
             path.write_bytes(b"def up(db):\n    pass\n".replace(b"\n", newline))
-            self.assertEqual(expected, Migration(1, "1_a.py", path).checksum())
+            self.assertEqual(expected, Migration(1, "1_a.py", path.parent).checksum())
 
     def test_another_content_has_another_checksum(self) -> None:
         self.assertNotEqual(self.migration("1_a.py", "a = 1").checksum(), self.migration("2_a.py", "a = 2").checksum())
@@ -236,7 +236,7 @@ class TestLoad(FolderTestCase):
         kept = sys.dont_write_bytecode
         self.addCleanup(setattr, sys, "dont_write_bytecode", kept)
         sys.dont_write_bytecode = False
-        Migration(1, "1_a.py", path).load("up")
+        Migration(1, "1_a.py", path.parent).load("up")
         self.assert_snapshot_unchanged(before)
         self.assertFalse(sys.dont_write_bytecode)
 

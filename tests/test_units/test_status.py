@@ -14,7 +14,7 @@ NOON = datetime(2014, 1, 14, 12, tzinfo=timezone.utc)
 
 def file(name: str) -> Migration:
     number = name.partition("_")[0]
-    return Migration(int(number) if number.isdecimal() else None, name, Path("/srv") / name)
+    return Migration(int(number) if number.isdecimal() else None, name, Path("/srv"))
 
 
 def status(
