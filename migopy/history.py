@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple
 
@@ -56,8 +55,7 @@ class Record(NamedTuple):
         return other.at is not None and (self.at is None or self.at < other.at)
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One line of the log. ``name`` is None where the event was about no single migration.
 
     ``event`` is failed, interrupted, rolled back, rollback failed, forgotten, unlocked or restored.
@@ -74,7 +72,7 @@ class Event:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Event:
-        return cls(**{key: value for key, value in document.items() if key in cls.__dataclass_fields__})
+        return cls(**{key: value for key, value in document.items() if key in cls._fields})
 
 
 class History:

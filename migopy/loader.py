@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, Callable, Iterable, Iterator
+from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 from .errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed
 
@@ -23,8 +23,7 @@ NUMBER_WIDTH = 3
 """Digits of the number of the first migration that ``create`` makes."""
 
 
-@dataclass(frozen=True)
-class Migration:
+class Migration(NamedTuple):
     """One file of the directory. Finding it does not import it: listing works while a file has a syntax error.
 
     ``number`` is None where the name does not match the pattern.
@@ -251,8 +250,8 @@ def _explained(migration: Migration, error: Exception) -> MigopyException:
 
 
 # What the offending line of a Python 2 file looks like, where Python's own message does not say so.
-PYTHON_2_LINE = re.compile(
-    r"""^\s*(print|exec)\s+[^=(]         # print 'text', exec code
+PYTHON_2_LINE = r"""
+      ^\s*(print|exec)\s+[^=(]         # print 'text', exec code
     | ^\s*print\s*>>                     # print >> stream
     | \bexcept\b .* , \s* \w+ \s* :      # except KeyError, error:
     | ^\s*raise\s+\w+\s*,                # raise ValueError, 'text'
@@ -260,14 +259,12 @@ PYTHON_2_LINE = re.compile(
     | \b0[0-7]+\b | \b[0-9]+[lL]\b       # 0755, 10L
     | \b[uU][rR]['"]                     # ur'text'
     | \bdef\s+\w+\(.*\(                  # def f(a, (b, c)):
-    """,
-    re.VERBOSE,
-)
+"""
 
 
 def is_python_2(error: SyntaxError) -> bool:
     """Whether the line that Python 3 refuses is one that Python 2 took; ``TabError`` is for mixed tabs and spaces."""
-    return isinstance(error, TabError) or bool(PYTHON_2_LINE.search(error.text or ""))
+    return isinstance(error, TabError) or bool(re.search(PYTHON_2_LINE, error.text or "", re.VERBOSE))
 
 
 def line_in(path: Path, error: BaseException) -> int | None:

@@ -6,10 +6,9 @@ import contextlib
 import threading
 import time
 import uuid
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Container, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Container, Mapping, NamedTuple, Sequence
 
 from pymongo import ReturnDocument
 from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
@@ -32,8 +31,7 @@ BELIEVED = 2.0
 LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(NamedTuple):
     """Who has the lock, or had it when the lease ran out (``held`` is False then).
 
     ``migrations`` are those that its run executes or rolls back, in that order; none before it has begun with them.
@@ -52,7 +50,7 @@ class Holder:
         """Of a run that died before it had logged whom it found dead, that one: it is the one in a migration."""
         if "died" in document:
             document = {**document, **document["died"], "held": False}
-        return cls(**{key: value for key, value in document.items() if key in cls.__dataclass_fields__})
+        return cls(**{key: value for key, value in document.items() if key in cls._fields})
 
     def migration(self, registered: Container[str]) -> str | None:
         """The one that it is, or was, in the middle of: the first that it has not registered or unregistered yet."""

@@ -30,7 +30,7 @@ def status_rows(status: Status) -> dict[str, Any]:
     holder = status.holder
     return {
         "unregistered": [migration.name for migration in status.unregistered],
-        "problems": [vars(problem) for problem in status.problems],
+        "problems": [problem._asdict() for problem in status.problems],
         "lock": {
             "held": holder.held,
             "by": holder.by,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Mapping, Sequence
+from typing import TYPE_CHECKING, Mapping, NamedTuple, Sequence
 
 from .console import local_time
 
@@ -24,8 +24,7 @@ DRIFT = {
 """What ``STRICT`` refuses, and the way on."""
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """Something about a migration that a person should know: ``kind`` in a word or two, ``text`` as a sentence."""
 
     kind: str

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import importlib.util
 import os
+import queue
 import secrets
 import shutil
 import signal
@@ -474,6 +475,38 @@ class Proxy:
         _hang_up(target)
         source.close()
         self._connections.discard(source)
+
+
+class SlowProxy(Proxy):
+    """A network to a server that is far away: what is sent arrives some seconds later, in both directions."""
+
+    def __init__(self, host: str, port: int, delay: float) -> None:
+        super().__init__(host, port)
+        self._delay = delay
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        on_its_way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+        self._run(self._deliver, on_its_way, target)
+        with contextlib.suppress(OSError):
+            while True:
+                data = source.recv(65536)
+                on_its_way.put((time.monotonic() + self._delay, data))
+                if not data:
+                    break
+        on_its_way.put((0, b""))
+        source.close()
+        self._connections.discard(source)
+
+    @staticmethod
+    def _deliver(on_its_way: queue.SimpleQueue[tuple[float, bytes]], target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                due, data = on_its_way.get()
+                time.sleep(max(0, due - time.monotonic()))
+                if not data:
+                    break
+                target.sendall(data)
+        _hang_up(target)
 
 
 def _hang_up(connection: socket.socket) -> None:
