@@ -182,8 +182,8 @@ def _import(migration: Migration, content: bytes) -> ModuleType:
     """
     kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        package = _package(migration.directory)
-        return _module(f"{package}.{migration.path.stem}", migration.path, content)
+        name = f"{_package(migration.directory)}.{os.path.splitext(migration.name)[0]}"
+        return _module(name, migration.path, content)
     except Exception as error:
         raise _explained(migration, error) from error
     finally:

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
-import resource
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any, Iterator, NamedTuple, Sequence
+from typing import IO, Any, Iterator, NamedTuple, Sequence
 
 from pymongo import MongoClient
 
@@ -32,8 +31,28 @@ from tests.support import clean_environment
 NEW = 10
 """How many migrations are new where some are."""
 
+ENOUGH = 120
+"""Seconds after which a row gets no further round."""
+
 OF_THE_DRIVER = {"<UNKNOWN>", "hello", "isMaster", "ismaster", "ping", "endSessions", "serverStatus"}
 """What no contender asks for on purpose, or only this process does."""
+
+
+LAUNCHER = """
+import json, os, sys, time
+output = int(sys.argv[1])
+started = time.perf_counter()
+pid = os.fork()
+if not pid:
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.execvp(sys.argv[2], sys.argv[2:])
+_, status, usage = os.wait4(pid, 0)
+code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+wall, cpu = time.perf_counter() - started, usage.ru_utime + usage.ru_stime
+json.dump([code, wall, cpu, usage.ru_maxrss / 1024], sys.stdout)
+"""
+"""Between this process and the contender, whose peak of memory would begin with that of the process that forks it."""
 
 
 class Cost(NamedTuple):
@@ -77,8 +96,8 @@ class Counters:
         self.requests = status["network"]["numRequests"]
 
 
-class TooSlowError(Exception):
-    """A call took longer than the limit."""
+class FailedError(Exception):
+    """A call took longer than the limit, or did not do what it was to do."""
 
 
 class Course:
@@ -95,15 +114,16 @@ class Course:
         self._database = f"benchmark_{secrets.token_hex(4)}"
 
     def run(self, work: Work, server: str) -> Cost | None:
-        """Measure one call; None for one that takes longer than the limit, and for all with more migrations then."""
+        """Measure one call; None for one that fails or takes too long, and for all with more migrations then."""
         count = work.registered + work.new
         kind = (work.subtask, work.delay)
+        if count >= self._too_many.get(kind, sys.maxsize):
+            return None
         try:
-            if count >= self._too_many.get(kind, sys.maxsize):
-                return None
             self._restore(work.registered)
             return self._call(work, server)
-        except TooSlowError:
+        except FailedError as reason:
+            print(f"{self.contender.name}, {work}: {reason}", flush=True)
             self._too_many[kind] = count
             return None
 
@@ -113,13 +133,7 @@ class Course:
         db = self._client[self._database]
         if registered and registered not in self._states:
             host, port = self._client.address or ("", 0)
-            if registered >= self._too_many.get(("registering", 0), sys.maxsize):
-                raise TooSlowError
-            try:
-                self._call(Work("execute", 0, registered, 0), f"mongodb://{host}:{port}")
-            except TooSlowError:
-                self._too_many["registering", 0] = registered
-                raise
+            self._call(Work("execute", 0, registered, 0), f"mongodb://{host}:{port}")
             self._states[registered] = {name: list(db[name].find()) for name in db.list_collection_names()}
         elif registered:
             for name, documents in self._states[registered].items():
@@ -132,27 +146,34 @@ class Course:
         environment = environment_for(uri, self._database)
         before = Counters(self._client)
         with tempfile.TemporaryFile() as output:
-            started = time.perf_counter()
-            process = subprocess.Popen(
-                self.contender.command(work.subtask, uri),
-                cwd=project,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+            code, wall, cpu, memory = self._launch(
+                self.contender.command(work.subtask, uri), project, environment, output
             )
-            usage = self._end_of(process)
-            wall = time.perf_counter() - started
             after = Counters(self._client)
             output.seek(0)
-            self._check(work, process.returncode, output.read().decode(errors="replace"))
-        return Cost(
-            wall,
-            usage.ru_utime + usage.ru_stime,
-            usage.ru_maxrss / 1024,
-            after.commands - before.commands,
-            after.requests - before.requests,
+            self._check(work, code, output.read().decode(errors="replace"))
+        return Cost(wall, cpu, memory, after.commands - before.commands, after.requests - before.requests)
+
+    def _launch(self, command: list[str], project: Path, environment: dict[str, str], output: IO[bytes]) -> list[Any]:
+        """Run it to its end or to the limit; exit code, and what it has used."""
+        launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(output.fileno()), *command]
+        process = subprocess.Popen(
+            launcher,
+            cwd=project,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            pass_fds=[output.fileno()],
+            start_new_session=True,
         )
+        try:
+            answer, _ = process.communicate(timeout=self._limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise FailedError(f"over {self._limit:g} s") from None
+        return list(json.loads(answer))
 
     def _project(self, count: int) -> Path:
         """The project with so many migrations, as if it had just been checked out: nothing in it was compiled."""
@@ -163,17 +184,6 @@ class Course:
             shutil.rmtree(cache)
         return project
 
-    def _end_of(self, process: subprocess.Popen[bytes]) -> resource.struct_rusage:
-        """Wait for the process, and return what it has used."""
-        timer = threading.Timer(self._limit, process.kill)
-        timer.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        timer.cancel()
-        process.returncode = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        if process.returncode == -signal.SIGKILL:
-            raise TooSlowError
-        return usage
-
     def _check(self, work: Work, code: int, output: str) -> None:
         """Nobody is fast who has not done it."""
         if isinstance(self.contender, EmptyTask):
@@ -181,7 +191,7 @@ class Course:
         done = self._client[self._database][self.contender.collection].count_documents(self.contender.registered)
         wanted = work.registered + (work.new if work.subtask == "execute" else 0)
         if code or done != wanted:
-            raise RuntimeError(f"{self.contender.name}, {work}: exit code {code}, {done} registered:\n{output[-2000:]}")
+            raise FailedError(f"exit code {code}, {done} registered\n{output[-500:]}")
 
     def import_seconds(self) -> float:
         """What ``import migopy`` costs the other tasks of a fabfile: python -X importtime, for fab -l."""
@@ -199,9 +209,12 @@ def environment_for(uri: str, database: str) -> dict[str, str]:
 
 
 def measured(work: Work, courses: Sequence[Course], server: str, rounds: int) -> list[Cost | None]:
-    """The medians of every contender, which take turns; of one that was too slow once None."""
+    """The medians of every contender, which take turns; None for one that has failed."""
     costs: list[list[Cost | None]] = [[] for _ in courses]
-    for _ in range(rounds):
+    started = time.monotonic()
+    for number in range(rounds):
+        if number and time.monotonic() - started > ENOUGH:
+            break
         for course, of_course in zip(courses, costs):
             if None not in of_course:
                 of_course.append(course.run(work, server))

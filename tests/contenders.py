@@ -184,7 +184,8 @@ class PymongoMigrate(Contender):
     collection = "pymongo_migrate"
 
     def migration(self, number: int) -> tuple[str, str]:
-        before = [f"m{number - 1:05}"] if number > 1 else []
+        # There has to be one first, and a chain of 1,000 is too deep a recursion for it.
+        before = ["m00001"] if number > 1 else []
         header = f"name = 'm{number:05}'\ndependencies = {before!r}\n\n\n"
         return f"m{number:05}.py", header + "def upgrade(db):\n    pass\n\n\ndef downgrade(db):\n    pass\n"
 
