@@ -99,13 +99,17 @@ class Contender:
     def install(self) -> None:
         """Make an environment of its own, or bring the one of the last time up to date."""
         if not self.bin.exists():
-            subprocess.run([self._python(), "-m", "venv", str(self.environment)], check=True)
+            self._run(self._python(), "-m", "venv", self.environment)
         self._run(self.bin / "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", *self.packages)
 
     def _python(self) -> str:
         found = [shutil.which(name) for name in self.pythons] if self.pythons else [sys.executable]
         for path in filter(None, found):
-            return path
+            if (
+                subprocess.run([path, "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+                == 0
+            ):
+                return path  # what pyenv puts on PATH may only say that it is not switched on
         raise UnavailableError(f"no {' or '.join(self.pythons)} on PATH")
 
     @staticmethod
