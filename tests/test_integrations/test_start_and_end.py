@@ -29,6 +29,62 @@ OF_A_CLIENT = "joined: pymongo_kill_cursors_thread pymongo_server_monitor_thread
 """And another one with most versions of PyMongo, which knows the threads of a client as long as that is referred to."""
 
 
+OF_THE_IMPORT = {f"migopy{module}" for module in ("", ".console", ".errors", ".manager", ".subtasks", ".version")}
+
+# An audit hook cannot be taken away again, so it is set up in the process of the fab.
+OPENED = """
+import atexit
+import os
+import sys
+
+opened = []
+atexit.register(lambda: print("opened:", *sorted(opened)))
+
+
+def note(event, arguments):
+    # Without a mode it is os.open(), by which Python 3.8 and 3.9 open a Path once more.
+    if event == "open" and arguments[1] and "mongomigrations" in str(arguments[0]):
+        opened.append(os.path.basename(arguments[0]))
+
+
+sys.addaudithook(note)
+"""
+
+
+class TestTheStart(MongoTestCase):
+    def test_other_tasks_import_what_a_fabfile_needs_and_no_more(self) -> None:
+        fabfile = basic_fabfile(self.server, self.database)
+        shown = "import atexit, sys\natexit.register(lambda: print('modules:', *sys.modules))\n"
+        project = Project(self, f"{shown}{fabfile}\n\ndef deploy():\n    pass\n")
+        for task in ("-l", "deploy", "migrations:help"):
+            result = project.fab(task)
+            self.assertEqual(0, result.code, result.output)
+            modules = result.stdout.splitlines()[-1].split()[1:]
+            self.assertEqual(OF_THE_IMPORT, {name for name in modules if name.startswith("migopy")}, task)
+            self.assertEqual([], [name for name in modules if name.partition(".")[0] in ("pymongo", "bson")], task)
+
+    def test_each_migration_file_is_read_once_and_none_by_what_only_needs_names(self) -> None:
+        project = Project(self, OPENED + basic_fabfile(self.server, self.database))
+        names = [f"{number}_a.py" for number in (1, 2, 3)]
+        for name in names:
+            project.migration(name)
+
+        def opened(subtask: str) -> list[str]:
+            result = project.fab(f"migrations:{subtask}")
+            self.assertEqual(0, result.code, result.output)
+            return result.stdout.splitlines()[-1].split()[1:]
+
+        self.assertEqual([], opened("show_status"))
+        self.assertEqual(names, opened("plan"))
+        self.assertEqual(names[:1], opened("execute,to=1"))
+        self.assertEqual(names[1:], opened("execute"))
+        self.assertEqual([], opened("execute"))
+        self.assertEqual([], opened("show_status"))
+        self.assertEqual(names, opened("check"))
+        self.assertEqual(names[2:], opened("rollback,last=1"))
+        self.assertEqual(names[2:], opened("ignore"))
+
+
 class TestTheEnd(MongoTestCase):
     def watched(self, more: str = "") -> Project:
         """A project whose fab prints, as the last thing it does, which threads PyMongo waited for at exit."""
