@@ -110,13 +110,13 @@ class Course:
         self._folder.mkdir()
         self._limit = limit
         self._states: dict[int, dict[str, list[dict[str, Any]]]] = {}
-        self._too_many: dict[tuple[str, float], int] = {}
+        self._too_many: dict[tuple[str, float, bool], int] = {}
         self._database = f"benchmark_{secrets.token_hex(4)}"
 
     def run(self, work: Work, server: str) -> Cost | None:
         """Measure one call; None for one that fails or takes too long, and for all with more migrations then."""
         count = work.registered + work.new
-        kind = (work.subtask, work.delay)
+        kind = (work.subtask, work.delay, work.registered > 0)
         if count >= self._too_many.get(kind, sys.maxsize):
             return None
         try:

@@ -148,6 +148,19 @@ class ByHand(Contender):
         return [str(self.bin / "python"), "by_hand.py", subtask]
 
 
+class ByHandSafely(ByHand):
+    """Registers as durably as migopy does, which waits for the disk each time."""
+
+    name = "by hand, majority"
+
+    def project(self, folder: Path, count: int) -> None:
+        super().project(folder, count)
+        safe = BY_HAND.replace(
+            ".insert_one(", ".with_options(write_concern=pymongo.WriteConcern('majority')).insert_one("
+        )
+        (folder / "by_hand.py").write_text(safe)
+
+
 class FabClassic(Contender):
     name = "migopy, fab-classic"
     pythons: Sequence[str] = ("python3.11", "python3.12", "python3.13", "python3.10")
@@ -274,6 +287,6 @@ class MigrateMongo(Contender):
 
 
 CONTENDERS = (
-    *(ByHand, FabClassic, Fabric3, EmptyTask),
+    *(ByHand, ByHandSafely, FabClassic, Fabric3, EmptyTask),
     *(PymongoMigrate, MongodbMigrations, Mongrator, Mongomig, MigrateMongo),
 )
