@@ -169,7 +169,8 @@ class MigrationsManager:
             ready, blocked = self._load(chosen, "up", known, named=spec_migr)
             self._say_what_failed_before(ready, known)
             dump_path = self._dump_before(ready)
-            run = self._run(lock, ready)
+            lock.announce([migration.name for migration in ready])
+            run = self._run(lock)
             self._each(ready, "Executing", "Executed", lambda m, left: run.execute(m, dump_path, left + len(blocked)))
             self._stop_at_interrupted(blocked, known)
 
@@ -200,7 +201,8 @@ class MigrationsManager:
             known = self._known()
             ready, blocked = self._load(chosen, "down", known, named=spec_migr)
             dump_path = self._dump_before(ready)
-            run, records = self._run(lock, ready), known.records
+            lock.announce([migration.name for migration in ready])
+            run, records = self._run(lock), known.records
 
             def roll_back(migration: LoadedMigration, left: int) -> float:
                 return run.roll_back(migration, records[migration.name], dump_path, left + len(blocked))
@@ -545,14 +547,12 @@ class MigrationsManager:
     def _log_interrupted(self, holder: Holder) -> None:
         migration = holder.migration(self._history.registered())
         if migration:
-            self._history.log("interrupted", migration, error=self._described(holder))
+            self._history.log("interrupted", migration, error=holder.described(self._history.registered()))
             self._history.read_again()
 
-    def _run(self, lock: Lock, migrations: list[LoadedMigration]) -> Run:
+    def _run(self, lock: Lock) -> Run:
         from .run import Run
 
-        if migrations:
-            lock.announce([migration.name for migration in migrations])
         hooks = (self.before_each, self.after_each)
         return Run(lock, self._history, self.db, hooks, self.logger.red, self.FAB_TASK)
 

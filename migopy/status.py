@@ -135,7 +135,8 @@ class Status:
         """In the order of the files; one that was given up and deleted is no problem any more."""
         problems = []
         names = dict.fromkeys([*(migration.name for migration in self.files), *self.records])
-        for name in filter({*self.last_events, self.running}.__contains__, names):
+        suspects = {self.running, *self.last_events}
+        for name in (name for name in names if name in suspects):
             kind = self.unfinished(name)
             if kind == "interrupted":
                 problems.append(Problem(kind, name, self.interrupted(name)))
