@@ -23,6 +23,9 @@ from pymongo import MongoClient
 
 from tests.server import Mongod, ReplicaSet, Server, shared, wait_for
 
+# What a shell starts in the background ignores Ctrl-C, and so would every fab that is started from here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 FAB = Path(sys.executable).with_name("fab")
 TOOLS = Path(__file__).with_name("tools")
 
