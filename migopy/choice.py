@@ -70,7 +70,7 @@ class Choice:
         if not to:  # of an empty variable in a deploy script, which must not mean all
             raise UnknownSubtask("Nothing was done: to= is empty. Write to=NAME.")
         last = self._order(self.name(to))
-        return [migration for migration in migrations if order(migration.number, migration.name) <= last]
+        return [migration for migration in migrations if migration.order <= last]
 
     def to_roll_back(self, spec_migr: str | None, last: str | None, to: str | None) -> list[Migration]:
         """The one that is named, the last ones that were executed, or all executed after one; newest first.

@@ -10,7 +10,7 @@ from bson import ObjectId
 from pymongo.errors import AutoReconnect, DuplicateKeyError
 
 from .errors import RegisteredMeanwhile
-from .mongo import answered, durable
+from .mongo import RETRY_PAUSE, answered, durable
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -20,9 +20,6 @@ EXECUTED, IGNORED = "executed", "ignored"
 
 AT_ONCE = 1_000_000
 """Documents in one reply, if they are not more than 16 MB; by default MongoDB's first reply has 101."""
-
-RETRY_PAUSE = 0.5
-"""Seconds between two attempts to register when no server answers."""
 
 FAILED, ROLLBACK_FAILED, ROLLED_BACK = "failed", "rollback failed", "rolled back"
 
@@ -97,20 +94,21 @@ class History:
     def registered(self) -> dict[str, Record]:
         """The registered migrations by name; of one that 1.0 registered twice the first."""
         if self._records is None:
-            self._records = {}
+            records: dict[str, Record] = {}
             for document in self._collection.find({"name": {"$exists": True}}, batch_size=AT_ONCE):
                 record = Record.read(document)
-                known = self._records.setdefault(record.name, record)
-                if record.is_older(known):
-                    self._records[record.name] = record
+                if record.is_older(records.setdefault(record.name, record)):
+                    records[record.name] = record
+            self._records = records
         return self._records
 
     @answered
-    def register(self, record: Record, seconds_left: Callable[[], float], session: ClientSession | None = None) -> None:
+    def register(self, record: Record, confirm: Callable[[], None], session: ClientSession | None = None) -> None:
         """Register a migration.
 
-        Outside a transaction a write that finds no server is tried again while ``seconds_left()``. It may have arrived
-        all the same: then the document that is there is this one. Raises ``RegisteredMeanwhile`` if it is another's.
+        Outside a transaction a write that finds no server is tried again as long as ``confirm()`` raises nothing. It
+        may have arrived all the same: then the document that is there is this one. Raises ``RegisteredMeanwhile`` if it
+        is another's.
         """
         document = self._document(record)
         self._records = None
@@ -120,10 +118,11 @@ class History:
                 self._collection.insert_one(document, session=session)
                 return
             except AutoReconnect:
-                if session or seconds_left() <= 0:
+                if session:
                     raise
                 lost_touch = True
                 time.sleep(RETRY_PAUSE)
+                confirm()
             except DuplicateKeyError:
                 if lost_touch and self._collection.find_one({"_id": record.name}) == document:
                     return

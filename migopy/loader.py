@@ -37,6 +37,10 @@ class Migration(NamedTuple):
     def path(self) -> Path:
         return self.directory / self.name
 
+    @property
+    def order(self) -> tuple[bool, int, str]:
+        return order(self.number, self.name)
+
     def checksum(self) -> str:
         """SHA-256 of the content, whatever the newline style that a checkout gave the file."""
         return _checksum(self._content())
@@ -100,7 +104,7 @@ def find(directory: Path, pattern: str) -> list[Migration]:
         raise ConfigurationError(f"The migrations directory {directory} cannot be read: {error.strerror}.") from error
     number_of = numbering(pattern)
     found = [Migration(number_of(name), name, directory) for name in names if name[0] not in "._"]
-    return sorted(found, key=lambda migration: order(migration.number, migration.name))
+    return sorted(found, key=lambda migration: migration.order)
 
 
 def order(number: int | None, name: str) -> tuple[bool, int, str]:

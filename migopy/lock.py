@@ -15,7 +15,7 @@ from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
 
 from .console import local_time
 from .errors import LockLost, ServerFailed
-from .mongo import answered, durable
+from .mongo import RETRY_PAUSE, answered, durable
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -26,7 +26,11 @@ MARGIN = 0.1
 """The last part of the lease, in which its holder no longer relies on it and nobody else may take it yet."""
 
 BELIEVED = 2.0
-"""Seconds for which the server's word that the lock is ours is relied on; who frees it for others waits as long."""
+"""Seconds for which the server's word that the lock is ours is relied on."""
+
+FREED_AFTER, FREED_LEASE = BELIEVED + 1, BELIEVED + 30
+"""Seconds after which ``unlock`` goes on, for the run to notice and for what it has sent to arrive; and the lease that
+``unlock`` itself has meanwhile, and until it has written down what it interrupted."""
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -139,7 +143,7 @@ class Lock:
         """Give the lock back. A release that fails must not hide ``error``: the lease runs out by itself.
 
         In the middle of a migration of which nobody has written down how it ended, it is not given back either: its
-        document tells the next run where this one was.
+        document tells the next run where this one was. Nor is a server waited for that has just failed to answer.
         """
         self._ended.set()
         if self._in_migration or isinstance(error, ServerFailed):
@@ -191,11 +195,15 @@ class Lock:
     def confirm(self) -> None:
         """Raises ``LockLost`` unless the lock is still ours, before something is written that relies on it.
 
-        A server that cannot be reached is left to the write itself; the deadline stands meanwhile.
+        A server that cannot be reached is asked again until the deadline.
         """
-        with contextlib.suppress(AutoReconnect):
-            self._ask()
-        self.check()
+        while True:
+            try:
+                return self._ask()
+            except AutoReconnect:
+                if self.seconds_left() <= 0:
+                    raise
+                time.sleep(RETRY_PAUSE)
 
     def _ask(self) -> None:
         """Only the server knows whether ``unlock`` has taken the lock away; so it is asked, but not at every word."""
@@ -229,18 +237,17 @@ class Lock:
     def free(self, holder: Holder) -> Holder | None:
         """Take the lock away from that holder and no other; what it was doing at that moment, None if it has ended.
 
-        Returns when that run can no longer believe that it has the lock; until then nobody else gets it. What it was
-        doing stays in the document until ``forget()``, so that the next run knows if this one dies.
+        Returns when that run can no longer believe that it has the lock; nobody else gets it before ``forget()``. What
+        it was doing stays in the document until then, so that the next run knows if this one dies.
         """
         document = self._collection.find_one_and_update(
             {"_id": LOCK, "token": holder.token},
-            [{"$set": {"token": self._token, "expires_at": {"$add": ["$$NOW", int(BELIEVED * 1000)]}}}],
+            [{"$set": {"token": self._token, "expires_at": {"$add": ["$$NOW", int(FREED_LEASE * 1000)]}}}],
             return_document=ReturnDocument.AFTER,
         )
         if document is None:
             return None
-        if holder.held:
-            time.sleep(BELIEVED)
+        time.sleep(FREED_AFTER)  # of one that seemed dead too: a stopped process may have woken up meanwhile
         return Holder.read({**document, "held": False})
 
     @answered

@@ -185,8 +185,9 @@ class MigrationsManager:
                 return self._nothing_to_execute(to)
             for migration in chosen:
                 self.logger.white_bold(f"Registering migration {migration.name}...")
+            checksums = {migration.name: migration.checksum() for migration in chosen}
             lock.confirm()
-            self._history.ignore({migration.name: migration.checksum() for migration in chosen}, at=lock.now())
+            self._history.ignore(checksums, at=lock.now())
 
     @task
     def rollback(self, spec_migr: str | None = None, last: str | None = None, to: str | None = None) -> None:
@@ -614,13 +615,15 @@ class MigrationsManager:
 
     def _refuse_drift(self) -> None:
         """With ``STRICT``: raises ``WrongState`` when files and registered migrations do not fit together."""
+        from .status import DRIFT
+
         if not self.STRICT:
             return
-        found = [problem for problem in self._known(changed=self._changed()).problems if problem.way_on]
+        found = [problem for problem in self._known(changed=self._changed()).problems if problem.kind in DRIFT]
         if found:
-            ways_on = dict.fromkeys(problem.way_on for problem in found)
+            ways_on = dict.fromkeys(DRIFT[problem.kind] for problem in found)
             facts = "; ".join(problem.text for problem in found)
-            raise WrongState(f"STRICT: {facts}. Nothing was executed: {'; '.join(filter(None, ways_on))}.")
+            raise WrongState(f"STRICT: {facts}. Nothing was executed: {'; '.join(ways_on)}.")
 
     def _step(self, migration: Migration) -> tuple[dict[str, Any], LoadedMigration | None]:
         """What executing this migration would mean; None where its file cannot say."""

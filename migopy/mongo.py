@@ -24,6 +24,9 @@ FIRST_CONTACT = 5
 HEARTBEAT = 2_000
 """Milliseconds between two looks of PyMongo's monitor at the server."""
 
+RETRY_PAUSE = 0.5
+"""Seconds between two attempts to reach a server that does not answer."""
+
 MAJORITY_TIMEOUT = 10_000
 """Milliseconds that a write may wait for a majority of the replica set."""
 

@@ -74,7 +74,7 @@ class Run:
         if not migration.in_transaction:
             with self._explained(f"{name} was executed, but it could not be registered", "ignore", name):
                 self._lock.confirm()
-                self._history.register(self._record(migration, dump, seconds), self._lock.seconds_left)
+                self._history.register(self._record(migration, dump, seconds), self._lock.confirm)
         self._lock.end()
         with self._failures(migration, None, f"it was in after_each(), the migration is registered{_not_run(after)}"):
             self._after_each(name)
@@ -149,7 +149,7 @@ class Run:
     def _register_and_call(self, migration: LoadedMigration, dump: str | None, session: ClientSession) -> None:
         """The history document first: with a broken lock the second of two owners fails on it, before its ``up()``."""
         started = clock()
-        self._history.register(self._record(migration, dump, None), self._lock.seconds_left, session=session)
+        self._history.register(self._record(migration, dump, None), self._lock.confirm, session=session)
         migration.call(self._db, session=session)
         self._history.took(migration.name, round(clock() - started, 3), session=session)
         self._lock.confirm()

@@ -35,11 +35,6 @@ class Problem(NamedTuple):
     def is_unfinished(self) -> bool:
         return self.kind in UNFINISHED
 
-    @property
-    def way_on(self) -> str | None:
-        """What to do about it, if it is one that ``STRICT`` refuses."""
-        return DRIFT.get(self.kind)
-
 
 @dataclass(frozen=True)
 class Status:
@@ -134,9 +129,9 @@ class Status:
     def _unfinished_problems(self) -> list[Problem]:
         """In the order of the files; one that was given up and deleted is no problem any more."""
         problems = []
-        names = dict.fromkeys([*(migration.name for migration in self.files), *self.records])
         suspects = {self.running, *self.last_events}
-        for name in (name for name in names if name in suspects):
+        names = [name for name in (*(migration.name for migration in self.files), *self.records) if name in suspects]
+        for name in dict.fromkeys(names):
             kind = self.unfinished(name)
             if kind == "interrupted":
                 problems.append(Problem(kind, name, self.interrupted(name)))

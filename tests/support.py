@@ -23,10 +23,6 @@ from pymongo import MongoClient
 
 from tests.server import Mongod, ReplicaSet, Server, shared, wait_for
 
-# What a shell starts in the background ignores Ctrl-C, under nohup also SIGHUP, and so would every fab started here.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
 FAB = Path(sys.executable).with_name("fab")
 TOOLS = Path(__file__).with_name("tools")
 

@@ -11,8 +11,8 @@ import subprocess
 import time
 from typing import Any
 
-from migopy.lock import BELIEVED
-from tests.server import Mongod, Proxy, Server
+from migopy.lock import BELIEVED, FREED_LEASE
+from tests.server import Mongod, Proxy, Server, wait_for
 from tests.support import Project, Result, RunTestCase, three_members, until_file
 
 NOTHING = "All migrations registered, nothing to execute"
@@ -287,7 +287,7 @@ class TestLock(LockTestCase):
         unlock = project.fab_start("migrations:unlock,force=yes")
         # Nobody else gets it yet: it is no longer held for the 60 s of the run, and not free.
         left = {"$subtract": ["$expires_at", "$$NOW"]}
-        self.wait_for_lock(**{"$expr": {"$and": [{"$gt": [left, 0]}, {"$lte": [left, BELIEVED * 1000]}]}})
+        self.wait_for_lock(**{"$expr": {"$and": [{"$gt": [left, 0]}, {"$lte": [left, FREED_LEASE * 1000]}]}})
         self.assert_code(0, self.end_of(unlock))
         registered = self.registered()
         result = self.end_of(first)
@@ -318,7 +318,7 @@ class TestLock(LockTestCase):
         project = self.project(LOCK_LEASE=60)
         first = self.holding(project)
         self.db.migrations_lock.update_one({}, {"$set": {"token": "somebody else"}})
-        time.sleep(BELIEVED)  # unlock waits as long
+        time.sleep(BELIEVED)  # no sooner is the server asked again; unlock waits longer
         self.let_go(project)
         self.assert_code(3, self.end_of(first))
         self.assertEqual((["1_holds.py"], []), (self.ran(), self.registered()))
@@ -371,7 +371,7 @@ class TestLockBehindABrokenNetwork(RunTestCase):
 
     def lost_in_up(self, project: Project) -> Result:
         first = project.fab_start("migrations:execute")
-        self.wait_until_in("1_holds.py")
+        wait_for("up() that waits", (project.path / "waits").exists)  # with the answer to its insert
         self.proxy.stop_forwarding()
         self.wait_for_dead_lock()
         other = self.project(LOCK_LEASE=2)
@@ -390,7 +390,8 @@ class TestLockBehindABrokenNetwork(RunTestCase):
 
     def test_a_network_that_stands_still(self) -> None:
         project = self.behind_proxy()
-        self.counting(project, "1_holds.py", until_file(project.path / "go"))
+        waits = f"open({str(project.path / 'waits')!r}, 'w').close()\n"
+        self.counting(project, "1_holds.py", waits + until_file(project.path / "go"))
         self.counting(project, "2_last.py")
         self.lost_in_up(project)
 
@@ -404,6 +405,22 @@ class TestLockBehindABrokenNetwork(RunTestCase):
         project.write("go", "")
         self.assert_code(0, self.end_of(first))
         self.assertEqual(["1_holds.py"], self.registered())
+
+    def test_unlocked_while_the_network_was_gone_it_registers_nothing_when_that_is_back(self) -> None:
+        uri = f"mongodb://{self.proxy.host}:{self.proxy.port}/"
+        project = self.project(MONGO_URI=uri, LOCK_LEASE=60, MONGO_CLIENT_OPTIONS={"serverSelectionTimeoutMS": 500})
+        waits = f"open({str(project.path / 'waits')!r}, 'w').close()\n"
+        self.counting(project, "1_holds.py", waits + until_file(project.path / "go"))
+        first = project.fab_start("migrations:execute")
+        wait_for("up() that waits", (project.path / "waits").exists)
+        self.proxy.cut()
+        project.write("go", "")
+        self.assert_code(0, self.project().fab("migrations:unlock,force=yes"))
+        self.proxy.resume()
+        result = self.end_of(first)
+        self.assert_code(3, result)
+        self.assertIn("1_holds.py was executed, but it could not be registered. The lock was taken away", result.stderr)
+        self.assertEqual(([], None), (self.registered(), self.lock()))
 
     def test_the_server_goes_away_while_waiting(self) -> None:
         project = self.behind_proxy(MONGO_CLIENT_OPTIONS={"serverSelectionTimeoutMS": 1000})

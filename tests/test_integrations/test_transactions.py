@@ -181,7 +181,7 @@ class TestBrokenLock(TransactionTestCase):
         while not entered.exists():
             time.sleep(0.02)
         if replace:
-            broken = {"token": "nobody", "expires_at": self.lock()["since"], "migration": None}
+            broken = {"token": "nobody", "expires_at": self.lock()["since"]}
             self.db.migrations_lock.replace_one({"_id": "lock"}, broken)
         else:
             self.db.migrations_lock.delete_one({})
