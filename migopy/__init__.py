@@ -1,4 +1,26 @@
-"""MongoDB migrations for teams that deploy with Fabric 1.x."""
+"""MongoDB migrations for teams that deploy with Fabric 1.x.
+
+The map; each module stands above those that it imports:
+
+    manager     MigrationsManager: settings, subtasks, hooks, messages; reads like the README
+    rooms       the door to what follows, opened when a subtask needs the database
+    subtasks    @task, finding a subtask, its help; the dispatching function; fab_command
+    run         one run under the lock: up and down on one road, and the history of it
+    planning    what may run, and why not: loading, drift, transactions needed, obstacles
+    session     what one subtask finds: files, history, lock; made for it, gone with it
+    report      rows for programs, tables for people
+    status      problems, and the way on from each
+    inventory   files joined with registrations: which are unregistered, which are meant
+    loader      the directory: names, order, checksum, importing one file
+    history     the collections migrations and migrations_log
+    lock        the lease, and the life of its document
+    mongo       settings to client and database; PyMongo's errors as sentences
+    dump        mongodump and mongorestore
+    legacy      the calls of PyMongo 2 and 3 on today's
+    options     what the words of a command line mean
+    console     colours, tables, questions
+    errors      MigopyException and its kinds, StopTaskExecution
+"""
 
 from .console import ColorsLogger as ColorsLogger
 from .console import Str as Str

@@ -1,13 +1,30 @@
 """What can go wrong, and what each kind of failure means for the exit code of ``fab``."""
 
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypeVar
+
+Failure = TypeVar("Failure", bound="MigopyException")
+
 
 class MigopyException(Exception):  # noqa: N818 - the name is that of 1.0
     """An expected failure: its text is one sentence that a person can act on.
 
-    The task that ``create_task()`` makes shows it as one red line and ends ``fab`` with ``exit_code``.
+    The task that ``create_task()`` makes shows it as one red line and ends ``fab`` with ``exit_code``. ``migration`` is
+    the name of the file that it is about, None where it is about no single one.
     """
 
     exit_code = 1
+
+    def __init__(self, text: str = "", *, migration: str | None = None) -> None:
+        super().__init__(text)
+        self.migration = migration
+
+    def told(self: Failure, before: str = "", after: str = "") -> Failure:
+        """The same failure, its text between what else is to be said where it is caught."""
+        self.args = (" ".join(filter(None, [before, str(self), after])),)
+        return self
 
 
 class ConfigurationError(MigopyException):
@@ -43,9 +60,14 @@ class ServerFailed(MigopyException):
 
 
 class LockHeld(MigopyException):
-    """Another run holds the lock."""
+    """Another run holds the lock: that of ``by`` (user@host), since then."""
 
     exit_code = 3
+
+    def __init__(self, text: str = "", *, by: str | None = None, since: datetime | None = None) -> None:
+        super().__init__(text)
+        self.by = by
+        self.since = since
 
 
 class LockLost(MigopyException):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple
 
 from bson import ObjectId
 from pymongo.errors import AutoReconnect, DuplicateKeyError
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
-EXECUTED, IGNORED = "executed", "ignored"
+State = Literal["executed", "ignored"]
+
+EventKind = Literal["failed", "interrupted", "rolled back", "rollback failed", "forgotten", "unlocked", "restored"]
 
 AT_ONCE = 1_000_000
 """Documents in one reply, if they are not more than 16 MB; by default MongoDB's first reply has 101."""
-
-FAILED, ROLLBACK_FAILED, ROLLED_BACK = "failed", "rollback failed", "rolled back"
 
 
 class Record(NamedTuple):
@@ -33,7 +33,7 @@ class Record(NamedTuple):
 
     name: str
     at: datetime | None = None
-    state: str = EXECUTED
+    state: State = "executed"
     seconds: float | None = None
     by: str | None = None
     checksum: str | None = None
@@ -41,24 +41,20 @@ class Record(NamedTuple):
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Record:
-        get = document.get
-        at = get("at")
-        if at is None and isinstance(document["_id"], ObjectId):
-            at = document["_id"].generation_time
-        name, state = document["name"], get("state", EXECUTED)
-        return cls(name, at, state, get("seconds"), get("by"), get("checksum"), get("dump"))
+        """Of a document that 1.0 wrote the time is that of its ``_id``."""
+        record = cls(**{key: value for key, value in document.items() if key in cls._fields})
+        if record.at is None and isinstance(document["_id"], ObjectId):
+            return record._replace(at=document["_id"].generation_time)
+        return record
 
     def is_older(self, other: Record) -> bool:
         return other.at is not None and (self.at is None or self.at < other.at)
 
 
 class Event(NamedTuple):
-    """One line of the log. ``name`` is None where the event was about no single migration.
+    """One line of the log. ``name`` is None where the event was about no single migration."""
 
-    ``event`` is failed, interrupted, rolled back, rollback failed, forgotten, unlocked or restored.
-    """
-
-    event: str
+    event: EventKind
     name: str | None
     at: datetime
     by: str | None = None
@@ -75,32 +71,25 @@ class Event(NamedTuple):
 class History:
     """The registered migrations. A document with a ``name`` means: this file is never executed again.
 
-    What was read is kept until ``read_again()``, so that a subtask costs one read of each collection.
+    Nothing that was read is kept: each question is one read of one collection.
     """
 
-    def __init__(self, db: Database[dict[str, Any]], collection: str, address: str, by: str, version: str) -> None:
+    def __init__(self, db: Database[dict[str, Any]], collection: str, *, address: str, by: str, version: str) -> None:
         self.address = address
         self._collection = durable(db[collection])
         self._log = durable(db[f"{collection}_log"])
         self._by = by
         self._version = version
-        self._records: dict[str, Record] | None = None
-        self._last_events: dict[str, Event] | None = None
-
-    def read_again(self) -> None:
-        self._records = self._last_events = None
 
     @answered
     def registered(self) -> dict[str, Record]:
         """The registered migrations by name; of one that 1.0 registered twice the first."""
-        if self._records is None:
-            records: dict[str, Record] = {}
-            for document in self._collection.find({"name": {"$exists": True}}, batch_size=AT_ONCE):
-                record = Record.read(document)
-                if record.is_older(records.setdefault(record.name, record)):
-                    records[record.name] = record
-            self._records = records
-        return self._records
+        records: dict[str, Record] = {}
+        for document in self._collection.find({"name": {"$exists": True}}, batch_size=AT_ONCE):
+            record = Record.read(document)
+            if record.is_older(records.setdefault(record.name, record)):
+                records[record.name] = record
+        return records
 
     @answered
     def register(self, record: Record, confirm: Callable[[], None], session: ClientSession | None = None) -> None:
@@ -111,7 +100,6 @@ class History:
         is another's.
         """
         document = self._document(record)
-        self._records = None
         lost_touch = False
         while True:
             try:
@@ -126,7 +114,9 @@ class History:
             except DuplicateKeyError:
                 if lost_touch and self._collection.find_one({"_id": record.name}) == document:
                     return
-                raise RegisteredMeanwhile(f"Another run has registered {record.name} meanwhile.") from None
+                raise RegisteredMeanwhile(
+                    f"Another run has registered {record.name} meanwhile.", migration=record.name
+                ) from None
 
     @answered
     def took(self, name: str, seconds: float, session: ClientSession) -> None:
@@ -136,8 +126,7 @@ class History:
     @answered
     def ignore(self, checksums: Mapping[str, str], at: datetime) -> None:
         """Register migrations that were not executed, by name, all in one write."""
-        self._records = None
-        records = [Record(name, at=at, state=IGNORED, checksum=checksum) for name, checksum in checksums.items()]
+        records = [Record(name, at=at, state="ignored", checksum=checksum) for name, checksum in checksums.items()]
         self._collection.insert_many([self._document(record) for record in records])
 
     def _document(self, record: Record) -> dict[str, Any]:
@@ -147,11 +136,10 @@ class History:
     @answered
     def unregister(self, name: str, session: ClientSession | None = None) -> None:
         """Take the registration back; 1.0 could register a name twice, so all of them."""
-        self._records = None
         self._collection.delete_many({"name": name}, session=session)
 
     @answered
-    def log(self, event: str, name: str | None, session: ClientSession | None = None, **facts: Any) -> None:
+    def log(self, event: EventKind, name: str | None, session: ClientSession | None = None, **facts: Any) -> None:
         """Append an event to the log, with the server's time: an insert cannot ask for that, an update can."""
         given = {"event": event, "name": name, "by": self._by, **facts}
         literally = {key: {"$literal": value} for key, value in given.items() if value is not None or key == "name"}
@@ -168,6 +156,4 @@ class History:
 
     def last_events(self) -> dict[str, Event]:
         """The last event of each migration that has one."""
-        if self._last_events is None:
-            self._last_events = {event.name: event for event in self.events() if event.name}
-        return self._last_events
+        return {event.name: event for event in self.events() if event.name}

@@ -54,14 +54,16 @@ class Migration(NamedTuple):
         module = _import(self, content)
         call = getattr(module, function, None)
         if not callable(call):
-            raise BadMigration(f"{self.name} has no function {function}(db): add one. No migration was run.")
+            raise BadMigration(
+                f"{self.name} has no function {function}(db): add one. No migration was run.", migration=self.name
+            )
         return LoadedMigration(self, module, call, _checksum(content))
 
     def _content(self) -> bytes:
         try:
             return self.path.read_bytes()
         except OSError as error:
-            raise BadMigration(f"{self.path} cannot be read: {error.strerror}.") from error
+            raise BadMigration(f"{self.path} cannot be read: {error.strerror}.", migration=self.name) from error
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,14 @@ class LoadedMigration:
         return self.migration.name
 
     @cached_property
+    def asks_for(self) -> frozenset[str]:
+        """What the function wants beside the database: the names of its parameters say it."""
+        return frozenset(inspect.signature(self.call).parameters)
+
+    @property
     def in_transaction(self) -> bool:
         """A parameter named ``session`` asks for a transaction."""
-        return "session" in inspect.signature(self.call).parameters
+        return "session" in self.asks_for
 
     @property
     def has_down(self) -> bool:
@@ -249,8 +256,8 @@ def _explained(migration: Migration, error: Exception) -> MigopyException:
         place += ", is Python 2 syntax" if is_python_2(error) else ""
     sentence = f"{migration.name} cannot be imported ({place}): {summary(error)}. No migration was run."
     if isinstance(error, (SyntaxError, ImportError, OSError)):
-        return BadMigration(sentence)
-    return MigrationFailed(sentence)
+        return BadMigration(sentence, migration=migration.name)
+    return MigrationFailed(sentence, migration=migration.name)
 
 
 # What the offending line of a Python 2 file looks like, where Python's own message does not say so.

@@ -1,4 +1,17 @@
-"""One run at a time: a lease in the collection ``migrations_lock``, judged by the server's clock only."""
+"""One run at a time: a lease in the collection ``migrations_lock``, judged by the server's clock only.
+
+The life of its one document:
+
+- free: there is none, or its ``expires_at`` has passed.
+- taken: ``token`` (random, of this run alone), ``by``, ``pid``, ``subtask``, ``since``, ``expires_at``, renewed every
+  third of the lease.
+- announced: ``migrations``, the names that the run will execute or roll back, in order. The first of them that the
+  history does not know as done is the one that the run is in.
+- given back: deleted by the run that has the token. A run that cannot say how its migration ended leaves it to run out.
+- run out, with ``migrations``: that run died. Who takes the lock keeps its facts as ``died`` until it has written to
+  the log what was interrupted; were it to die before that, the next one finds them still there.
+- taken away by ``unlock``: under a token of unlock's own, until it has written the same to the log.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +27,7 @@ from pymongo import ReturnDocument
 from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
 
 from .console import local_time
-from .errors import LockLost, ServerFailed
+from .errors import LockHeld, LockLost, ServerFailed
 from .mongo import RETRY_PAUSE, answered, durable
 
 if TYPE_CHECKING:
@@ -34,11 +47,15 @@ FREED_AFTER, FREED_LEASE = BELIEVED + 1, BELIEVED + 30
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
+_held_here: set[str] = set()
+"""The tokens of the locks that this process, or the one it was forked from, holds."""
+
 
 class Holder(NamedTuple):
     """Who has the lock, or had it when the lease ran out (``held`` is False then).
 
-    ``migrations`` are those that its run executes or rolls back, in that order; none before it has begun with them.
+    ``pid`` is the process on the machine of ``by`` (user@host). ``migrations`` are those that its run executes or rolls
+    back, in that order; none before it has begun with them.
     """
 
     by: str
@@ -76,7 +93,7 @@ class Lock:
     """
 
     def __init__(
-        self, db: Database[dict[str, Any]], collection: str, address: str, lease: float, by: str, pid: int
+        self, db: Database[dict[str, Any]], collection: str, *, address: str, lease: float, by: str, pid: int
     ) -> None:
         self.address = address
         self.died: Holder | None = None
@@ -104,7 +121,8 @@ class Lock:
     def take(self, subtask: str) -> Holder | None:
         """Take the lock if it is free or its lease ran out; otherwise return who has it.
 
-        One atomic step, judged by the server's clock (``$$NOW`` in an update needs MongoDB 4.2).
+        One atomic step, judged by the server's clock (``$$NOW`` in an update needs MongoDB 4.2). Raises ``LockHeld``
+        when it is this very process that has it: to wait for itself would be to wait for ever.
         """
         sent = clock()
         try:
@@ -114,6 +132,12 @@ class Lock:
         except DuplicateKeyError:  # two runs made the document at the same moment; it is there now
             return self.take(subtask)
         assert found is not None  # an upsert that returns the document after it
+        if found["token"] in _held_here:
+            raise LockHeld(
+                f"{subtask} cannot run within {found['subtask']}, which holds the lock: call one after the other.",
+                by=found["by"],
+                since=found["since"],
+            )
         if found["token"] != self._token:
             return Holder.read(found)
         self._server_time, self._taken = found["since"], clock()
@@ -134,6 +158,7 @@ class Lock:
         return {"expires_at": {"$add": ["$$NOW", int(self._lease * 1000)]}}
 
     def __enter__(self) -> Lock:
+        _held_here.add(self._token)
         threading.Thread(target=self._keep_renewing, name="migopy lock", daemon=True).start()
         return self
 
@@ -145,6 +170,7 @@ class Lock:
         In the middle of a migration of which nobody has written down how it ended, it is not given back either: its
         document tells the next run where this one was. Nor is a server waited for that has just failed to answer.
         """
+        _held_here.discard(self._token)
         self._ended.set()
         if self._in_migration or isinstance(error, ServerFailed):
             return
@@ -212,8 +238,8 @@ class Lock:
             self._renew({})
 
     @answered
-    def died_is_logged(self) -> None:
-        """What the run before left behind has been logged."""
+    def clear_died(self) -> None:
+        """Delete what the run before left behind, once that has been written to the log."""
         self._collection.update_one({"_id": LOCK, "token": self._token}, {"$unset": {"died": ""}})
         self.died = None
 
@@ -234,10 +260,10 @@ class Lock:
         return self._server_time + timedelta(milliseconds=int((clock() - self._taken) * 1000))
 
     @answered
-    def free(self, holder: Holder) -> Holder | None:
+    def take_away(self, holder: Holder) -> Holder | None:
         """Take the lock away from that holder and no other; what it was doing at that moment, None if it has ended.
 
-        Returns when that run can no longer believe that it has the lock; nobody else gets it before ``forget()``. What
+        Returns when that run can no longer believe that it has the lock; nobody else gets it before ``delete()``. What
         it was doing stays in the document until then, so that the next run knows if this one dies.
         """
         document = self._collection.find_one_and_update(
@@ -251,8 +277,8 @@ class Lock:
         return Holder.read({**document, "held": False})
 
     @answered
-    def forget(self) -> None:
-        """Delete what ``free()`` has left."""
+    def delete(self) -> None:
+        """Delete what ``take_away()`` has left."""
         self._collection.delete_one({"_id": LOCK, "token": self._token})
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from .console import duration, local_time, table
-from .loader import in_order
 
 if TYPE_CHECKING:
     from .history import Event
@@ -29,7 +28,7 @@ def status_rows(status: Status) -> dict[str, Any]:
     """The unregistered names, the problems and the lock: what show_status, plan and check have in common."""
     holder = status.holder
     return {
-        "unregistered": [migration.name for migration in status.unregistered],
+        "unregistered": [migration.name for migration in status.inventory.unregistered],
         "problems": [problem._asdict() for problem in status.problems],
         "lock": {
             "held": holder.held,
@@ -44,15 +43,14 @@ def status_rows(status: Status) -> dict[str, Any]:
     }
 
 
-def history_rows(status: Status, number_of: Callable[[str], int | None]) -> list[dict[str, Any]]:
+def history_rows(status: Status) -> list[dict[str, Any]]:
     """A row for each migration there is or was, in order; registered names without a file among the others."""
     kinds = status.kinds()
-    names = {migration.name for migration in status.files} | set(status.records)
-    return [_history_row(status, name, kinds.get(name, [])) for name in in_order(names, number_of)]
+    return [_history_row(status, name, kinds.get(name, [])) for name in status.inventory.names]
 
 
 def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str, Any]:
-    record = status.records.get(name)
+    record = status.inventory.records.get(name)
     return {
         "name": name,
         "state": record.state if record else "unregistered",

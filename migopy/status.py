@@ -1,22 +1,24 @@
-"""Files joined with what the database knows of them. Every subtask starts from here, so they cannot disagree."""
+"""What a person should know about the migrations: problems, and the way on from each."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Literal, Mapping, NamedTuple, Sequence
 
 from .console import local_time
 
 if TYPE_CHECKING:
-    from .history import Event, Record
-    from .loader import Migration
+    from .history import Event
+    from .inventory import Inventory
     from .lock import Holder
 
-UNFINISHED = ("failed", "interrupted", "rollback failed")
+Unfinished = Literal["failed", "interrupted", "rollback failed"]
+ProblemKind = Literal[Unfinished, "badly named", "changed", "missing", "out of order", "same number"]
 
-DRIFT = {
+UNFINISHED: tuple[Unfinished, ...] = ("failed", "interrupted", "rollback failed")
+
+DRIFT: dict[ProblemKind, str] = {
     "changed": "bring back the content that was executed, or forget and ignore the migration to accept the new one",
     "missing": "bring back the file, or forget the migration",
     "out of order": "give the file a number above the registered ones, or ignore it",
@@ -27,7 +29,7 @@ DRIFT = {
 class Problem(NamedTuple):
     """Something about a migration that a person should know: ``kind`` in a word or two, ``text`` as a sentence."""
 
-    kind: str
+    kind: ProblemKind
     name: str
     text: str
 
@@ -40,70 +42,40 @@ class Problem(NamedTuple):
 class Status:
     """The state of one directory and one database.
 
-    ``changed`` are the names whose files are no longer what was executed; to know them their content has to be read.
-    ``command`` is how the task is called, ``fab migrations``.
+    ``last_events`` are the last of the log for each migration. ``holder`` has the lock, or died with it. ``changed``
+    are the names whose files are no longer what was executed; to know them their content has to be read.
     """
 
-    files: Sequence[Migration]
-    records: Mapping[str, Record]
-    command: str
+    inventory: Inventory
     last_events: Mapping[str, Event] = field(default_factory=dict)
     holder: Holder | None = None
     changed: Sequence[str] = ()
 
-    @cached_property
-    def unregistered(self) -> list[Migration]:
-        return [migration for migration in self.files if migration.name not in self.records]
-
     @property
-    def missing(self) -> list[str]:
-        """Registered names without a file."""
-        present = {migration.name for migration in self.files}
-        return sorted(name for name in self.records if name not in present)
-
-    @property
-    def badly_named(self) -> list[str]:
-        return [migration.name for migration in self.unregistered if migration.number is None]
-
-    @property
-    def out_of_order(self) -> list[str]:
-        """Unregistered files numbered below a registered one."""
-        numbers = [m.number for m in self.files if m.name in self.records and m.number is not None]
-        highest = max(numbers, default=-1)
-        return [m.name for m in self.unregistered if m.number is not None and m.number < highest]
-
-    @property
-    def same_number(self) -> list[str]:
-        """Files that share their number with another one."""
-        groups: dict[int | None, list[str]] = defaultdict(list)
-        for migration in self.files:
-            groups[migration.number].append(migration.name)
-        return [name for number, names in groups.items() if number is not None and len(names) > 1 for name in names]
-
-    @cached_property
     def running(self) -> str | None:
         """The migration that the holder of the lock is, or was, in the middle of."""
-        return self.holder.migration(self.records) if self.holder else None
+        return self.holder.migration(self.inventory.records) if self.holder else None
 
-    def unfinished(self, name: str) -> str | None:
-        """``failed``, ``interrupted`` or ``rollback failed``, unless the migration has been brought to an end since."""
+    def unfinished(self, name: str) -> Unfinished | None:
+        """How the migration ended without an end; None if it has been brought to one since."""
         if self.holder and name == self.running:
             return None if self.holder.held else "interrupted"
         event = self.last_events.get(name)
-        record = self.records.get(name)
-        if event is None or event.event not in UNFINISHED:
+        record = self.inventory.records.get(name)
+        kind = next((kind for kind in UNFINISHED if event and event.event == kind), None)
+        if event is None or kind is None:
             return None
-        if record and (event.event == "failed" or record.at is None or record.at >= event.at):
+        if record and (kind == "failed" or record.at is None or record.at >= event.at):
             return None  # a commit whose reply was lost may be logged as failed and be registered all the same
-        return event.event
+        return kind
 
     def interrupted(self, name: str) -> str:
         """The sentence for a migration that a run died in, with both ways on."""
-        again, done = ("rollback", "forget") if name in self.records else ("execute", "ignore")
+        again, done = ("rollback", "forget") if name in self.inventory.records else ("execute", "ignore")
+        command = self.inventory.command
         return (
             f"{name} was interrupted: it may be half applied, or still be running behind a broken network. Look at"
-            f" the data; then {self.command}:{again},{name} runs it again, or {self.command}:{done},{name} takes it as"
-            " done."
+            f" the data; then {command}:{again},{name} runs it again, or {command}:{done},{name} takes it as done."
         )
 
     def failure(self, name: str) -> str:
@@ -117,35 +89,35 @@ class Status:
     @property
     def problems(self) -> list[Problem]:
         """All there are, those first that stop an ``execute``."""
+        found = self.inventory
         return [
             *self._unfinished_problems(),
-            *self._each("badly named", self.badly_named, "it does not match MIGRATIONS_FILE_PATTERN"),
-            *self._each("changed", self.changed, "the file is not the one that was executed"),
-            *self._each("missing", self.missing, "it is registered, and there is no such file"),
-            *self._each("out of order", self.out_of_order, "it is numbered below a registered one"),
-            *self._each("same number", self.same_number, "another file has its number; they run in order of name"),
+            *_each("badly named", found.badly_named, "it does not match MIGRATIONS_FILE_PATTERN"),
+            *_each("changed", self.changed, "the file is not the one that was executed"),
+            *_each("missing", found.missing, "it is registered, and there is no such file"),
+            *_each("out of order", found.out_of_order, "it is numbered below a registered one"),
+            *_each("same number", found.same_number, "another file has its number; they run in order of name"),
         ]
 
     def _unfinished_problems(self) -> list[Problem]:
         """In the order of the files; one that was given up and deleted is no problem any more."""
         problems = []
         suspects = {self.running, *self.last_events}
-        names = [name for name in (*(migration.name for migration in self.files), *self.records) if name in suspects]
-        for name in dict.fromkeys(names):
+        files = [migration.name for migration in self.inventory.files]
+        for name in dict.fromkeys(name for name in (*files, *self.inventory.records) if name in suspects):
             kind = self.unfinished(name)
-            if kind == "interrupted":
-                problems.append(Problem(kind, name, self.interrupted(name)))
-            elif kind:
-                problems.append(Problem(kind, name, self.failure(name)))
+            if kind:
+                text = self.interrupted(name) if kind == "interrupted" else self.failure(name)
+                problems.append(Problem(kind, name, text))
         return problems
 
-    @staticmethod
-    def _each(kind: str, names: Sequence[str], fact: str) -> list[Problem]:
-        return [Problem(kind, name, f"{name}: {kind}, {fact}") for name in names]
-
-    def kinds(self) -> dict[str, list[str]]:
+    def kinds(self) -> dict[str, list[ProblemKind]]:
         """The kinds of problems of each name that has any."""
-        kinds: dict[str, list[str]] = defaultdict(list)
+        kinds: dict[str, list[ProblemKind]] = defaultdict(list)
         for problem in self.problems:
             kinds[problem.name].append(problem.kind)
         return kinds
+
+
+def _each(kind: ProblemKind, names: Sequence[str], fact: str) -> list[Problem]:
+    return [Problem(kind, name, f"{name}: {kind}, {fact}") for name in names]

@@ -9,17 +9,26 @@ import signal
 import threading
 import traceback
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Callable, Iterator, TypeVar, overload
+from typing import Any, Callable, Iterator, Protocol, TypeVar, overload
 
 from fabric.state import env
 
+from .console import ColorsLogger
 from .errors import MigopyException, MigrationFailed, StopTaskExecution, UnknownSubtask
 
-if TYPE_CHECKING:
-    from .console import ColorsLogger
-    from .manager import MigrationsManager
-
 Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class Manager(Protocol):
+    """What a task needs of the class that it is made from."""
+
+    FAB_TASK: str
+    logger: ColorsLogger
+
+    @classmethod
+    def task_hook(cls, subtask: str | None, option: str | None) -> None: ...
+
+    def close(self) -> None: ...
 
 
 @overload
@@ -61,7 +70,7 @@ def help_line(method: Callable[..., Any]) -> str:
     return " ".join((inspect.getdoc(method) or "").partition("\n\n")[0].split())
 
 
-def create_task(manager_class: type[MigrationsManager]) -> Callable[..., Any]:
+def create_task(manager_class: type[Manager]) -> Callable[..., Any]:
     """Make the function that Fabric runs as the task.
 
     A plain function, not a ``fabric.tasks.Task``: one such object in a fabfile makes Fabric pass over the team's
@@ -80,13 +89,13 @@ def create_task(manager_class: type[MigrationsManager]) -> Callable[..., Any]:
     return migrations
 
 
-def help_lines(manager_class: type[MigrationsManager]) -> list[tuple[str, str]]:
+def help_lines(manager_class: type[Manager]) -> list[tuple[str, str]]:
     """Command and description of every subtask that has a docstring."""
     lines = [(name, help_line(getattr(manager_class, name))) for name in names(manager_class)]
     return [(f"fab {manager_class.FAB_TASK}:{name}", line) for name, line in lines if line]
 
 
-def run(manager_class: type[MigrationsManager], options: list[str], named: dict[str, str]) -> Any:
+def run(manager_class: type[Manager], options: list[str], named: dict[str, str]) -> Any:
     """Run one subtask, and turn what went wrong into a red line and an exit code; nothing below this exits."""
     try:
         with ended_in_order():
@@ -117,7 +126,7 @@ def parse(options: list[str], named: dict[str, str]) -> tuple[str | None, list[s
     return (options[0] or None if options else None), options[1:], named
 
 
-def call(manager: MigrationsManager, subtask: str | None, options: list[str], named: dict[str, str]) -> Any:
+def call(manager: Manager, subtask: str | None, options: list[str], named: dict[str, str]) -> Any:
     """Call the method of the subtask. Raises ``UnknownSubtask`` when there is none, or it takes other options."""
     manager_class = type(manager)
     known = names(manager_class)
@@ -146,29 +155,6 @@ def usage(fab_task: str, name: str, method: Callable[..., Any]) -> str:
         else:
             written += f"[,{parameter.name}]" if position == 0 else f"[,{parameter.name}=...]"
     return written
-
-
-def is_yes(option: str, value: str | None) -> bool:
-    """An option that can only be ``yes`` or left out. Raises ``UnknownSubtask`` for anything else."""
-    if value not in (None, "yes"):
-        raise UnknownSubtask(f"{option} can only be yes, not {value!r}.")
-    return value == "yes"
-
-
-def positive(option: str, value: str) -> int:
-    """An option that is a number from 1 on. Raises ``UnknownSubtask`` for anything else."""
-    if not value.isdecimal() or int(value) < 1:
-        raise UnknownSubtask(f"{option} has to be a number from 1 on, not {value!r}.")
-    return int(value)
-
-
-def require_rollback_option(command: str, spec_migr: str | None, last: str | None, to: str | None) -> None:
-    """Raises ``UnknownSubtask`` unless exactly one of the three says what to roll back."""
-    if [bool(spec_migr), bool(last), bool(to)].count(True) != 1:
-        written = f"{command}:rollback"
-        raise UnknownSubtask(
-            f"What is to be rolled back? Write {written},NAME or {written},last=N or {written},to=NAME."
-        )
 
 
 def option_text(options: list[str], named: dict[str, str]) -> str | None:

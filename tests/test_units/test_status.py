@@ -4,7 +4,8 @@ import unittest
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from migopy.history import Event, Record
+from migopy.history import Event, EventKind, Record
+from migopy.inventory import Inventory
 from migopy.loader import Migration
 from migopy.lock import Holder
 from migopy.status import Status
@@ -12,9 +13,13 @@ from migopy.status import Status
 NOON = datetime(2014, 1, 14, 12, tzinfo=timezone.utc)
 
 
-def file(name: str) -> Migration:
+def number_of(name: str) -> int | None:
     number = name.partition("_")[0]
-    return Migration(int(number) if number.isdecimal() else None, name, Path("/srv"))
+    return int(number) if number.isdecimal() else None
+
+
+def file(name: str) -> Migration:
+    return Migration(number_of(name), name, Path("/srv"))
 
 
 def status(
@@ -27,37 +32,16 @@ def status(
     """A status of these names; the registered ones were executed at noon."""
     records = {name: Record(name, at=NOON) for name in registered.split()}
     found = [file(name) for name in files.split()]
-    return Status(found, records, "fab migrations", events or {}, holder, changed.split())
+    return Status(Inventory(found, records, number_of), events or {}, holder, changed.split())
 
 
-def happened(kind: str, name: str, minutes: int) -> dict[str, Event]:
+def happened(kind: EventKind, name: str, minutes: int) -> dict[str, Event]:
     """An event so many minutes after noon, as the last one of that name."""
     return {name: Event(kind, name, NOON + timedelta(minutes=minutes), by="me@here", error="KeyError: 'x'")}
 
 
 def run(subtask: str, migration: str | None, held: bool = False) -> Holder:
     return Holder("me@here", 1, subtask, NOON, [migration] if migration else [], held)
-
-
-class TestFilesAndRecords(unittest.TestCase):
-    def test_unregistered_are_the_files_without_a_record_in_their_order(self) -> None:
-        found = status("1_a.py 2_b.py 3_c.py", "2_b.py").unregistered
-        self.assertEqual(["1_a.py", "3_c.py"], [migration.name for migration in found])
-
-    def test_missing_are_the_records_without_a_file(self) -> None:
-        self.assertEqual(["0_gone.py", "9_gone.py"], status("1_a.py", "9_gone.py 1_a.py 0_gone.py").missing)
-
-    def test_only_an_unregistered_file_can_be_badly_named(self) -> None:
-        self.assertEqual(["bad.py"], status("1_a.py bad.py old.py", "old.py").badly_named)
-
-    def test_out_of_order_is_an_unregistered_file_below_a_registered_one(self) -> None:
-        self.assertEqual(["2_b.py"], status("1_a.py 2_b.py 3_c.py 4_d.py", "1_a.py 3_c.py").out_of_order)
-        self.assertEqual([], status("1_a.py 2_b.py", "1_a.py").out_of_order)
-        self.assertEqual([], status("0_a.py 1_b.py").out_of_order)
-        self.assertEqual([], status("1_a.py old.py", "old.py").out_of_order)
-
-    def test_files_of_the_same_number_are_named(self) -> None:
-        self.assertEqual(["1_a.py", "01_b.py"], status("1_a.py 01_b.py 2_c.py bad.py worse.py").same_number)
 
 
 class TestProblems(unittest.TestCase):
@@ -109,12 +93,13 @@ class TestUnfinished(unittest.TestCase):
         self.assertEqual("rollback failed", status("1_a.py", "1_a.py", failed).unfinished("1_a.py"))
 
     def test_what_went_well_is_nothing_unfinished(self) -> None:
-        for kind in ("rolled back", "forgotten", "unlocked"):
+        kinds: list[EventKind] = ["rolled back", "forgotten", "unlocked"]
+        for kind in kinds:
             self.assertIsNone(status("1_a.py", "", happened(kind, "1_a.py", 5)).unfinished("1_a.py"))
 
     def test_a_record_of_1_0_without_a_time_ends_a_failure(self) -> None:
         records = {"1_a.py": Record("1_a.py")}
-        found = Status([file("1_a.py")], records, "fab migrations", happened("failed", "1_a.py", 5))
+        found = Status(Inventory([file("1_a.py")], records, number_of), happened("failed", "1_a.py", 5))
         self.assertIsNone(found.unfinished("1_a.py"))
 
     def test_a_failed_file_that_was_given_up_and_deleted_is_no_problem(self) -> None:

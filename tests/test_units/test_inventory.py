@@ -4,23 +4,44 @@ import unittest
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from migopy.choice import Choice
 from migopy.errors import MigrationNotFound, UnknownSubtask, WrongState
-from migopy.history import EXECUTED, IGNORED, Record
+from migopy.history import Record, State
+from migopy.inventory import Inventory
 from migopy.loader import Migration, numbering
 from migopy.manager import MigrationsManager
-from migopy.subtasks import require_rollback_option
 
 NOON = datetime(2014, 1, 14, 12, tzinfo=timezone.utc)
 NUMBER_OF = numbering(MigrationsManager.MIGRATIONS_FILE_PATTERN)
 
 
-def choice(files: str, registered: str = "", ignored: str = "") -> Choice:
+def inventory(files: str, registered: str = "", ignored: str = "") -> Inventory:
     """Of these files; the registered ones were executed in this order, one a minute, and then some were ignored."""
-    names = [(name, EXECUTED) for name in registered.split()] + [(name, IGNORED) for name in ignored.split()]
+    names: list[tuple[str, State]] = [(name, "executed") for name in registered.split()]
+    names += [(name, "ignored") for name in ignored.split()]
     records = {name: Record(name, NOON + timedelta(minutes=n), state) for n, (name, state) in enumerate(names)}
     migrations = [Migration(NUMBER_OF(name), name, Path("/srv")) for name in files.split()]
-    return Choice(migrations, records, NUMBER_OF, "mongomigrations", "fab migrations")
+    return Inventory(migrations, records, NUMBER_OF)
+
+
+class TestFilesAndRecords(unittest.TestCase):
+    def test_unregistered_are_the_files_without_a_record_in_their_order(self) -> None:
+        found = inventory("1_a.py 2_b.py 3_c.py", "2_b.py").unregistered
+        self.assertEqual(["1_a.py", "3_c.py"], [migration.name for migration in found])
+
+    def test_missing_are_the_records_without_a_file(self) -> None:
+        self.assertEqual(["0_gone.py", "9_gone.py"], inventory("1_a.py", "9_gone.py 1_a.py 0_gone.py").missing)
+
+    def test_only_an_unregistered_file_can_be_badly_named(self) -> None:
+        self.assertEqual(["bad.py"], inventory("1_a.py bad.py old.py", "old.py").badly_named)
+
+    def test_out_of_order_is_an_unregistered_file_below_a_registered_one(self) -> None:
+        self.assertEqual(["2_b.py"], inventory("1_a.py 2_b.py 3_c.py 4_d.py", "1_a.py 3_c.py").out_of_order)
+        self.assertEqual([], inventory("1_a.py 2_b.py", "1_a.py").out_of_order)
+        self.assertEqual([], inventory("0_a.py 1_b.py").out_of_order)
+        self.assertEqual([], inventory("1_a.py old.py", "old.py").out_of_order)
+
+    def test_files_of_the_same_number_are_named(self) -> None:
+        self.assertEqual(["1_a.py", "01_b.py"], inventory("1_a.py 01_b.py 2_c.py bad.py worse.py").same_number)
 
 
 class TestName(unittest.TestCase):
@@ -28,31 +49,30 @@ class TestName(unittest.TestCase):
 
     def test_a_file_name_the_same_without_py_or_a_number(self) -> None:
         for short_name in ("001_users.py", "001_users", "1", "01", "0001"):
-            self.assertEqual("001_users.py", choice(self.FILES).name(short_name))
-        self.assertEqual("10_users.py", choice(self.FILES).name("10"))
+            self.assertEqual("001_users.py", inventory(self.FILES).name(short_name))
+        self.assertEqual("10_users.py", inventory(self.FILES).name("10"))
 
     def test_a_registered_name_without_a_file_counts(self) -> None:
-        self.assertEqual("3_gone.py", choice(self.FILES, "3_gone.py").name("3"))
+        self.assertEqual("3_gone.py", inventory(self.FILES, "3_gone.py").name("3"))
 
     def test_a_name_that_fits_nothing_is_an_error_that_says_where(self) -> None:
         for short_name in ("3", "users", "001_user", "1_users.py", "001_users.pyc", "-1", "1.0", "²"):
             with self.assertRaises(MigrationNotFound) as caught:
-                choice(self.FILES).name(short_name)
+                inventory(self.FILES).name(short_name)
             self.assertIn(f"No migration {short_name!r} in mongomigrations", str(caught.exception))
 
     def test_a_number_of_two_files_is_an_error_that_lists_them(self) -> None:
         with self.assertRaisesRegex(MigrationNotFound, r"^'2' may mean 002_tags\.py or 2_notes\.py: write the whole"):
-            choice(self.FILES).name("2")
+            inventory(self.FILES).name("2")
 
     def test_a_whole_name_wins_over_a_number(self) -> None:
-        self.assertEqual("2.py", choice("2.py 2_a.py").name("2"))
+        self.assertEqual("2.py", inventory("2.py 2_a.py").name("2"))
 
 
-class TestUnregistered(unittest.TestCase):
+class TestToExecute(unittest.TestCase):
     def chosen(self, spec_migr: str | None = None, to: str | None = None, registered: str = "1_a.py") -> list[str]:
         files = "1_a.py 2_b.py 3_c.py 4_d.py"
-        names = [name for name in files.split() if name not in registered.split()]
-        return [migration.name for migration in choice(files, registered).unregistered(names, spec_migr, to)]
+        return [migration.name for migration in inventory(files, registered).to_execute(spec_migr, to)]
 
     def test_all_one_or_up_to_one(self) -> None:
         self.assertEqual(["2_b.py", "3_c.py", "4_d.py"], self.chosen())
@@ -77,7 +97,7 @@ class TestUnregistered(unittest.TestCase):
 class TestToRollBack(unittest.TestCase):
     def chosen(self, spec_migr: str | None = None, last: str | None = None, to: str | None = None) -> list[str]:
         """3_c.py was executed before 2_b.py, and 4_d.py was not executed but ignored."""
-        choose = choice("1_a.py 2_b.py 3_c.py 4_d.py 5_e.py", "1_a.py 3_c.py 2_b.py", ignored="4_d.py")
+        choose = inventory("1_a.py 2_b.py 3_c.py 4_d.py 5_e.py", "1_a.py 3_c.py 2_b.py", ignored="4_d.py")
         return [migration.name for migration in choose.to_roll_back(spec_migr, last, to)]
 
     def test_one_the_last_ones_or_all_after_one_newest_first(self) -> None:
@@ -87,15 +107,10 @@ class TestToRollBack(unittest.TestCase):
         self.assertEqual(["2_b.py", "3_c.py", "1_a.py"], self.chosen(last="9"))
         self.assertEqual([], self.chosen(to="4"))
 
-    def test_none_or_more_than_one_option_says_what_to_write(self) -> None:
-        for options in ((None, None, None), ("1", "1", None), (None, "1", "1"), ("", "", "")):
-            with self.assertRaisesRegex(UnknownSubtask, "fab migrations:rollback,NAME or .*last=N or .*to=NAME"):
-                require_rollback_option("fab migrations", *options)
-
     def test_one_that_is_not_registered_is_refused(self) -> None:
         with self.assertRaisesRegex(WrongState, "5_e.py is not registered"):
             self.chosen("5_e.py")
 
     def test_one_without_a_file_stops_the_whole(self) -> None:
         with self.assertRaisesRegex(MigrationNotFound, "9_gone.py is registered, but there is no such file .*forget"):
-            choice("1_a.py", "1_a.py 9_gone.py").to_roll_back(None, "2", None)
+            inventory("1_a.py", "1_a.py 9_gone.py").to_roll_back(None, "2", None)

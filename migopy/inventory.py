@@ -1,0 +1,164 @@
+"""Files joined with registrations. Every subtask starts from here, so they cannot disagree."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Sequence
+
+from .errors import BadMigration, MigrationNotFound, UnknownSubtask, WrongState
+from .loader import Migration, order
+from .options import positive
+
+if TYPE_CHECKING:
+    from .history import Record
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The files of one directory and what is registered of them.
+
+    ``number_of`` gives the number of a file name, None where it does not match ``pattern``. ``directory`` and
+    ``command`` (how the task is called, ``fab migrations``) are for messages.
+    """
+
+    files: Sequence[Migration]
+    records: Mapping[str, Record]
+    number_of: Callable[[str], int | None]
+    pattern: str = ""
+    directory: str = "mongomigrations"
+    command: str = "fab migrations"
+
+    @cached_property
+    def unregistered(self) -> list[Migration]:
+        """The files that are not registered, in order; badly named ones come last."""
+        return [migration for migration in self.files if migration.name not in self.records]
+
+    @property
+    def registered(self) -> list[Migration]:
+        """The files that are registered, in order."""
+        return [migration for migration in self.files if migration.name in self.records]
+
+    @property
+    def missing(self) -> list[str]:
+        """Registered names without a file."""
+        present = {migration.name for migration in self.files}
+        return sorted(name for name in self.records if name not in present)
+
+    @property
+    def badly_named(self) -> list[str]:
+        return [migration.name for migration in self.unregistered if migration.number is None]
+
+    @property
+    def out_of_order(self) -> list[str]:
+        """Unregistered files numbered below a registered one."""
+        highest = max((m.number for m in self.registered if m.number is not None), default=-1)
+        return [m.name for m in self.unregistered if m.number is not None and m.number < highest]
+
+    @property
+    def same_number(self) -> list[str]:
+        """Files that share their number with another one."""
+        groups: dict[int | None, list[str]] = defaultdict(list)
+        for migration in self.files:
+            groups[migration.number].append(migration.name)
+        return [name for number, names in groups.items() if number is not None and len(names) > 1 for name in names]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the files and of what is registered, in order."""
+        return sorted({*(migration.name for migration in self.files), *self.records}, key=self._order)
+
+    # Which are meant
+
+    def name(self, short_name: str) -> str:
+        """The one name that is meant by a file name, the same without ``.py``, or a number.
+
+        Raises ``MigrationNotFound`` when there is none, or more than one.
+        """
+        names = self.names
+        for exact in (short_name, short_name + ".py"):
+            if exact in names:
+                return exact
+        fitting = [name for name in names if short_name.isdecimal() and self.number_of(name) == int(short_name)]
+        if not fitting:
+            raise MigrationNotFound(f"No migration {short_name!r} in {self.directory}; see {self.command}:history.")
+        if len(fitting) > 1:
+            raise MigrationNotFound(f"{short_name!r} may mean {' or '.join(fitting)}: write the whole name.")
+        return fitting[0]
+
+    def registered_name(self, short_name: str) -> str:
+        """The name of a registered migration. Raises ``WrongState`` when it is not registered."""
+        name = self.name(short_name)
+        if name not in self.records:
+            raise WrongState(f"{name} is not registered, there is nothing to take back.", migration=name)
+        return name
+
+    def require_good_names(self) -> None:
+        """Raises ``BadMigration`` when an unregistered file does not match the pattern."""
+        if self.badly_named:
+            raise BadMigration(
+                f"Not the name of a migration: {', '.join(self.badly_named)}. A name has to match {self.pattern}, or"
+                " start with _ if the file is no migration.",
+                migration=self.badly_named[0],
+            )
+
+    def to_execute(self, spec_migr: str | None, to: str | None) -> list[Migration]:
+        """Of the unregistered migrations all, the one that is named, or those up to one.
+
+        Raises ``BadMigration`` when one is badly named, and ``WrongState`` when the one is registered. Where nothing is
+        unregistered, whatever name was given, there is nothing to choose, as in 1.0.
+        """
+        self.require_good_names()
+        if spec_migr and to:
+            raise UnknownSubtask(f"Write one migration or to=, not both: {spec_migr!r} and to={to!r}.")
+        if not spec_migr or not self.unregistered:
+            return self.up_to(to)
+        name = self.name(spec_migr)
+        if name in self.records:
+            raise WrongState(
+                f"{name} is already registered; {self.command}:rollback,{name} takes it back.", migration=name
+            )
+        return [migration for migration in self.unregistered if migration.name == name]
+
+    def up_to(self, to: str | None) -> list[Migration]:
+        """Of the unregistered migrations those up to and including one; all without one."""
+        if to is None:
+            return self.unregistered
+        if not to:  # of an empty variable in a deploy script, which must not mean all
+            raise UnknownSubtask("Nothing was done: to= is empty. Write to=NAME.")
+        last = self._order(self.name(to))
+        return [migration for migration in self.unregistered if migration.order <= last]
+
+    def to_roll_back(self, spec_migr: str | None, last: str | None, to: str | None) -> list[Migration]:
+        """The one that is named, the last ones that were executed, or all executed after one; newest first.
+
+        Raises ``MigrationNotFound`` when one of them has no file any more.
+        """
+        if spec_migr:
+            return self._files_of([self.registered_name(spec_migr)])
+        newest_first = sorted(self.records.values(), key=self._time_and_order, reverse=True)
+        if to:
+            target = self.registered_name(to)
+            newest_first = list(itertools.takewhile(lambda record: record.name != target, newest_first))
+        executed = [record.name for record in newest_first if record.state == "executed"]
+        return self._files_of(executed[: positive("last", last)] if last else executed)
+
+    def _files_of(self, names: Iterable[str]) -> list[Migration]:
+        files = {migration.name: migration for migration in self.files}
+        for name in names:
+            if name not in files:
+                raise MigrationNotFound(
+                    f"{name} is registered, but there is no such file in {self.directory}: bring it back, or"
+                    f" {self.command}:forget,{name} unregisters it without running down(). Nothing was rolled back.",
+                    migration=name,
+                )
+        return [files[name] for name in names]
+
+    def _time_and_order(self, record: Record) -> tuple[float, tuple[bool, int, str]]:
+        """1.0 noted the time in seconds only; of one second the order of the files tells."""
+        return record.at.timestamp() if record.at else 0.0, self._order(record.name)
+
+    def _order(self, name: str) -> tuple[bool, int, str]:
+        return order(self.number_of(name), name)

@@ -1,0 +1,124 @@
+"""What may run, and why not: loading, what was interrupted, drift, transactions that are needed, obstacles."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Callable, Literal, NamedTuple, Sequence
+
+from . import dump
+from .errors import ConfigurationError, MigopyException, WrongState
+from .status import DRIFT, Status
+
+if TYPE_CHECKING:
+    from .inventory import Inventory
+    from .loader import LoadedMigration, Migration
+    from .session import Session
+
+Function = Literal["up", "down"]
+
+
+class Plan(NamedTuple):
+    """What one run does: ``ready`` are the migrations that run, ``blocked`` those from the first interrupted one on."""
+
+    ready: Sequence[LoadedMigration]
+    blocked: Sequence[LoadedMigration]
+    status: Status
+
+    @property
+    def failed_before(self) -> list[str]:
+        """What the log says of those that failed and are tried again."""
+        return [failure for failure in (self.status.failure(migration.name) for migration in self.ready) if failure]
+
+    def left_after(self, place: int) -> int:
+        """How many do not run if the one at that place, counted from 1, fails."""
+        return len(self.ready) - place + len(self.blocked)
+
+    def stop_at_interrupted(self) -> None:
+        """Raises ``WrongState`` at the first blocked migration, with the way on."""
+        if self.blocked:
+            name = self.blocked[0].name
+            raise WrongState(self.status.interrupted(name), migration=name)
+
+
+class Planning:
+    """Plans for the settings ``STRICT`` and ``DO_MONGO_DUMP``, with what the session finds."""
+
+    def __init__(self, session: Session, *, strict: bool, dumps: bool) -> None:
+        self._session = session
+        self._strict = strict
+        self._dumps = dumps
+
+    def plan(self, function: Function, chosen: Sequence[Migration], inventory: Inventory, named: str | None) -> Plan:
+        """Import all that were chosen, and tell those that can run from the first one that was interrupted on.
+
+        One that is named runs all the same, and one in a transaction happened whole or not at all. Raises what
+        keeps the whole run from its beginning: ``BadMigration``, ``ConfigurationError``, ``WrongState``.
+        """
+        if function == "up":
+            self.refuse_drift(inventory)
+        status = self._session.known(inventory)
+        loaded = [migration.load(function) for migration in chosen]
+        self.require_transactions(loaded)
+
+        def can_run(migration: LoadedMigration) -> bool:
+            return bool(named) or migration.in_transaction or status.unfinished(migration.name) != "interrupted"
+
+        ready = list(itertools.takewhile(can_run, loaded))
+        return Plan(ready, loaded[len(ready) :], status)
+
+    def refuse_drift(self, inventory: Inventory) -> None:
+        """With ``STRICT``: raises ``WrongState`` when files and registered migrations do not fit together."""
+        if not self._strict:
+            return
+        status = Status(inventory, changed=self._session.changed(inventory))
+        found = [problem for problem in status.problems if problem.kind in DRIFT]
+        if found:
+            ways_on = dict.fromkeys(DRIFT[problem.kind] for problem in found)
+            facts = "; ".join(problem.text for problem in found)
+            raise WrongState(f"STRICT: {facts}. Nothing was executed: {'; '.join(ways_on)}.")
+
+    def require_transactions(self, loaded: Sequence[LoadedMigration]) -> None:
+        """Raises ``ConfigurationError`` when a migration asks for a transaction and the server has none."""
+        asking = [migration.name for migration in loaded if migration.in_transaction]
+        if asking and not self._session.has_transactions():
+            raise ConfigurationError(
+                f"{asking[0]} has a parameter named session, which asks for a transaction, and MongoDB at"
+                f" {self._session.address} is neither a replica set nor a sharded cluster. No migration was run.",
+                migration=asking[0],
+            )
+
+    # What would happen
+
+    def steps(self, chosen: Sequence[Migration], inventory: Inventory) -> tuple[list[dict[str, Any]], list[str]]:
+        """What executing each of these migrations would mean, and why execute would refuse before the first one."""
+        with self._session.importable():
+            planned = [self._step(migration) for migration in chosen]
+        loaded = [migration for _, migration in planned if migration]
+        return [step for step, _ in planned], self._obstacles(inventory, loaded)
+
+    def _step(self, migration: Migration) -> tuple[dict[str, Any], LoadedMigration | None]:
+        """What executing this migration would mean; None where its file cannot say."""
+        step: dict[str, Any] = {"name": migration.name, "transaction": None, "down": None, "dump": self._dumps}
+        try:
+            loaded = migration.load("up")
+        except MigopyException as error:
+            return {**step, "error": str(error)}, None
+        return {**step, "transaction": loaded.in_transaction, "down": loaded.has_down, "error": None}, loaded
+
+    def _obstacles(self, inventory: Inventory, loaded: Sequence[LoadedMigration]) -> list[str]:
+        refusals: list[Callable[[], None]] = [
+            lambda: self.refuse_drift(inventory),
+            lambda: self.require_transactions(loaded),
+        ]
+        if self._dumps and loaded:
+            refusals.append(lambda: dump.require("mongodump"))
+        return [text for text in map(_refusal, refusals) if text]
+
+
+def _refusal(refuse: Callable[[], None]) -> str:
+    """Why it refuses; empty if it does not."""
+    try:
+        refuse()
+    except MigopyException as error:
+        return str(error)
+    return ""

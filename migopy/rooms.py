@@ -1,0 +1,24 @@
+"""The one door to the modules that a fabfile's other tasks must not pay for: each is imported when first asked for.
+
+``from . import rooms``, then ``rooms.session.Session``: PyMongo and what is built on it come with a subtask only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import dump as dump
+    from . import legacy as legacy
+    from . import loader as loader
+    from . import mongo as mongo
+    from . import planning as planning
+    from . import report as report
+    from . import run as run
+    from . import session as session
+else:
+
+    def __getattr__(name: str) -> Any:
+        import importlib
+
+        return importlib.import_module(f"{__package__}.{name}")

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import unittest
+
+from migopy.errors import UnknownSubtask
+from migopy.options import exactly_one, is_yes, positive
+
+
+class TestOptions(unittest.TestCase):
+    def test_yes_or_left_out(self) -> None:
+        self.assertEqual([True, False], [is_yes("json", "yes"), is_yes("json", None)])
+        for value in ("no", "", "YES", "true"):
+            with self.assertRaisesRegex(UnknownSubtask, f"^json can only be yes, not '{value}'"):
+                is_yes("json", value)
+
+    def test_a_number_from_1_on(self) -> None:
+        self.assertEqual([1, 12], [positive("last", "1"), positive("last", "012")])
+        for value in ("0", "-1", "x", "", "1.5", "²"):
+            with self.assertRaisesRegex(UnknownSubtask, "^last has to be a number from 1 on, not "):
+                positive("last", value)
+
+    def test_one_of_several_options_and_no_other(self) -> None:
+        written = ["m:x,NAME", "m:x,last=N"]
+        for given in (("1", None), (None, "2")):
+            exactly_one("Which?", written, *given)
+        for wrong in ((None, None), ("1", "1"), ("", "")):
+            with self.assertRaisesRegex(UnknownSubtask, r"^Which\? Write m:x,NAME or m:x,last=N\.$"):
+                exactly_one("Which?", written, *wrong)
