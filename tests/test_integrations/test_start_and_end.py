@@ -29,7 +29,10 @@ OF_A_CLIENT = "joined: pymongo_kill_cursors_thread pymongo_server_monitor_thread
 """And another one with most versions of PyMongo, which knows the threads of a client as long as that is referred to."""
 
 
-OF_THE_IMPORT = {f"migopy{module}" for module in ("", ".console", ".errors", ".manager", ".subtasks", ".version")}
+OF_THE_IMPORT = {
+    "migopy",
+    *(f"migopy.{name}" for name in "console errors manager options rooms subtasks version".split()),
+}
 
 # An audit hook cannot be taken away again, so it is set up in the process of the fab.
 OPENED = """
