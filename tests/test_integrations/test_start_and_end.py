@@ -31,7 +31,7 @@ OF_A_CLIENT = "joined: pymongo_kill_cursors_thread pymongo_server_monitor_thread
 
 OF_THE_IMPORT = {
     "migopy",
-    *(f"migopy.{name}" for name in "console errors manager options rooms subtasks version".split()),
+    *(f"migopy.{name}" for name in ["console", "errors", "manager", "options", "rooms", "subtasks", "version"]),
 }
 
 # An audit hook cannot be taken away again, so it is set up in the process of the fab.
