@@ -46,7 +46,7 @@ class EverydayTestCase(MongoTestCase):
         return sorted(self.db.migrations.distinct("name"))
 
 
-class TargetsTest(EverydayTestCase):
+class TestTargets(EverydayTestCase):
     def test_execute_and_ignore_up_to_and_including_one(self) -> None:
         self.files("1_a.py", "2_b.py", "3_c.py", "10_d.py")
         self.fab("migrations:execute,to=2")
@@ -123,7 +123,7 @@ class TargetsTest(EverydayTestCase):
         self.assertIn("is not registered", self.fab("migrations:forget,1", code=1).stderr)
 
 
-class DriftTest(EverydayTestCase):
+class TestDrift(EverydayTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.files("1_a.py", "2_b.py", "3_c.py")
@@ -196,7 +196,7 @@ class DriftTest(EverydayTestCase):
         self.assertNotIn(self.database, self.client.list_database_names())
 
 
-class ReadingTest(EverydayTestCase):
+class TestReading(EverydayTestCase):
     def test_plan_tells_transaction_down_dump_and_what_cannot_run(self) -> None:
         self.files("1_a.py")
         self.team.migration("2_b.py", "pass", down=None, arguments="db, session")
@@ -275,7 +275,7 @@ class ReadingTest(EverydayTestCase):
         self.assertEqual(10002, len(self.fab("--hide=status", "migrations:history").stdout.splitlines()))
 
 
-class CreateTest(EverydayTestCase):
+class TestCreate(EverydayTestCase):
     def created(self, words: str) -> str:
         path = self.fab("--hide=status", f"migrations:create,{words}").stdout.strip()
         self.assertEqual(self.team.path / "mongomigrations", self.team.path / os.path.dirname(path))
@@ -327,7 +327,7 @@ HOOKS = """
 """
 
 
-class WhileItWorksTest(EverydayTestCase):
+class TestWhileItWorks(EverydayTestCase):
     def test_hooks_are_called_around_each_and_stop_the_run(self) -> None:
         fabfile = (
             (self.team.path / "fabfile.py").read_text().replace("\n\n\nmigrations =", f"\n{HOOKS}\n\nmigrations =")

@@ -26,7 +26,7 @@ class Steps:
         return found
 
 
-class ReadmeTest(MongoTestCase):
+class TestReadme(MongoTestCase):
     maxDiff = None
 
     def setUp(self) -> None:
