@@ -54,17 +54,27 @@ class MongoTestCase(unittest.TestCase):
         """The server of this test; another one for those that override it."""
         return shared()
 
-    def project(self, **attributes: Any) -> Project:
-        """A project whose fabfile is about this test's database."""
-        return Project(self, basic_fabfile(self.server, self.database, **attributes))
+    def project(self, body: str = "", more: str = "", **attributes: Any) -> Project:
+        """A project whose fabfile is about this test's database; `body` is more of its class, `more` stands below."""
+        return Project(self, basic_fabfile(self.server, self.database, body, **attributes) + more)
+
+    def registered(self, collection: str = "migrations") -> list[str]:
+        """The registered names in the order of their registration; those of 1.0, which have no time, first."""
+        return [document["name"] for document in self.db[collection].find().sort([("at", 1), ("_id", 1)])]
+
+    def assert_code(self, code: int, result: Result) -> None:
+        self.assertEqual(code, result.code, result.output)
 
 
-def basic_fabfile(server: Server | Mongod, database: str, **attributes: Any) -> str:
-    """The text of a fabfile with a `migrations` task for that server and database; `attributes` are the class's."""
+def basic_fabfile(server: Server | Mongod, database: str, body: str = "", **attributes: Any) -> str:
+    """The text of a fabfile with a `migrations` task for that server and database.
+
+    `attributes` are those of the class, `body` is what else stands in it.
+    """
     settings = {"MONGO_HOST": server.host, "MONGO_PORT": server.port, "MONGO_DATABASE": database, **attributes}
-    body = "".join(f"    {name} = {value!r}\n" for name, value in settings.items())
+    lines = "".join(f"    {name} = {value!r}\n" for name, value in settings.items())
     return (
-        f"import migopy\n\n\nclass Migrations(migopy.MigrationsManager):\n{body}\n\n"
+        f"import migopy\n\n\nclass Migrations(migopy.MigrationsManager):\n{lines}{body}\n\n"
         "migrations = Migrations.create_task()\n"
     )
 
@@ -229,9 +239,9 @@ class RunTestCase(MongoTestCase):
     IN_FULL = bool(os.environ.get("MIGOPY_TESTS_IN_FULL"))
     """Whether the long tests run as often as they should, once: MIGOPY_TESTS_IN_FULL=1."""
 
-    def project(self, **attributes: Any) -> Project:
+    def project(self, body: str = "", more: str = "", **attributes: Any) -> Project:
         """A project that reaches the server by its URI: a replica set has more than one host."""
-        return super().project(**{"MONGO_URI": self.server.uri, "LOCK_LEASE": 3, **attributes})
+        return super().project(body, more, **{"MONGO_URI": self.server.uri, "LOCK_LEASE": 3, **attributes})
 
     def counting(self, project: Project, name: str, then: str = "", arguments: str = "db", down: str = "pass") -> None:
         """Write a migration whose up() counts itself and does something more."""
@@ -248,10 +258,6 @@ class RunTestCase(MongoTestCase):
     def ran(self) -> list[str]:
         """The names of the migrations as often as they ran, in the order of their numbers."""
         names = [document["name"] for document in self.db.ran.find()]
-        return sorted(names, key=lambda name: int(name.partition("_")[0]))
-
-    def registered(self) -> list[str]:
-        names = self.db.migrations.distinct("name")
         return sorted(names, key=lambda name: int(name.partition("_")[0]))
 
     def lock(self) -> Any:
@@ -283,9 +289,6 @@ class RunTestCase(MongoTestCase):
             process.kill()
             raise AssertionError(f"It still ran after {timeout} seconds:\n{process.communicate()}") from None
         return Result(process.returncode, stdout, stderr)
-
-    def assert_code(self, code: int, result: Result) -> None:
-        self.assertEqual(code, result.code, result.output)
 
 
 def until_file(path: str | Path) -> str:

@@ -34,9 +34,6 @@ class DocumentationTestCase(MongoTestCase):
             fabfile = fabfile.replace(comment, value)
         return Project(self, fabfile)
 
-    def registered(self) -> list[str]:
-        return [document["name"] for document in self.db.migrations.find().sort("_id", 1)]
-
     def notes(self) -> list[Any]:
         return self.db.notes.distinct("content")
 
