@@ -21,8 +21,11 @@ from typing import Any, Mapping, NamedTuple
 
 from pymongo import MongoClient
 
+from tests.reaper import reaper
 from tests.server import Mongod, ReplicaSet, Server, shared, wait_for
 
+TOP = Path(__file__).resolve().parents[1]
+MIGOPY = TOP / "migopy"
 FAB = Path(sys.executable).with_name("fab")
 TOOLS = Path(__file__).with_name("tools")
 
@@ -96,7 +99,7 @@ class Project:
 
     def __init__(self, test_case: unittest.TestCase, fabfile: str) -> None:
         self._test_case = test_case
-        folder = tempfile.TemporaryDirectory(prefix="migopy-project-")
+        folder = tempfile.TemporaryDirectory(prefix="project-", dir=reaper().folder)
         test_case.addCleanup(folder.cleanup)
         self.path = Path(folder.name).resolve()
         self.write("fabfile.py", fabfile)
@@ -148,7 +151,7 @@ class Project:
 
         It leads a process group of its own: Ctrl-C is `os.killpg(process.pid, signal.SIGINT)`.
         """
-        process = subprocess.Popen(
+        process: subprocess.Popen[str] = reaper().start(
             fab_command_line(*args),
             cwd=self.path / (cwd or "."),
             env={**clean_environment(), **(env or {})},
@@ -156,7 +159,6 @@ class Project:
             stdout=stdout,
             stderr=stderr,
             encoding="utf-8",
-            start_new_session=True,
         )
         self._test_case.addCleanup(_end, process)
         return process
@@ -183,15 +185,37 @@ class Project:
 
 
 def fab_command_line(*args: str) -> list[str]:
-    """The command line of this environment's fab."""
+    """The command line of this environment's fab, which has to run the migopy that stands beside the tests."""
+    require_same_files(migopy_of_fab())
     return [sys.executable, str(FAB), *args]
+
+
+@functools.lru_cache(maxsize=None)
+def migopy_of_fab() -> Path:
+    """The folder of the migopy that fab imports: the first on the path that begins with fab's own folder."""
+    look = "import importlib.util; print(importlib.util.find_spec('migopy').origin)"
+    command = [sys.executable, "-c", look]
+    found = subprocess.run(command, cwd=FAB.parent, env=clean_environment(), stdout=subprocess.PIPE, check=True)
+    return Path(os.fsdecode(found.stdout).strip()).parent
+
+
+@functools.lru_cache(maxsize=None)
+def require_same_files(installed: Path) -> None:
+    """Raise AssertionError if that migopy differs from ours in a file: then fab would test something else."""
+    for ours in sorted(MIGOPY.rglob("*.py")):
+        theirs = installed / ours.relative_to(MIGOPY)
+        if not theirs.exists() or theirs.read_bytes() != ours.read_bytes():
+            raise AssertionError(
+                f"{FAB} runs the migopy in {installed}, whose {ours.relative_to(MIGOPY)} is not that of {MIGOPY}: "
+                f"install this checkout there (pip install -e {TOP})."
+            )
 
 
 def clean_environment() -> dict[str, str]:
     """Our environment without what changes the behaviour of fab, of Python or of the terminal."""
     unwanted = ("FABRIC_", "PYTHON", "MIGOPY_", "STANDIN_", "NO_COLOR", "TERM", "LC_", "LANG")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    return {**kept, "LANG": "C.UTF-8", "PYTHONWARNINGS": WARNING_FILTERS}
+    return {**kept, "LANG": "C.UTF-8", "PYTHONWARNINGS": WARNING_FILTERS, "TMPDIR": str(reaper().folder)}
 
 
 def tools_on_path(directory: str | Path, record_file: str | Path, **variables: str) -> str:
@@ -217,6 +241,7 @@ def _end(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     with process:
         process.kill()
+    reaper().ended(process)
 
 
 def _read_terminal(terminal: int, deadline: float) -> bytes:
