@@ -14,7 +14,6 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,6 +24,8 @@ from urllib.parse import quote_plus, urlencode
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
+
+from tests.reaper import reaper
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 60
@@ -55,43 +56,6 @@ def wait_for(what: str, look: Callable[[], Found | None], timeout: float = START
     raise TimeoutError(f"No {what} within {timeout} seconds.")
 
 
-class Reaper:
-    """A process that outlives this one by a moment, to kill the daemons and to remove their folders.
-
-    It reads "+PID FOLDER" and "-PID FOLDER" lines. When its input ends, the test process has ended, however that came.
-    """
-
-    SCRIPT = """
-import os, shutil, signal, sys
-daemons = {}
-for line in sys.stdin:
-    pid, folder = line[1:-1].split(" ", 1)
-    daemons[folder] = int(pid) if line[0] == "+" else 0
-for folder, pid in daemons.items():
-    try:
-        if pid:
-            os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    shutil.rmtree(folder, ignore_errors=True)
-"""
-
-    def __init__(self) -> None:
-        command = [sys.executable, "-I", "-S", "-c", self.SCRIPT]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
-        atexit.register(self.process.communicate)
-
-    def tell(self, sign: str, pid: int, folder: Path) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{sign}{pid} {folder}\n")
-        self.process.stdin.flush()
-
-
-@functools.lru_cache(maxsize=None)
-def reaper() -> Reaper:
-    return Reaper()
-
-
 class Daemon:
     """A server process with a temporary folder of its own. `command` and `answers` are for the subclasses."""
 
@@ -100,10 +64,9 @@ class Daemon:
     def __init__(self, port: int | None = None) -> None:
         self.host = HOST
         self.port = port or free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=reaper().folder))
         self.log_file = self.folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
-        reaper().tell("-", 0, self.folder)
         atexit.register(self.close)
 
     def command(self) -> list[str]:
@@ -134,10 +97,7 @@ class Daemon:
         if self.process is not None:
             raise RuntimeError(f"This {self.name} is running already.")
         with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        reaper().tell("+", self.process.pid, self.folder)
+            self.process = reaper().start(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def wait_until_ready(self) -> None:
         process = self.process
@@ -171,7 +131,7 @@ class Daemon:
             self.process.send_signal(with_signal)
             self.process.send_signal(signal.SIGCONT)
             self.process.wait()
-            reaper().tell("-", self.process.pid, self.folder)
+            reaper().ended(self.process)
             self.process = None
 
 

@@ -21,8 +21,11 @@ from typing import Any, Mapping, NamedTuple
 
 from pymongo import MongoClient
 
+from tests.reaper import reaper
 from tests.server import Mongod, ReplicaSet, Server, shared, wait_for
 
+TOP = Path(__file__).resolve().parents[1]
+MIGOPY = TOP / "migopy"
 FAB = Path(sys.executable).with_name("fab")
 TOOLS = Path(__file__).with_name("tools")
 
@@ -54,17 +57,27 @@ class MongoTestCase(unittest.TestCase):
         """The server of this test; another one for those that override it."""
         return shared()
 
-    def project(self, **attributes: Any) -> Project:
-        """A project whose fabfile is about this test's database."""
-        return Project(self, basic_fabfile(self.server, self.database, **attributes))
+    def project(self, body: str = "", more: str = "", **attributes: Any) -> Project:
+        """A project whose fabfile is about this test's database; `body` is more of its class, `more` stands below."""
+        return Project(self, basic_fabfile(self.server, self.database, body, **attributes) + more)
+
+    def registered(self, collection: str = "migrations") -> list[str]:
+        """The registered names in the order of their registration; those of 1.0, which have no time, first."""
+        return [document["name"] for document in self.db[collection].find().sort([("at", 1), ("_id", 1)])]
+
+    def assert_code(self, code: int, result: Result) -> None:
+        self.assertEqual(code, result.code, result.output)
 
 
-def basic_fabfile(server: Server | Mongod, database: str, **attributes: Any) -> str:
-    """The text of a fabfile with a `migrations` task for that server and database; `attributes` are the class's."""
+def basic_fabfile(server: Server | Mongod, database: str, body: str = "", **attributes: Any) -> str:
+    """The text of a fabfile with a `migrations` task for that server and database.
+
+    `attributes` are those of the class, `body` is what else stands in it.
+    """
     settings = {"MONGO_HOST": server.host, "MONGO_PORT": server.port, "MONGO_DATABASE": database, **attributes}
-    body = "".join(f"    {name} = {value!r}\n" for name, value in settings.items())
+    lines = "".join(f"    {name} = {value!r}\n" for name, value in settings.items())
     return (
-        f"import migopy\n\n\nclass Migrations(migopy.MigrationsManager):\n{body}\n\n"
+        f"import migopy\n\n\nclass Migrations(migopy.MigrationsManager):\n{lines}{body}\n\n"
         "migrations = Migrations.create_task()\n"
     )
 
@@ -86,7 +99,7 @@ class Project:
 
     def __init__(self, test_case: unittest.TestCase, fabfile: str) -> None:
         self._test_case = test_case
-        folder = tempfile.TemporaryDirectory(prefix="migopy-project-")
+        folder = tempfile.TemporaryDirectory(prefix="project-", dir=reaper().folder)
         test_case.addCleanup(folder.cleanup)
         self.path = Path(folder.name).resolve()
         self.write("fabfile.py", fabfile)
@@ -138,7 +151,7 @@ class Project:
 
         It leads a process group of its own: Ctrl-C is `os.killpg(process.pid, signal.SIGINT)`.
         """
-        process = subprocess.Popen(
+        process: subprocess.Popen[str] = reaper().start(
             fab_command_line(*args),
             cwd=self.path / (cwd or "."),
             env={**clean_environment(), **(env or {})},
@@ -146,7 +159,6 @@ class Project:
             stdout=stdout,
             stderr=stderr,
             encoding="utf-8",
-            start_new_session=True,
         )
         self._test_case.addCleanup(_end, process)
         return process
@@ -173,15 +185,37 @@ class Project:
 
 
 def fab_command_line(*args: str) -> list[str]:
-    """The command line of this environment's fab."""
+    """The command line of this environment's fab, which has to run the migopy that stands beside the tests."""
+    require_same_files(migopy_of_fab())
     return [sys.executable, str(FAB), *args]
+
+
+@functools.lru_cache(maxsize=None)
+def migopy_of_fab() -> Path:
+    """The folder of the migopy that fab imports: the first on the path that begins with fab's own folder."""
+    look = "import importlib.util; print(importlib.util.find_spec('migopy').origin)"
+    command = [sys.executable, "-c", look]
+    found = subprocess.run(command, cwd=FAB.parent, env=clean_environment(), stdout=subprocess.PIPE, check=True)
+    return Path(os.fsdecode(found.stdout).strip()).parent
+
+
+@functools.lru_cache(maxsize=None)
+def require_same_files(installed: Path) -> None:
+    """Raise AssertionError if that migopy differs from ours in a file: then fab would test something else."""
+    for ours in sorted(MIGOPY.rglob("*.py")):
+        theirs = installed / ours.relative_to(MIGOPY)
+        if not theirs.exists() or theirs.read_bytes() != ours.read_bytes():
+            raise AssertionError(
+                f"{FAB} runs the migopy in {installed}, whose {ours.relative_to(MIGOPY)} is not that of {MIGOPY}: "
+                f"install this checkout there (pip install -e {TOP})."
+            )
 
 
 def clean_environment() -> dict[str, str]:
     """Our environment without what changes the behaviour of fab, of Python or of the terminal."""
     unwanted = ("FABRIC_", "PYTHON", "MIGOPY_", "STANDIN_", "NO_COLOR", "TERM", "LC_", "LANG")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    return {**kept, "LANG": "C.UTF-8", "PYTHONWARNINGS": WARNING_FILTERS}
+    return {**kept, "LANG": "C.UTF-8", "PYTHONWARNINGS": WARNING_FILTERS, "TMPDIR": str(reaper().folder)}
 
 
 def tools_on_path(directory: str | Path, record_file: str | Path, **variables: str) -> str:
@@ -207,6 +241,7 @@ def _end(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     with process:
         process.kill()
+    reaper().ended(process)
 
 
 def _read_terminal(terminal: int, deadline: float) -> bytes:
@@ -229,9 +264,9 @@ class RunTestCase(MongoTestCase):
     IN_FULL = bool(os.environ.get("MIGOPY_TESTS_IN_FULL"))
     """Whether the long tests run as often as they should, once: MIGOPY_TESTS_IN_FULL=1."""
 
-    def project(self, **attributes: Any) -> Project:
+    def project(self, body: str = "", more: str = "", **attributes: Any) -> Project:
         """A project that reaches the server by its URI: a replica set has more than one host."""
-        return super().project(**{"MONGO_URI": self.server.uri, "LOCK_LEASE": 3, **attributes})
+        return super().project(body, more, **{"MONGO_URI": self.server.uri, "LOCK_LEASE": 3, **attributes})
 
     def counting(self, project: Project, name: str, then: str = "", arguments: str = "db", down: str = "pass") -> None:
         """Write a migration whose up() counts itself and does something more."""
@@ -248,10 +283,6 @@ class RunTestCase(MongoTestCase):
     def ran(self) -> list[str]:
         """The names of the migrations as often as they ran, in the order of their numbers."""
         names = [document["name"] for document in self.db.ran.find()]
-        return sorted(names, key=lambda name: int(name.partition("_")[0]))
-
-    def registered(self) -> list[str]:
-        names = self.db.migrations.distinct("name")
         return sorted(names, key=lambda name: int(name.partition("_")[0]))
 
     def lock(self) -> Any:
@@ -283,9 +314,6 @@ class RunTestCase(MongoTestCase):
             process.kill()
             raise AssertionError(f"It still ran after {timeout} seconds:\n{process.communicate()}") from None
         return Result(process.returncode, stdout, stderr)
-
-    def assert_code(self, code: int, result: Result) -> None:
-        self.assertEqual(code, result.code, result.output)
 
 
 def until_file(path: str | Path) -> str:

@@ -54,7 +54,7 @@ migrations = Migrations.create_task()
 """
 
 
-class ComingFrom10Test(MongoTestCase):
+class TestComingFrom10(MongoTestCase):
     maxDiff = None
 
     def test_the_migrations_of_2014_leave_the_database_that_pymongo_3_left(self) -> None:

@@ -34,9 +34,6 @@ class DocumentationTestCase(MongoTestCase):
             fabfile = fabfile.replace(comment, value)
         return Project(self, fabfile)
 
-    def registered(self) -> list[str]:
-        return [document["name"] for document in self.db.migrations.find().sort("_id", 1)]
-
     def notes(self) -> list[Any]:
         return self.db.notes.distinct("content")
 
@@ -95,13 +92,13 @@ class TestQuickStart(DocumentationTestCase):
         self.assertEqual((["2_ex.py"], []), (self.registered(), self.notes()))
 
         self.assert_done(project.fab("migrations:execute,1_ex.py", env=AS_IN_2014))
-        self.assertEqual((["1_ex.py", "2_ex.py"], ["test"]), (self.registered(), self.notes()))
+        self.assertEqual((["2_ex.py", "1_ex.py"], ["test"]), (self.registered(), self.notes()))
 
         self.assert_done(project.fab("migrations:rollback,1_ex.py", env=AS_IN_2014))
         self.assertEqual((["2_ex.py"], []), (self.registered(), self.notes()))
 
         self.assert_done(project.fab("migrations:execute", env=AS_IN_2014))
-        self.assertEqual((["1_ex.py", "2_ex.py", "3_ex.py"], ["test", "three"]), (self.registered(), self.notes()))
+        self.assertEqual((["2_ex.py", "1_ex.py", "3_ex.py"], ["test", "three"]), (self.registered(), self.notes()))
 
         result = project.fab("migrations", env=AS_IN_2014)
         self.assert_done(result)
@@ -233,7 +230,7 @@ migrations = Migrations.create_task()
         self.assertIn("\nex_9_ex.py\nex_10_ex.py\n", project.fab("migrations", env=environment).stderr)
         for command in ("execute,ex_9_ex.py", "rollback,ex_9_ex.py", "ignore,ex_9_ex.py", "execute"):
             self.assert_done(project.fab(f"migrations:{command}", env=environment))
-        self.assertEqual((["ex_10_ex.py", "ex_9_ex.py"], ["10", "before"]), (self.registered(), self.notes()))
+        self.assertEqual((["ex_9_ex.py", "ex_10_ex.py"], ["10", "before"]), (self.registered(), self.notes()))
         dumped = [path for path in project.path.glob("saved/*/*/notes.bson") if path.parent.name == self.database]
         self.assertEqual(3, len(dumped), "one dump for each execute and rollback")
 

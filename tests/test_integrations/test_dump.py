@@ -1,54 +1,14 @@
+"""Dumps: dbdump, those before a run, and where the password is meanwhile."""
+
 from __future__ import annotations
 
-import functools
-import json
-import os
-import signal
 import stat
-from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from tests.server import Mongod, wait_for
-from tests.support import MongoTestCase, Project, Result, tools_on_path
+from tests.cases import DumpTestCase
+from tests.server import Mongod
 
 PASSWORD = "p w@/:%+'\"$ż"
-
-
-class DumpTestCase(MongoTestCase):
-    def dumping(self, **attributes: Any) -> Project:
-        """A project with one document in its database and one migration that adds another."""
-        project = self.project(**attributes)
-        project.migration("1_a.py", "db.notes.insert_one({'text': 'after'})", "db.notes.delete_one({'text': 'after'})")
-        self.db.notes.insert_one({"text": "before"})
-        return project
-
-    def fab(self, project: Project, *words: str, **standin: str) -> Result:
-        return project.fab(*words, env=self.with_tools(project, **standin))
-
-    def with_tools(self, project: Project, **standin: str) -> dict[str, str]:
-        return {"PATH": tools_on_path(project.path / "bin", project.path / "calls", **standin)}
-
-    def record_of(self, project: Project) -> str:
-        record = project.path / "calls"
-        return record.read_text() if record.exists() else ""
-
-    def calls(self, project: Project) -> list[dict[str, Any]]:
-        """The calls of the tools until now; their config files were for their owner only and are gone."""
-        calls = [json.loads(line) for line in self.record_of(project).splitlines()]
-        for call in calls:
-            self.assertEqual("0o600", call["config_mode"])
-            self.assertFalse(os.path.exists(call["config_file"]))
-        return calls
-
-    def dumps(self, project: Project, directory: str = "mongodumps") -> list[Path]:
-        return sorted((project.path / directory).glob("*"))
-
-    def registered(self) -> list[str]:
-        return self.db.migrations.distinct("name")
-
-    def notes(self) -> list[str]:
-        return sorted(document["text"] for document in self.db.notes.find())
 
 
 class TestDbdump(DumpTestCase):
@@ -58,7 +18,7 @@ class TestDbdump(DumpTestCase):
         self.assertEqual(0, result.code, result.output)
         dumps = self.dumps(project)
         self.assertEqual(2, len(dumps))
-        for call, folder in zip(self.calls(project), dumps):
+        for call, folder in zip(self.ended_calls(project), dumps):
             config, database, out = call["argv"]
             self.assertEqual(
                 [f"--config={call['config_file']}", f"--db={self.database}", f"--out={folder}"], call["argv"]
@@ -90,23 +50,30 @@ class TestDbdump(DumpTestCase):
             result = project.fab(f"migrations:{subtask}", env={"PATH": str(project.path)})
             self.assertRegex(result.stderr, r"^mongodump is not on PATH.*\n$")
             self.assertEqual((1, "", ["before"]), (result.code, result.stdout, self.notes()))
-        self.assertEqual(([], []), (self.registered(), self.dumps(project)))
+        self.assertEqual(([], [], None), (self.registered(), self.dumps(project), self.lock()))
 
 
 class TestDumpBeforeRuns(DumpTestCase):
     def test_execute_and_rollback_dump_before_anything_runs(self) -> None:
         project = self.dumping(DO_MONGO_DUMP=True)
-        result = self.fab(project, "migrations:execute", "migrations:rollback,1_a.py")
-        self.assertEqual(0, result.code, result.output)
-        first, second = self.dumps(project)
-        sizes = [(folder / self.database / "notes.bson").stat().st_size for folder in (first, second)]
-        self.assertLess(sizes[0], sizes[1])
+        names = ["1_a.py", *self.counting_ones(project, 2)]
+        result = self.fab(project, "migrations:execute")
+        self.assert_code(0, result)
         self.assertLess(
             result.stderr.index("Doing mongo dump..."), result.stderr.index("Executing migration 1_a.py...")
         )
-        self.assertEqual(0, self.fab(project, "migrations:execute").code)
-        document = self.db.migrations.find_one({"name": "1_a.py"}) or {}
-        self.assertEqual(str(self.dumps(project)[2]), document["dump"])
+        (dump,) = self.dumps(project)
+        self.assertEqual([str(dump)] * len(names), [document["dump"] for document in self.db.migrations.find()])
+        self.assertTrue((dump / self.database / "notes.bson").exists())
+        self.assertFalse((dump / self.database / "ran.bson").exists(), "dumped after the first one")
+        self.assertEqual(0o700, stat.S_IMODE(dump.stat().st_mode))
+        self.assert_code(0, self.fab(project, "migrations:execute"))
+        self.assertEqual([dump], self.dumps(project), "dumped with nothing to do")
+        self.assert_code(0, self.fab(project, "migrations:rollback,1_a.py"))
+        sizes = [(folder / self.database / "notes.bson").stat().st_size for folder in self.dumps(project)]
+        self.assertEqual(2, len(sizes))
+        self.assertLess(sizes[0], sizes[1])
+        self.assertEqual([], self.left_over(project))
 
     def test_there_is_no_dump_when_nothing_will_run(self) -> None:
         project = self.dumping(DO_MONGO_DUMP=True)
@@ -114,7 +81,7 @@ class TestDumpBeforeRuns(DumpTestCase):
         project.write("mongomigrations/2_b.py", "def up(db:")
         self.assertEqual(1, self.fab(project, "migrations:execute").code)
         self.assertEqual(1, self.fab(project, "migrations:rollback,9_x.py").code)
-        self.assertEqual(([], []), (self.dumps(project), self.calls(project)))
+        self.assertEqual(([], []), (self.dumps(project), self.ended_calls(project)))
 
     def test_a_dump_that_fails_stops_the_run(self) -> None:
         project = self.dumping(DO_MONGO_DUMP=True)
@@ -123,31 +90,31 @@ class TestDumpBeforeRuns(DumpTestCase):
         self.assertRegex(result.stderr, r"(?m)^Failed: connection closed$|\tFailed: connection closed$")
         self.assertTrue(result.stderr.splitlines()[-1].startswith("mongodump failed with exit code 1"), result.stderr)
         self.assertNotIn("Executing", result.stderr)
-        (call,) = self.calls(project)
+        (call,) = self.ended_calls(project)
         self.assertNotIn(call["config"], result.output)
+        self.db.migrations.insert_one({"name": "1_a.py"})
+        self.assert_code(1, self.fab(project, "migrations:rollback,1", STANDIN_FAIL="1"))
+        self.assertEqual((["1_a.py"], ["before"], None), (self.registered(), self.notes(), self.lock()))
         self.assertEqual([], self.dumps(project), "half a dump must not be taken for a whole one")
-
-    def test_ctrl_c_and_sigterm_end_the_dump_and_the_run(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            project = self.dumping(DO_MONGO_DUMP=True)
-            self.client.drop_database(self.database)
-            process = project.fab_start("migrations:execute", env=self.with_tools(project, STANDIN_SLEEP="30"))
-            call = wait_for("call of mongodump", functools.partial(self.record_of, project))
-            os.killpg(process.pid, number)
-            output = process.communicate(timeout=20)
-            with self.subTest(number):
-                self.assertEqual(1, process.returncode, output)
-                self.assertFalse(os.path.exists(json.loads(call)["config_file"]))
-                self.assertEqual(([], []), (self.registered(), self.notes()))
-                self.assertEqual(0, self.db.migrations_lock.count_documents({}))
+        self.assertEqual([], self.left_over(project))
 
     def test_a_dbdump_of_the_team_is_the_one_that_is_called(self) -> None:
-        project = self.dumping(DO_MONGO_DUMP=True)
-        fabfile = project.path / "fabfile.py"
         own = "\n    @migopy.task\n    def dbdump(self):\n        print('our dump')\n"
-        fabfile.write_text(fabfile.read_text().replace("\n\n\nmigrations =", f"\n{own}\n\nmigrations ="))
+        project = self.project(own, DO_MONGO_DUMP=True)
+        project.migration("1_a.py")
         result = self.fab(project, "--hide=status", "migrations:execute")
-        self.assertEqual((0, "our dump\n", []), (result.code, result.stdout, self.calls(project)))
+        self.assertEqual((0, "our dump\n", []), (result.code, result.stdout, self.ended_calls(project)))
+
+    def test_longer_than_the_lease_keeps_the_lock(self) -> None:
+        project = self.project(DO_MONGO_DUMP=True, LOCK_LEASE=2)
+        names = self.counting_ones(project, 1)
+        first = project.fab_start("migrations:execute", env=self.with_tools(project, STANDIN_SLEEP="4"))
+        self.wait_for_call(project)
+        second = self.project(LOCK_LEASE=2)
+        self.counting_ones(second, 1)
+        self.assert_code(0, second.fab("migrations:execute"))
+        self.assert_code(0, self.end_of(first))
+        self.assertEqual(names, self.ran())
 
 
 class TestSecrets(DumpTestCase):
@@ -177,7 +144,7 @@ class TestSecrets(DumpTestCase):
             project = self.dumping(**settings)
             result = self.fab(project, "migrations:dbdump")
             self.assertEqual(0, result.code, result.output)
-            call = self.calls(project)[-1]
+            call = self.ended_calls(project)[-1]
             for text in (result.output, str(call["argv"])):
                 self.assertNotIn("p w", text)
                 self.assertNotIn("p%20w", text)

@@ -44,7 +44,7 @@ class LegacyTestCase(MongoTestCase):
         return list(self.plain[collection].find().sort("_id", 1))
 
 
-class SameAsPyMongo3Test(LegacyTestCase):
+class TestSameAsPyMongo3(LegacyTestCase):
     """What `tests/legacy` does leaves and answers what PyMongo 3.13 left and answered with its own methods."""
 
     maxDiff = 5000
@@ -80,7 +80,7 @@ class SameAsPyMongo3Test(LegacyTestCase):
                 self.assertEqual(expected[name], found[name])
 
 
-class RealObjectsTest(LegacyTestCase):
+class TestRealObjects(LegacyTestCase):
     def test_database_collections_and_cursors_are_real_ones(self) -> None:
         self.assertIsInstance(self.db, pymongo.database.Database)
         self.assertIsInstance(self.db.a, pymongo.collection.Collection)
@@ -161,7 +161,7 @@ class RealObjectsTest(LegacyTestCase):
         self.assertTrue(self.db)
 
 
-class WritesTest(LegacyTestCase):
+class TestWrites(LegacyTestCase):
     """What PyMongo 2 had and PyMongo 3 had not, and what the comparison does not see."""
 
     def test_insert_adds_the_id_to_the_given_documents(self) -> None:
@@ -290,7 +290,7 @@ class WritesTest(LegacyTestCase):
         self.assertEqual([{"_id": 1}, {"_id": 2}], self.documents())
 
 
-class ReadsTest(LegacyTestCase):
+class TestReads(LegacyTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.plain.a.insert_many([{"_id": number, "x": number % 3, "y": "text"} for number in range(9)])
@@ -363,7 +363,7 @@ class ReadsTest(LegacyTestCase):
         self.assertEqual((SON, 3), (type(reply), reply["n"]))
 
 
-class IndexesTest(LegacyTestCase):
+class TestIndexes(LegacyTestCase):
     def test_ensure_index_returns_the_name_once(self) -> None:
         self.assertEqual("x_1", self.db.a.ensure_index("x", cache_for=10))
         self.assertIsNone(self.db.a.ensure_index("x", ttl=10))
@@ -393,7 +393,7 @@ class IndexesTest(LegacyTestCase):
             self.assertEqual(1, self.db.a.reindex()["nIndexes"])
 
 
-class RefusalsTest(LegacyTestCase):
+class TestRefusals(LegacyTestCase):
     """What cannot be translated says what to write instead."""
 
     def assert_refused(self, call: Callable[[], Any], text: str) -> None:
@@ -457,7 +457,7 @@ class RefusalsTest(LegacyTestCase):
                     self.assertIn("1_a.py", frames)
 
 
-class WarningsTest(LegacyTestCase):
+class TestWarnings(LegacyTestCase):
     """`legacy.warnings_shown`: one line for each place of a migration that could be modernised."""
 
     def run_migration(self, body: str) -> None:

@@ -73,7 +73,7 @@ class TestRemote(MongoTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        text = basic_fabfile(self.server, self.database).replace("\n\n\nmigrations =", f"\n{MYTASK}\n\nmigrations =")
+        text = basic_fabfile(self.server, self.database, MYTASK)
         self.remote = Project(self, text)
         for name in ("001_test.py", "002_test.py"):
             note = "db.notes.insert_one({'text': __name__.split('.')[-1]})"

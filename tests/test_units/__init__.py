@@ -10,6 +10,10 @@ with warnings.catch_warnings():  # Fabric and its Paramiko warn of themselves wh
     warnings.simplefilter("ignore")
     import fabric.main  # noqa: F401
 
+from tests.reaper import reaper
+
+reaper()  # whose folder is that of all temporary files
+
 
 def load_tests(loader: unittest.TestLoader, tests: unittest.TestSuite, pattern: str | None) -> unittest.TestSuite:
     here = Path(__file__).parent

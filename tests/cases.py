@@ -1,0 +1,153 @@
+"""The test cases of one subject that several files share."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.server import wait_for
+from tests.support import MongoTestCase, Project, Result, RunTestCase, basic_fabfile, tools_on_path
+
+UNREGISTERED = "Unregistered migrations (fab migrations:execute to execute them):\n"
+NOTHING = "All migrations registered, nothing to execute\n"
+
+# A task that runs one subtask after the other, as separate fabs would, and notes how each ended.
+TRY_EACH = """
+
+def try_each():
+    import json
+    import os
+    import sys
+
+    for options, named in json.loads(os.environ["SUBTASKS"]):
+        code = 0
+        try:
+            migrations(*options, **named)
+        except SystemExit as error:
+            code = error.code
+        print("exit %s" % code)
+        sys.stderr.write("----\\n")
+        sys.stderr.flush()
+"""
+
+
+class Attempt(NamedTuple):
+    """What one subtask of TRY_EACH left behind."""
+
+    code: int
+    stderr: str
+
+
+def announced(result: Attempt | Result) -> list[str]:
+    """What the run said that it was about to do."""
+    return re.findall(r"(?m)^(?:Executing|Registering|Rollback) migration \S+?\.\.\.", result.stderr)
+
+
+class FabTestCase(MongoTestCase):
+    """A test of what fab says and does; its migrations note their names in the collection `notes`."""
+
+    def notes(self) -> list[Any]:
+        """What the migrations noted, as it came; ids that two processes made in one second have no order."""
+        return [document["text"] for document in self.db.notes.find().sort("$natural", 1)]
+
+    def noting(self, project: Project, *names: str) -> Project:
+        """Write migrations that note their names, and in down() that they are undone."""
+        for name in names:
+            note = "db.notes.insert_one({{'text': {!r}}})"
+            project.migration(name, note.format(name), note.format(f"undone {name}"))
+        return project
+
+    def attempts(self, project: Project, *subtasks: tuple[Any, ...]) -> list[Attempt]:
+        """Run subtasks one after the other; options at the end of a tuple may be a dictionary of named ones."""
+        calls = [(list(s[:-1]), s[-1]) if s and isinstance(s[-1], dict) else (list(s), {}) for s in subtasks]
+        result = project.fab("--hide=status", "try_each", env={"SUBTASKS": json.dumps(calls)})
+        codes = [int(line[5:]) for line in result.stdout.splitlines() if line.startswith("exit ")]
+        self.assertEqual(len(subtasks), len(codes), result.output)
+        return [Attempt(code, text) for code, text in zip(codes, result.stderr.split("----\n"))]
+
+    def assert_one_sentence(self, sentence: str, attempt: Attempt | Result) -> None:
+        """Exactly one line on stderr, which matches, and exit code 1."""
+        self.assertRegex(attempt.stderr, rf"^{sentence}\n$")
+        self.assertEqual(1, attempt.code)
+
+
+class TeamTestCase(MongoTestCase):
+    """A test of weekly work in the project of a team, `self.team`."""
+
+    maxDiff = None
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.team = self.project()
+
+    def files(self, *names: str) -> None:
+        """Migrations that note in the collection `ran` what was run of them."""
+        for name in names:
+            note = "db.ran.insert_one({{'{}': '{}'}})"
+            self.team.migration(name, note.format("up", name), note.format("down", name))
+
+    def fab(self, *arguments: str, code: int = 0) -> Result:
+        result = self.team.fab(*arguments)
+        self.assert_code(code, result)
+        self.assertNotIn("Traceback", result.output)
+        return result
+
+    def json(self, subtask: str, code: int = 0) -> Any:
+        return json.loads(self.fab("--hide=status", f"migrations:{subtask},json=yes", code=code).stdout)
+
+    def ran(self) -> list[str]:
+        """What was run since the last call, as `up 1_a.py`."""
+        found = [f"{key} {value}" for run in self.db.ran.find() for key, value in run.items() if key != "_id"]
+        self.db.ran.delete_many({})
+        return found
+
+
+class DumpTestCase(RunTestCase):
+    """A test of dumps, with stand-ins of the tools."""
+
+    def dumping(self, **attributes: Any) -> Project:
+        """A project of host and port, with one document in its database and one migration that adds another."""
+        project = Project(self, basic_fabfile(self.server, self.database, **attributes))
+        project.migration("1_a.py", "db.notes.insert_one({'text': 'after'})", "db.notes.delete_one({'text': 'after'})")
+        self.db.notes.insert_one({"text": "before"})
+        return project
+
+    def notes(self) -> list[str]:
+        return sorted(document["text"] for document in self.db.notes.find())
+
+    def with_tools(self, project: Project, **standin: str) -> dict[str, str]:
+        """The environment in which fab finds the tools; its temporary files are in the folder `tmp`."""
+        (project.path / "tmp").mkdir(exist_ok=True)
+        path = tools_on_path(project.path / "bin", project.path / "calls", **standin)
+        return {"PATH": path, "TMPDIR": str(project.path / "tmp")}
+
+    def fab(self, project: Project, *words: str, **standin: str) -> Result:
+        return project.fab(*words, env=self.with_tools(project, **standin))
+
+    @staticmethod
+    def calls(project: Project) -> list[dict[str, Any]]:
+        """The calls of the tools until now."""
+        record = project.path / "calls"
+        return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+
+    def ended_calls(self, project: Project) -> list[dict[str, Any]]:
+        """The calls of the tools until now; their config files were for their owner only and are gone."""
+        for call in self.calls(project):
+            self.assertEqual("0o600", call["config_mode"])
+            self.assertFalse(os.path.exists(call["config_file"]))
+        return self.calls(project)
+
+    def wait_for_call(self, project: Project, number: int = 1) -> Any:
+        return wait_for("call of the tool", lambda: len(self.calls(project)) >= number and self.calls(project)[-1])
+
+    @staticmethod
+    def left_over(project: Project) -> list[str]:
+        """The temporary files that are still there."""
+        return [path.name for path in (project.path / "tmp").iterdir()]
+
+    @staticmethod
+    def dumps(project: Project, directory: str = "mongodumps") -> list[Path]:
+        return sorted((project.path / directory).glob("*"))

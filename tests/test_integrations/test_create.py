@@ -1,0 +1,47 @@
+"""create: a new file, numbered after the highest, never over another."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from tests.cases import TeamTestCase
+
+
+class TestCreate(TeamTestCase):
+    def created(self, words: str) -> str:
+        path = self.fab("--hide=status", f"migrations:create,{words}").stdout.strip()
+        self.assertEqual(self.team.path / "mongomigrations", self.team.path / os.path.dirname(path))
+        return os.path.basename(path)
+
+    def test_it_is_numbered_after_the_highest_as_wide_as_that_and_can_be_executed(self) -> None:
+        self.assertEqual("001_first.py", self.created("first"))  # makes the directory too
+        self.db.migrations.insert_one({"name": "0006_gone.py"})
+        self.assertEqual("0007_add_index_on_users.py", self.created("add index on Users!"))
+        text = (self.team.path / "mongomigrations/0007_add_index_on_users.py").read_text()
+        self.assertIn('"""add index on Users!"""', text)
+        self.fab("migrations:execute")
+        self.fab("migrations:rollback,7")
+
+    def test_the_template_of_the_team(self) -> None:
+        self.team = self.project(MIGRATION_TEMPLATE="# {words}, {not ours}\ndef up(db): pass\n")
+        name = self.created("tags")
+        self.assertEqual(
+            "# tags, {not ours}\ndef up(db): pass\n", (self.team.path / "mongomigrations" / name).read_text()
+        )
+
+    def test_what_would_not_match_the_pattern_is_refused(self) -> None:
+        self.team = self.project(MIGRATIONS_FILE_PATTERN=r"m(?P<migr_nr>[0-9]+)\.py")
+        self.assertIn("MIGRATIONS_FILE_PATTERN", self.fab("migrations:create,first", code=1).stderr)
+        self.team = self.project()
+        self.fab("migrations:create,???", code=1)
+        self.assertEqual([], list(self.team.path.glob("mongomigrations/*")))
+
+    def test_two_at_the_same_moment_do_not_overwrite_each_other(self) -> None:
+        self.files("1_a.py")
+        threads = [threading.Thread(target=self.team.fab, args=("migrations:create,same words",)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(5, len(list(self.team.path.glob("mongomigrations/*.py"))))

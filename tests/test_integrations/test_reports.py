@@ -1,0 +1,162 @@
+"""What check, plan and history tell, to people and to programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from datetime import datetime, timezone
+
+from tests.cases import TeamTestCase
+
+
+class TestDrift(TeamTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.files("1_a.py", "2_b.py", "3_c.py")
+        self.fab("migrations:execute")
+        self.ran()
+
+    def drift(self) -> None:
+        """A changed file, a missing one, one out of order, two of one number, and a bad name."""
+        self.team.migration("1_a.py", "pass")
+        (self.team.path / "mongomigrations/2_b.py").unlink()
+        self.files("02_late.py", "4_d.py", "4_e.py")
+
+    def test_newline_style_is_no_change(self) -> None:
+        path = self.team.path / "mongomigrations/1_a.py"
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+        self.fab("migrations:check")
+
+    def test_check_names_everything_and_exits_with_4(self) -> None:
+        self.assertIn("Up to date", self.fab("migrations:check").stderr)
+        self.drift()
+        self.team.write("mongomigrations/Bad-Name.py", "")
+        result = self.fab("migrations:check", code=4)
+        for problem in (
+            "1_a.py: changed",
+            "2_b.py: missing",
+            "02_late.py: out of order",
+            "4_d.py: same number",
+            "4_e.py: same number",
+            "Bad-Name.py: badly named",
+        ):
+            self.assertIn(problem, result.stderr)
+        self.assertIn("4 unregistered migrations and 6 problems", result.stderr)
+        self.assertEqual("", result.stdout)
+
+    def test_show_status_tells_all_but_the_changed_content(self) -> None:
+        self.drift()
+        result = self.fab("migrations")
+        for problem in ("2_b.py: missing", "02_late.py: out of order", "4_e.py: same number"):
+            self.assertIn(problem, result.stderr)
+        self.assertNotIn("changed", result.stderr)
+
+    def test_strict_refuses_to_execute_and_says_the_way_on(self) -> None:
+        self.team = self.project(STRICT=True)
+        self.files("1_a.py", "2_b.py", "3_c.py", "4_new.py")
+        self.drift()
+        result = self.fab("migrations:execute", code=1)
+        for word in (
+            "1_a.py: changed",
+            "2_b.py: missing",
+            "02_late.py: out of order",
+            "forget",
+            "Nothing was executed",
+        ):
+            self.assertIn(word, result.stderr)
+        self.assertEqual([], self.ran())
+
+    def test_check_and_plan_write_nothing(self) -> None:
+        self.drift()
+        self.client.drop_database(self.database)
+        before = {path: path.stat().st_mtime_ns for path in self.team.path.rglob("mongomigrations/*")}
+        os.chmod(self.team.path / "mongomigrations", 0o555)
+        try:
+            self.fab("migrations:check", code=4)
+            self.fab("migrations:plan")
+            self.fab("migrations:history")
+            self.fab("migrations")
+        finally:
+            os.chmod(self.team.path / "mongomigrations", 0o755)
+        self.assertEqual(before, {path: path.stat().st_mtime_ns for path in self.team.path.rglob("mongomigrations/*")})
+        self.assertNotIn(self.database, self.client.list_database_names())
+
+
+class TestReading(TeamTestCase):
+    def test_plan_tells_transaction_down_dump_and_what_cannot_run(self) -> None:
+        self.files("1_a.py")
+        self.team.migration("2_b.py", "pass", down=None, arguments="db, session")
+        self.team.write("mongomigrations/3_c.py", "import nothing_of_that_name\n")
+        result = self.fab("migrations:plan")
+        rows = [line.split() for line in result.stdout.splitlines()[:4]]
+        self.assertEqual(["NAME", "TRANSACTION", "DOWN", "DUMP"], rows[0])
+        self.assertEqual([["1_a.py", "no", "yes", "no"], ["2_b.py", "yes", "no", "no"]], rows[1:3])
+        self.assertEqual(["3_c.py", "?", "?", "no"], rows[3])
+        self.assertIn("3_c.py cannot be imported (line 1)", result.stderr)
+        self.assertEqual(["1_a.py"], [step["name"] for step in self.json("plan,to=1")["plan"]])
+        self.assertEqual([], self.ran())
+
+    def test_plan_tells_why_execute_would_refuse(self) -> None:
+        self.team = self.project(DO_MONGO_DUMP=True, STRICT=True)
+        self.db.migrations.insert_one({"name": "1_gone.py"})
+        self.team.migration("2_b.py", "pass", arguments="db, session")
+        nowhere = {"PATH": "/nowhere"}
+        planned = self.team.fab("migrations:plan", env=nowhere)
+        self.assertEqual(0, planned.code, planned.output)
+        for obstacle in ("STRICT: 1_gone.py: missing", "neither a replica set", "mongodump is not on PATH"):
+            self.assertRegex(planned.stderr, rf"execute would stop: .*{obstacle}")
+        self.assertEqual(1, self.team.fab("migrations:execute", env=nowhere).code)
+        shown = self.team.fab("--hide=status", "migrations:plan,json=yes", env=nowhere).stdout
+        self.assertEqual(3, len(json.loads(shown)["obstacles"]))
+
+    def test_history_of_every_state_and_of_one_migration(self) -> None:
+        self.files("1_a.py", "2_b.py", "4_d.py")
+        self.team.migration("3_c.py", "1 / 0")
+        self.fab("migrations:ignore,1")
+        self.fab("migrations:execute,2")
+        self.assertEqual(1, self.team.fab("migrations:execute").code)
+        shown = self.fab("--hide=status", "migrations:history").stdout
+        states = {line.split()[0]: re.split(r"  +", line)[1] for line in shown.splitlines()[1:]}
+        self.assertEqual(
+            {"1_a.py": "ignored", "2_b.py": "executed", "3_c.py": "unregistered, failed", "4_d.py": "unregistered"},
+            states,
+        )
+        self.assertEqual(2, len(self.fab("--hide=status", "migrations:history,last=1").stdout.splitlines()))
+        self.assertRegex(self.fab("migrations:history,3").stdout, r"failed .*ZeroDivisionError: division by zero")
+
+    def test_a_line_of_history_fits_the_terminal_and_a_pipe_cuts_nothing(self) -> None:
+        name = f"1_{'long_' * 18}.py"
+        self.files(name)
+        self.fab("migrations:execute")
+        in_terminal = self.team.fab_in_terminal("migrations:history", env={"COLUMNS": "80"}).stdout
+        self.assertEqual(80, max(map(len, in_terminal.splitlines())))
+        self.assertIn("…", in_terminal)
+        self.assertRegex(self.fab("migrations:history").stdout, rf"{name} +executed +\S+ \S+ +\S+ s +\S+@\S+\n")
+
+    def test_json_is_one_document_with_times_in_utc(self) -> None:
+        self.files("1_a.py", "2_b.py")
+        before = datetime.now(timezone.utc).replace(microsecond=0)
+        self.fab("migrations:execute,1")
+        status = self.json("show_status")
+        self.assertEqual({"unregistered": ["2_b.py"], "problems": [], "lock": None}, status)
+        self.assertEqual({"ok": False, **status}, self.json("check", code=4))
+        plan = self.json("plan")["plan"]
+        step = {"name": "2_b.py", "transaction": False, "down": True, "dump": False, "error": None}
+        self.assertEqual([step], plan)
+        first, second = self.json("history")["migrations"]
+        self.assertRegex(first["at"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        at = datetime.strptime(first["at"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        self.assertLessEqual(before, at)
+        self.assertEqual(("executed", "unregistered"), (first["state"], second["state"]))
+        self.assertIsNone(second["at"])
+        self.fab("migrations:rollback,1")
+        (event,) = self.json("history,1")["events"]
+        self.assertEqual(("rolled back", first["at"]), (event["event"], event["executed_at"]))
+
+    def test_ten_thousand_migrations_are_no_problem(self) -> None:
+        self.db.migrations.insert_many([{"name": f"{number}_gone.py"} for number in range(1, 10001)])
+        self.files("10001_a.py")
+        shown = self.fab("--hide=status", "migrations:history,last=2").stdout
+        self.assertEqual(["10000_gone.py", "10001_a.py"], [line.split()[0] for line in shown.splitlines()[1:]])
+        self.assertEqual(10002, len(self.fab("--hide=status", "migrations:history").stdout.splitlines()))

@@ -1,0 +1,84 @@
+"""What Ctrl-C, SIGTERM and a lost terminal leave behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+from tests.cases import DumpTestCase
+from tests.server import wait_for
+from tests.support import Result, until_file
+
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class TestSignals(DumpTestCase):
+    def end(self, process: subprocess.Popen[str], number: signal.Signals) -> Result:
+        """Ctrl-C goes to all in the terminal, the other signals to fab alone."""
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            os.kill(process.pid, number)
+        result = self.end_of(process)
+        self.assertNotEqual(0, result.code)
+        return result
+
+    def test_in_up(self) -> None:
+        for number in ENDS:
+            project = self.project()
+            self.counting(project, "1_waits.py", until_file(project.path / "go"))
+            self.counting(project, "2_last.py")
+            process = project.fab_start("migrations:execute")
+            self.wait_until_in("1_waits.py")
+            result = self.end(process, number)
+            self.assert_code(1, result)
+            self.assertIn("1_waits.py failed", result.stderr)
+            self.assertIn("it is not registered", result.stderr)
+            self.assertIsNone(self.lock())
+            self.assertEqual((["failed"], []), (self.logged(), self.registered()))
+            self.assertIn("1_waits.py: failed", project.fab("migrations").stderr)
+            self.assertEqual(["1_waits.py"], self.ran())
+            self.client.drop_database(self.database)
+
+    def test_in_down(self) -> None:
+        project = self.project()
+        self.counting(project, "1_ok.py", down="db.back.insert_one({})\n" + until_file(project.path / "go"))
+        self.assert_code(0, project.fab("migrations:execute"))
+        process = project.fab_start("migrations:rollback,1")
+        wait_for("down()", lambda: self.db.back.count_documents({}))
+        result = self.end(process, signal.SIGTERM)
+        self.assertIn("it stays registered", result.stderr)
+        self.assertIsNone(self.lock())
+        self.assertEqual((["rollback failed"], ["1_ok.py"]), (self.logged(), self.registered()))
+
+    def test_during_the_dump(self) -> None:
+        for number, send in ((signal.SIGINT, os.killpg), (signal.SIGTERM, os.killpg), (signal.SIGTERM, os.kill)):
+            project = self.project(DO_MONGO_DUMP=True)
+            self.counting_ones(project, 1)
+            process = project.fab_start("migrations:execute", env=self.with_tools(project, STANDIN_SLEEP="600"))
+            call = self.wait_for_call(project)
+            self.assertEqual("0o600", call["config_mode"])
+            send(process.pid, number)
+            with self.subTest(number, send=send):
+                self.assert_code(1, self.end_of(process))
+                self.assertIsNone(self.lock())
+                self.assertEqual([], self.left_over(project))
+                self.assertFalse(os.path.exists(call["config_file"]))
+                self.assertEqual(([], []), (self.ran(), self.registered()))
+
+    def test_while_waiting(self) -> None:
+        holder = self.project()
+        self.counting(holder, "1_holds.py", until_file(holder.path / "go"))
+        first = holder.fab_start("migrations:execute")
+        self.wait_until_in("1_holds.py")
+        for number in ENDS:
+            second = holder.fab_start("migrations:execute")
+            assert second.stderr is not None
+            self.assertIn("Waiting for", second.stderr.readline())
+            self.end(second, number)
+            self.assertEqual(first.pid, self.lock()["pid"])
+        holder.write("go", "")
+        self.assert_code(0, self.end_of(first))
+        self.assertEqual((["1_holds.py"], ["1_holds.py"]), (self.ran(), self.registered()))
+        self.assertIsNone(self.lock())

@@ -1,0 +1,51 @@
+"""fab migrations: what is unregistered, in order, and where it is shown."""
+
+from __future__ import annotations
+
+from tests.cases import NOTHING, TRY_EACH, UNREGISTERED, FabTestCase
+
+
+class TestStatus(FabTestCase):
+    def test_names_come_in_the_order_of_their_numbers_on_stderr(self) -> None:
+        project = self.noting(self.project(), "010_a.py", "3_a.py", "20140101120000_x.py", "0002_a.py", "3_0.py")
+        result = project.fab("--hide=status", "migrations", "migrations:", "migrations:show_status")
+        names = "0002_a.py\n3_0.py\n3_a.py\n010_a.py\n20140101120000_x.py\n"
+        self.assertEqual((0, ""), (result.code, result.stdout))
+        texts = result.stderr.split(UNREGISTERED)
+        self.assertEqual(4, len(texts), result.stderr)
+        self.assertEqual(["", True, True, True], [texts[0], *(text.startswith(names) for text in texts[1:])])
+        self.assertEqual([], self.db.list_collection_names())
+
+    def test_in_a_terminal_it_has_colours_unless_they_are_refused(self) -> None:
+        project = self.noting(self.project(), "1_a.py")
+        coloured = f"\033[1m{UNREGISTERED[:-1]}\033[0m\n\033[31m1_a.py\033[0m\n"
+        self.assertIn(coloured, project.fab_in_terminal("migrations").output)
+        self.assertIn(f"{UNREGISTERED}1_a.py\n", project.fab_in_terminal("migrations", env={"NO_COLOR": "1"}).output)
+        self.db.migrations.insert_one({"name": "1_a.py"})
+        self.assertIn(f"\033[32m{NOTHING[:-1]}\033[0m\n", project.fab_in_terminal("migrations").output)
+
+    def test_with_nothing_to_do_all_say_so_whatever_name_is_given(self) -> None:
+        project = self.project(more=TRY_EACH)
+        (project.path / "mongomigrations").mkdir()
+        for attempt in self.attempts(project, (), ("execute",), ("ignore",), ("execute", "9_x.py"), ("ignore", "9")):
+            self.assertEqual((0, NOTHING), attempt)
+        self.noting(project, "1_a.py")
+        self.db.migrations.insert_one({"name": "1_a.py"})
+        for attempt in self.attempts(project, (), ("execute",), ("ignore",), ("execute", "1_a.py"), ("ignore", "9")):
+            self.assertEqual((0, NOTHING), attempt)
+        self.assertEqual(["migrations"], self.db.list_collection_names())
+
+    def test_only_unregistered_files_have_to_match_the_pattern(self) -> None:
+        project = self.noting(self.project(), "Old-name.py", "1_a.py")
+        self.db.migrations.insert_many([{"name": "Old-name.py"}, {"name": "0_gone.py"}])
+        self.assert_code(0, project.fab("migrations", "migrations:execute"))
+        self.assertEqual(["1_a.py"], self.notes())
+
+    def test_hidden_files_directories_and_helpers_are_passed_over(self) -> None:
+        project = self.noting(self.project(), "1_a.py", "_helper.py", ".#1_a.py")
+        project.write("mongomigrations/2_dir.py/x", "")
+        project.write("mongomigrations/README", "")
+        project.write("mongomigrations/2_b.py~", "")
+        result = project.fab("migrations", "migrations:execute")
+        self.assertIn(f"{UNREGISTERED}1_a.py\n", result.stderr)
+        self.assertEqual((0, ["1_a.py"], ["1_a.py"]), (result.code, self.registered(), self.notes()))

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import shutil
+import tempfile
+import unittest
+from pathlib import Path
+
+from tests.support import MIGOPY, migopy_of_fab, require_same_files
+
+
+class TestTheMigopyOfFab(unittest.TestCase):
+    def copy(self) -> Path:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        return shutil.copytree(MIGOPY, Path(folder.name) / "migopy")
+
+    def test_it_is_that_of_this_checkout(self) -> None:
+        require_same_files(migopy_of_fab())
+
+    def test_a_copy_of_this_checkout_will_do(self) -> None:
+        require_same_files(self.copy())
+
+    def test_another_one_is_refused_with_its_place(self) -> None:
+        changed, shorter = self.copy(), self.copy()
+        (changed / "lock.py").write_text("LEASE = 0\n")
+        (shorter / "lock.py").unlink()
+        for other in (changed, shorter):
+            with self.assertRaisesRegex(AssertionError, rf"runs the migopy in {other}, whose lock\.py is not that of"):
+                require_same_files(other)
