@@ -12,7 +12,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Callable, Sequence, TextIO
 
 from .errors import MigopyException
-from .texts import escaped, masked, told
+from .texts import escaped, masked, shortened, told
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -226,11 +226,3 @@ def _line(cells: Sequence[str], widths: Sequence[int], room: int) -> str:
         return textwrap.fill(cells[-1], room, initial_indent=before, subsequent_indent=" " * len(before))
     below = textwrap.fill(cells[-1], max(room, LEAST_WRAPPED), initial_indent="    ", subsequent_indent="    ")
     return f"{before.rstrip()}\n{below}"
-
-
-def shortened(text: str, width: int) -> str:
-    """Cut in the middle: a migration is known by its number and by its last words."""
-    if len(text) <= width:
-        return text
-    end = (width - 1) // 2
-    return f"{text[: width - 1 - end]}…{text[-end:]}"

@@ -126,7 +126,10 @@ def in_order(names: Iterable[str], number_of: Callable[[str], int | None]) -> li
 
 
 def numbering(pattern: str) -> Callable[[str], int | None]:
-    """A function that gives the number of a file name, or None when the whole name does not match the pattern."""
+    """A function that gives the number of a file name, or None when the whole name does not match the pattern.
+
+    A name that cannot be printed matches none: messages and documents could not hold it.
+    """
     try:
         compiled = re.compile(pattern)
         compiled.groupindex["migr_nr"]
@@ -136,7 +139,7 @@ def numbering(pattern: str) -> Callable[[str], int | None]:
         ) from None
 
     def number_of(name: str) -> int | None:
-        match = compiled.fullmatch(name)
+        match = compiled.fullmatch(name) if name.isprintable() else None
         try:
             return int(match.group("migr_nr")) if match else None
         except (TypeError, ValueError):

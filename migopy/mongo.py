@@ -11,6 +11,7 @@ from typing import Any, Callable, Iterator, Mapping, TypeVar, cast
 from urllib.parse import quote, unquote, urlencode
 
 from bson.codec_options import CodecOptions
+from bson.errors import InvalidBSON
 from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect, NotPrimaryError, OperationFailure, PyMongoError
@@ -261,6 +262,10 @@ def server_errors(address: str) -> Iterator[None]:
         if error.code == UNAUTHORIZED:
             raise errors.ServerFailed(_not_allowed(error, address)) from error
         raise errors.ServerFailed(f"MongoDB at {address} refuses: {one_line(_said(error))}.") from error
+    except InvalidBSON as error:
+        raise errors.ServerFailed(
+            f"A document in our collections at {address} cannot be read ({one_line(error)}): delete it, or mend it."
+        ) from error
     except PyMongoError as error:
         raise errors.ServerFailed(f"MongoDB at {address}: {type(error).__name__}: {one_line(_said(error))}.") from error
 
@@ -322,10 +327,10 @@ def has_transactions(client: MongoClient[dict[str, Any]]) -> bool:
 def durable(collection: Collection[dict[str, Any]]) -> Collection[dict[str, Any]]:
     """The collection with writes that survive a failover and reads of such writes, whatever the URI says.
 
-    Times come with their zone, whatever the client was told.
+    Times come with their zone, and texts that are no UTF-8 come escaped, whatever the client was told.
     """
     return collection.with_options(
-        codec_options=CodecOptions(tz_aware=True),
+        codec_options=CodecOptions(tz_aware=True, unicode_decode_error_handler="backslashreplace"),
         read_preference=ReadPreference.PRIMARY,
         write_concern=WriteConcern("majority", wtimeout=MAJORITY_TIMEOUT),
         read_concern=ReadConcern("majority"),

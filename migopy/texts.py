@@ -60,6 +60,14 @@ def one_line(text: object) -> str:
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
+def shortened(text: str, width: int) -> str:
+    """Cut in the middle: a migration is known by its number and by its last words."""
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[-end:]}"
+
+
 def told(thing: object) -> str:
     """``str()`` of an object of the team's, which may raise."""
     try:
