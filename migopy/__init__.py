@@ -14,11 +14,14 @@ The map; each module stands above those that it imports:
     loader      the directory: names, order, checksum, importing one file
     history     the collections migrations and migrations_log
     lock        the lease, and the life of its document
+    documents   reading what stands in our collections: anybody may have written it
     mongo       settings to client and database; PyMongo's errors as sentences
     dump        mongodump and mongorestore
     legacy      the calls of PyMongo 2 and 3 on today's
     options     what the words of a command line mean
-    console     colours, tables, questions
+    console     messages in colours, tables, questions, and the streams that they go to
+    trace       the traceback of the team's own code
+    texts       texts that can be shown and stored: one line, no control characters, no secrets
     errors      MigopyException and its kinds, StopTaskExecution
 """
 

@@ -1,17 +1,32 @@
-"""What people see: messages in colours, and questions."""
+"""What people see: messages in colours, tables, and questions. Nothing that a stream does stops a run."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import re
 import shutil
 import sys
-from typing import TYPE_CHECKING, Sequence
+import textwrap
+from typing import TYPE_CHECKING, Any, Callable, Sequence, TextIO
+
+from .errors import MigopyException
+from .texts import escaped, masked, shortened, told
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 RED, GREEN, BOLD, PLAIN = "\033[31m", "\033[32m", "\033[1m", "\033[0m"
+
+COLOUR = re.compile(r"(\033\[[0-9;]*m)")
+"""The escape sequences that a text may bring along: those of ``Str``, which change nothing but its colour."""
+
+LEAST = 12
+"""Characters to which a cell is shortened at most; with fewer nobody would know it again."""
+
+LEAST_WRAPPED = 20
+"""Characters below which a wrapped column is no column any more: its texts stand below their lines."""
 
 
 class Str(str):
@@ -34,73 +49,180 @@ class Str(str):
         return self._painted(BOLD)
 
 
-class _Stderr(logging.Handler):
-    """Writes to whatever ``sys.stderr`` is at that moment; a ``StreamHandler`` would keep the first one."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr, flush=True)
-
-
 class ColorsLogger:
-    """Messages for people, one line each, to stderr through the logger named ``migopy``."""
+    """Messages for people, to stderr, whatever the state of Python's logging is.
+
+    Handlers that a team adds to the logger named ``migopy`` get them too, without colours.
+    """
 
     def __init__(self, name: str = "migopy") -> None:
         self._logger = logging.getLogger(name)
         self._logger.setLevel(logging.INFO)
         # With logging.basicConfig() in the fabfile each line would come twice.
         self._logger.propagate = False
-        if not self._logger.handlers:
-            self._logger.addHandler(_Stderr())
 
     def white(self, message: object) -> None:
-        self._say(Str(message).white())
+        self._say(message, Str.white)
 
     def red(self, message: object) -> None:
-        self._say(self._if_colours(Str(message).red(), message))
+        self._say(message, Str.red)
 
     def green(self, message: object) -> None:
-        self._say(self._if_colours(Str(message).green(), message))
+        self._say(message, Str.green)
 
     def white_bold(self, message: object) -> None:
-        self._say(self._if_colours(Str(message).white_bold(), message))
+        self._say(message, Str.white_bold)
 
-    def _if_colours(self, coloured: Str, message: object) -> str:
-        return coloured if has_colours() else str(message)
+    def _say(self, message: object, paint: Callable[[Str], Str]) -> None:
+        text = harmless(told(message))
+        say(paint(Str(text)) if has_colours(sys.stderr) else text)
+        with contextlib.suppress(Exception):  # a handler of the team's that fails
+            self._logger.info("%s", text)
 
-    def _say(self, text: str) -> None:
-        self._logger.info("%s", text)
+
+def harmless(text: str) -> str:
+    """A message, which may have several lines and colours, without secrets and other control characters."""
+    parts = COLOUR.split(masked(text))
+    return "".join(part if COLOUR.match(part) else escaped(part, kept="\n\t") for part in parts)
 
 
-def has_colours() -> bool:
-    """Whether stderr is a terminal that wants colours (https://no-color.org, and Fabric's own variable)."""
+def say(text: str, end: str = "\n") -> None:
+    """Write to people, on stderr. Nothing is raised, whatever became of that."""
+    with contextlib.suppress(Exception):
+        _write(sys.stderr, text, end)
+
+
+def show(text: str) -> None:
+    """Write a table or a JSON document to stdout. Raises ``MigopyException`` where it cannot be written, to a full disk
+    for example; a stdout that nobody reads is none of our business.
+    """
+    try:
+        _write(sys.stdout, masked(text))
+    except BrokenPipeError:
+        return
+    except OSError as error:
+        raise MigopyException(f"The output cannot be written: {error.strerror}.") from error
+
+
+def _write(stream: TextIO | None, text: str, end: str = "\n") -> None:
+    """Write a text, to the stream of the moment; what it cannot encode is escaped as Python writes it."""
+    if stream is None or getattr(stream, "closed", False):
+        return
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
+    with contextlib.suppress(AttributeError):  # not everything that stands in for a stream has it
+        stream.flush()
+
+
+class _Lasting:
+    """A stream that goes on without a reader: what is written to it is lost then, and nothing is raised."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        if not getattr(self._stream, "closed", False):
+            with contextlib.suppress(BrokenPipeError):
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(BrokenPipeError, AttributeError):
+            self._stream.flush()
+
+
+def outlive_readers() -> None:
+    """From now on a reader that goes away (``| head -1``) stops neither us, nor a migration that prints, nor Fabric.
+
+    It stays so until the end of the process: Fabric's own "Done." and Python's last flush come after us.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, _Lasting) and not is_terminal(stream):
+            setattr(sys, name, _Lasting(stream))
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether the stream is a terminal; one that is closed, or is no real one, is none."""
+    try:
+        return bool(stream and stream.isatty())
+    except (AttributeError, ValueError, OSError):
+        return False
+
+
+def has_colours(stream: TextIO | None) -> bool:
+    """Whether it is a terminal that wants colours (https://no-color.org, and Fabric's own variable)."""
     refused = os.environ.get("NO_COLOR") or os.environ.get("FABRIC_DISABLE_COLORS")
-    return sys.stderr.isatty() and not refused
+    return is_terminal(stream) and not refused
 
 
 def ask(question: str) -> bool:
     """Ask on stderr, as everything for people goes there; only ``yes`` is yes."""
-    print(f"{question} [yes/no] ", end="", file=sys.stderr, flush=True)
+    say(f"{harmless(question)} [yes/no]", end=" ")
     return sys.stdin.readline().strip().lower() == "yes"
 
 
 def local_time(moment: datetime) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+    """``2026-01-31 12:00:00 CET``, in the zone of this machine."""
+    try:
+        return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    except (OverflowError, ValueError, OSError):  # the first or the last day of the calendar, in another zone
+        return f"{moment:%Y-%m-%d %H:%M:%S %Z}".rstrip()
 
 
 def duration(seconds: float) -> str:
-    """``0.4 s``, ``2 min 5 s`` or ``1 h 12 min``."""
-    if seconds < 60:
+    """``12 ms``, ``2.4 s``, ``2 min 5 s`` or ``1 h 12 min``."""
+    if seconds < 0.001:
+        return "<1 ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they need to be. On a terminal a line that would not fit is cut; in a pipe none is."""
-    lines = [head, *rows]
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    gives_way: Sequence[str] = ("NAME", "BY"),
+    wrapped: bool = False,
+    colours: Sequence[str] = (),
+) -> str:
+    """Columns as wide as they need to be, one line for each row.
+
+    In a terminal that is too narrow the columns that ``gives_way`` names are shortened in the middle, one after the
+    other, and with ``wrapped`` the last column is broken into lines; no other is cut. In a pipe all stand whole.
+    ``colours`` are those of the rows, for a terminal that wants any.
+    """
+    lines = [[escaped(cell) for cell in line] for line in (head, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    padded = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
-    if sys.stdout.isatty():
-        room = shutil.get_terminal_size().columns
-        padded = [line if len(line) <= room else line[: room - 1] + "…" for line in padded]
-    return "\n".join(padded)
+    room = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else sys.maxsize
+    if not wrapped:
+        for name in gives_way:
+            if name in head:
+                column = head.index(name)
+                too_wide = sum(widths) + 2 * (len(widths) - 1) - room
+                widths[column] = min(widths[column], max(LEAST, widths[column] - too_wide))
+    texts = [_line(line, widths, room if wrapped else sys.maxsize) for line in lines]
+    if has_colours(sys.stdout):
+        painted = zip(texts[1:], [*colours, *[""] * len(rows)])
+        texts[1:] = [f"{colour}{text}{PLAIN}" if colour else text for text, colour in painted]
+    return "\n".join(texts)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], room: int) -> str:
+    """One row, its last cell broken into lines where it needs more than the room, in columns, that there is."""
+    padded = [shortened(cell, width).ljust(width) for cell, width in zip(cells, widths)]
+    line = "  ".join(padded).rstrip()
+    if len(line) <= room:
+        return line
+    before = "  ".join([*padded[:-1], ""])
+    if room - len(before) >= LEAST_WRAPPED:
+        return textwrap.fill(cells[-1], room, initial_indent=before, subsequent_indent=" " * len(before))
+    below = textwrap.fill(cells[-1], max(room, LEAST_WRAPPED), initial_indent="    ", subsequent_indent="    ")
+    return f"{before.rstrip()}\n{below}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple, cast
 
 from bson import ObjectId
 from pymongo.errors import AutoReconnect, DuplicateKeyError
 
+from . import documents
+from .documents import Stranger
 from .errors import RegisteredMeanwhile
 from .mongo import RETRY_PAUSE, answered, durable
 
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
 State = Literal["executed", "ignored"]
 
 EventKind = Literal["failed", "interrupted", "rolled back", "rollback failed", "forgotten", "unlocked", "restored"]
-
-AT_ONCE = 1_000_000
-"""Documents in one reply, if they are not more than 16 MB; by default MongoDB's first reply has 101."""
 
 
 class Record(NamedTuple):
@@ -40,12 +39,17 @@ class Record(NamedTuple):
     dump: str | None = None
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Record:
-        """Of a document that 1.0 wrote the time is that of its ``_id``."""
-        record = cls(**{key: value for key, value in document.items() if key in cls._fields})
-        if record.at is None and isinstance(document["_id"], ObjectId):
-            return record._replace(at=document["_id"].generation_time)
-        return record
+    def read(cls, document: Mapping[str, Any]) -> Record | None:
+        """None if it is no registration: that has a name. Of a document that 1.0 wrote the time is its ``_id``'s."""
+        get = document.get
+        name, at = documents.name(get("name")), documents.moment(get("at"))
+        if name is None:
+            return None
+        if at is None and isinstance(get("_id"), ObjectId):
+            at = document["_id"].generation_time
+        texts = {key: documents.text(get(key)) for key in ("by", "checksum", "dump")}
+        state: State = "ignored" if get("state") == "ignored" else "executed"
+        return cls(name, at, state, documents.seconds(get("seconds")), **texts)
 
     def is_older(self, other: Record) -> bool:
         return other.at is not None and (self.at is None or self.at < other.at)
@@ -64,14 +68,22 @@ class Event(NamedTuple):
     dump: str | None = None
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Event:
-        return cls(**{key: value for key, value in document.items() if key in cls._fields})
+    def read(cls, document: Mapping[str, Any]) -> Event | None:
+        """None if it is none of ours: an event has a kind and a time, and a name or none."""
+        get = document.get
+        kind, at, name = documents.text(get("event")), documents.moment(get("at")), documents.name(get("name"))
+        if kind is None or at is None or (name is None and get("name") is not None):
+            return None
+        texts = {key: documents.text(get(key)) for key in ("by", "error", "dump")}
+        seconds, executed_at = documents.seconds(get("seconds")), documents.moment(get("executed_at"))
+        return cls(cast("EventKind", kind), name, at, seconds=seconds, executed_at=executed_at, **texts)
 
 
 class History:
     """The registered migrations. A document with a ``name`` means: this file is never executed again.
 
-    Nothing that was read is kept: each question is one read of one collection.
+    Nothing that was read is kept: each question is one read of one collection. ``strangers`` are the documents met
+    there that are not ours.
     """
 
     def __init__(self, db: Database[dict[str, Any]], collection: str, *, address: str, by: str, version: str) -> None:
@@ -80,14 +92,17 @@ class History:
         self._log = durable(db[f"{collection}_log"])
         self._by = by
         self._version = version
+        self.strangers: set[Stranger] = set()
 
     @answered
     def registered(self) -> dict[str, Record]:
         """The registered migrations by name; of one that 1.0 registered twice the first."""
         records: dict[str, Record] = {}
-        for document in self._collection.find({"name": {"$exists": True}}, batch_size=AT_ONCE):
+        for document in documents.all_of(self._collection, {"name": {"$exists": True}}, self.strangers):
             record = Record.read(document)
-            if record.is_older(records.setdefault(record.name, record)):
+            if record is None:
+                self.strangers.add(Stranger.met(self._collection.name, document, "its name is none of a migration"))
+            elif record.is_older(records.setdefault(record.name, record)):
                 records[record.name] = record
         return records
 
@@ -131,7 +146,7 @@ class History:
 
     def _document(self, record: Record) -> dict[str, Any]:
         known = {key: value for key, value in record._asdict().items() if value is not None}
-        return {"_id": record.name, **known, "by": self._by, "migopy": self._version}
+        return {"_id": record.name, **documents.storable(known), "by": self._by, "migopy": self._version}
 
     @answered
     def unregister(self, name: str, session: ClientSession | None = None) -> None:
@@ -141,7 +156,7 @@ class History:
     @answered
     def log(self, event: EventKind, name: str | None, session: ClientSession | None = None, **facts: Any) -> None:
         """Append an event to the log, with the server's time: an insert cannot ask for that, an update can."""
-        given = {"event": event, "name": name, "by": self._by, **facts}
+        given = {"event": event, "name": name, "by": self._by, **documents.storable(facts)}
         literally = {key: {"$literal": value} for key, value in given.items() if value is not None or key == "name"}
         self._log.update_one(
             {"_id": ObjectId()}, [{"$set": {**literally, "at": "$$NOW"}}], upsert=True, session=session
@@ -151,8 +166,14 @@ class History:
     def events(self, name: str | None = None) -> list[Event]:
         """The log in the order of time, whole or for one migration."""
         wanted = {} if name is None else {"name": name}
-        documents = self._log.find(wanted, batch_size=AT_ONCE).sort([("at", 1), ("_id", 1)])
-        return [Event.read(document) for document in documents]
+        events = []
+        for document in documents.all_of(self._log, wanted, self.strangers, sort=[("at", 1), ("_id", 1)]):
+            event = Event.read(document)
+            if event is None:
+                self.strangers.add(Stranger.met(self._log.name, document, "it is no event with a time and a name"))
+            else:
+                events.append(event)
+        return events
 
     def last_events(self) -> dict[str, Event]:
         """The last event of each migration that has one."""

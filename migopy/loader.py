@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import importlib.machinery
@@ -18,6 +19,7 @@ from types import CodeType, ModuleType
 from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 from .errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed
+from .texts import summary
 
 NUMBER_WIDTH = 3
 """Digits of the number of the first migration that ``create`` makes."""
@@ -124,7 +126,10 @@ def in_order(names: Iterable[str], number_of: Callable[[str], int | None]) -> li
 
 
 def numbering(pattern: str) -> Callable[[str], int | None]:
-    """A function that gives the number of a file name, or None when the whole name does not match the pattern."""
+    """A function that gives the number of a file name, or None when the whole name does not match the pattern.
+
+    A name that cannot be printed matches none: messages and documents could not hold it.
+    """
     try:
         compiled = re.compile(pattern)
         compiled.groupindex["migr_nr"]
@@ -134,7 +139,7 @@ def numbering(pattern: str) -> Callable[[str], int | None]:
         ) from None
 
     def number_of(name: str) -> int | None:
-        match = compiled.fullmatch(name)
+        match = compiled.fullmatch(name) if name.isprintable() else None
         try:
             return int(match.group("migr_nr")) if match else None
         except (TypeError, ValueError):
@@ -196,7 +201,7 @@ def _import(migration: Migration, content: bytes) -> ModuleType:
         name = f"{_package(migration.directory)}.{os.path.splitext(migration.name)[0]}"
         return _module(name, migration.path, content)
     except Exception as error:
-        raise _explained(migration, error) from error
+        raise _explained(migration, content, error) from error
     finally:
         sys.dont_write_bytecode = kept
 
@@ -247,17 +252,45 @@ def _checksum(content: bytes) -> str:
     return hashlib.sha256(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).hexdigest()
 
 
-def _explained(migration: Migration, error: Exception) -> MigopyException:
+def _explained(migration: Migration, content: bytes, error: Exception) -> MigopyException:
     """The sentence for a file that cannot be imported: where, and what is wrong there."""
     place = f"line {line_in(migration.path, error)}"
     if isinstance(error, SyntaxError):
         same_file = error.filename == str(migration.path)
         place = f"line {error.lineno}" if same_file else f"{error.filename}, line {error.lineno}"
         place += ", is Python 2 syntax" if is_python_2(error) else ""
-    sentence = f"{migration.name} cannot be imported ({place}): {summary(error)}. No migration was run."
-    if isinstance(error, (SyntaxError, ImportError, OSError)):
+    no_text = not_text(content) if _is_of_compile(error) else None
+    why = f"as text: {no_text}" if no_text else f"({place}): {summary(error)}"
+    sentence = f"{migration.name} cannot be imported {why}. No migration was run."
+    if no_text or isinstance(error, (SyntaxError, ImportError, OSError)):
         return BadMigration(sentence, migration=migration.name)
     return MigrationFailed(sentence, migration=migration.name)
+
+
+def _is_of_compile(error: Exception) -> bool:
+    """Whether ``compile()`` may have raised it; of null bytes it made a ValueError before Python 3.12."""
+    return isinstance(error, SyntaxError) or (isinstance(error, ValueError) and "null bytes" in str(error))
+
+
+ENCODING_NAMED = re.compile(rb"\A(?:[ \t\f]*(?:#[^\n]*)?\r?\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+"""A comment in one of the first two lines of a file, as PEP 263 wants it."""
+
+
+def not_text(content: bytes) -> str | None:
+    """Why Python cannot read the content as text, and what to do; None if it can."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
+        return "it is UTF-16, or no text at all; save it as UTF-8"
+    named = ENCODING_NAMED.match(content)
+    encoding = named[1].decode() if named else "UTF-8"
+    try:
+        content.decode(encoding)
+    except LookupError:
+        return f"Python does not know the encoding {encoding} that its first lines name"
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        advice = "" if named else ", or name its encoding in its first line, as in # coding: latin-1"
+        return f"line {line} is not {encoding} (byte 0x{content[error.start]:02x}); save it as UTF-8{advice}"
+    return None
 
 
 # What the offending line of a Python 2 file looks like, where Python's own message does not say so.
@@ -282,12 +315,3 @@ def line_in(path: Path, error: BaseException) -> int | None:
     """The line of the file at which the error came out of it, the innermost if it passed more than one."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return lines[-1] if lines else None
-
-
-def summary(error: BaseException) -> str:
-    """Type and text of an error in one line, without the full stop that the sentence around it brings.
-
-    PyMongo puts the server's whole reply behind its text, which is for the traceback only.
-    """
-    text = " ".join(str(error).partition(", full error:")[0].split()).rstrip(".")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

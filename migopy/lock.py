@@ -23,10 +23,13 @@ from datetime import datetime, timedelta, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Container, Mapping, NamedTuple, Sequence
 
+from bson.errors import InvalidBSON
 from pymongo import ReturnDocument
 from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
 
+from . import documents
 from .console import local_time
+from .documents import Stranger
 from .errors import LockHeld, LockLost, ServerFailed
 from .mongo import RETRY_PAUSE, answered, durable
 
@@ -59,19 +62,31 @@ class Holder(NamedTuple):
     """
 
     by: str
-    pid: int
+    pid: int | None
     subtask: str
-    since: datetime
+    since: datetime | None
     migrations: Sequence[str] = ()
     held: bool = True
-    token: str = ""
+    token: str | None = None
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Holder:
-        """Of a run that died before it had logged whom it found dead, that one: it is the one in a migration."""
-        if "died" in document:
+        """Of a run that died before it had logged whom it found dead, that one: it is the one in a migration.
+
+        Whatever the document is, somebody holds the lock with it, and ``unlock`` has to be able to free it.
+        """
+        if isinstance(document.get("died"), dict):
             document = {**document, **document["died"], "held": False}
-        return cls(**{key: value for key, value in document.items() if key in cls._fields})
+        get = document.get
+        return cls(
+            documents.text(get("by")) or "somebody unknown",
+            documents.number(get("pid")),
+            documents.text(get("subtask")) or "something unknown",
+            documents.moment(get("since")),
+            documents.names(get("migrations")),
+            get("held") is not False,
+            _text_token(document),
+        )
 
     def migration(self, registered: Container[str]) -> str | None:
         """The one that it is, or was, in the middle of: the first that it has not registered or unregistered yet."""
@@ -82,7 +97,9 @@ class Holder(NamedTuple):
         """``ann@web1 (process 12, execute of 1_first.py, since 2026-01-31 12:00:00)``."""
         migration = self.migration(registered)
         doing = f"{self.subtask} of {migration}" if migration else self.subtask
-        return f"{self.by} (process {self.pid}, {doing}, since {local_time(self.since)})"
+        process = "" if self.pid is None else f"process {self.pid}, "
+        since = f", since {local_time(self.since)}" if self.since else ""
+        return f"{self.by} ({process}{doing}{since})"
 
 
 class Lock:
@@ -108,14 +125,26 @@ class Lock:
         self._ended = threading.Event()
         self._in_migration = False
         self._server_time, self._taken = LONG_AGO, 0.0
+        self.strangers: set[Stranger] = set()
+        """The document of the lock, if it is not ours."""
 
     @answered
     def holder(self) -> Holder | None:
         """Who has the lock, or died with it; None when it is free. One read, which writes nothing."""
-        seen = self._collection.aggregate(
-            [{"$match": {"_id": LOCK}}, {"$set": {"held": {"$gt": ["$expires_at", "$$NOW"]}}}]
-        )
-        return next(map(Holder.read, seen), None)
+        held = {"held": {"$gt": ["$expires_at", "$$NOW"]}}
+        try:
+            found = self._see({"$set": held})
+        except InvalidBSON:  # something in it that Python cannot hold; who it is does not matter then
+            is_text = {"$eq": [{"$type": "$token"}, "string"]}
+            found = self._see({"$project": {**held, "token": {"$cond": [is_text, "$token", None]}}})
+        if found is None:
+            return None
+        if not _is_ours(found):
+            self.strangers.add(Stranger(self._collection.name, repr(LOCK), "it is no lock of a run", "unlock frees it"))
+        return Holder.read(found)
+
+    def _see(self, stage: Mapping[str, Any]) -> dict[str, Any] | None:
+        return next(iter(self._collection.aggregate([{"$match": {"_id": LOCK}}, stage])), None)
 
     @answered
     def take(self, subtask: str) -> Holder | None:
@@ -131,14 +160,16 @@ class Lock:
             )
         except DuplicateKeyError:  # two runs made the document at the same moment; it is there now
             return self.take(subtask)
+        except InvalidBSON:
+            return self.holder() or Holder.read({})
         assert found is not None  # an upsert that returns the document after it
-        if found["token"] in _held_here:
+        if _text_token(found) in _held_here:
             raise LockHeld(
                 f"{subtask} cannot run within {found['subtask']}, which holds the lock: call one after the other.",
                 by=found["by"],
                 since=found["since"],
             )
-        if found["token"] != self._token:
+        if found.get("token") != self._token:
             return Holder.read(found)
         self._server_time, self._taken = found["since"], clock()
         self._confirmed = sent
@@ -266,11 +297,15 @@ class Lock:
         Returns when that run can no longer believe that it has the lock; nobody else gets it before ``delete()``. What
         it was doing stays in the document until then, so that the next run knows if this one dies.
         """
-        document = self._collection.find_one_and_update(
-            {"_id": LOCK, "token": holder.token},
-            [{"$set": {"token": self._token, "expires_at": {"$add": ["$$NOW", int(FREED_LEASE * 1000)]}}}],
-            return_document=ReturnDocument.AFTER,
-        )
+        not_a_text = {"$not": {"$type": "string"}}
+        try:
+            document: Mapping[str, Any] | None = self._collection.find_one_and_update(
+                {"_id": LOCK, "token": not_a_text if holder.token is None else holder.token},
+                [{"$set": {"token": self._token, "expires_at": {"$add": ["$$NOW", int(FREED_LEASE * 1000)]}}}],
+                return_document=ReturnDocument.AFTER,
+            )
+        except InvalidBSON:  # taken away, and what it was doing cannot be read
+            document = {}
         if document is None:
             return None
         time.sleep(FREED_AFTER)  # of one that seemed dead too: a stopped process may have woken up meanwhile
@@ -280,6 +315,18 @@ class Lock:
     def delete(self) -> None:
         """Delete what ``take_away()`` has left."""
         self._collection.delete_one({"_id": LOCK, "token": self._token})
+
+
+def _is_ours(document: Mapping[str, Any]) -> bool:
+    """Whether a run of ours has written that document of the lock."""
+    texts = [documents.text(document.get(key)) for key in ("token", "by", "subtask")]
+    moments = [documents.moment(document.get(key)) for key in ("since", "expires_at")]
+    return None not in [*texts, *moments]
+
+
+def _text_token(document: Mapping[str, Any]) -> str | None:
+    token = document.get("token")
+    return token if isinstance(token, str) else None
 
 
 def clock() -> float:

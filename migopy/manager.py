@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sized
 from fabric.state import env, output
 
 from . import rooms, subtasks
-from .console import ColorsLogger, ask, duration
+from .console import ColorsLogger, ask, duration, is_terminal, show
 from .errors import CheckFailed, ConfigurationError, WrongState
 from .options import exactly_one, is_yes, positive
 from .subtasks import task
@@ -130,7 +130,7 @@ class MigrationsManager:
         inventory.require_good_names()
         status = session.status(inventory)
         if is_yes("json", json):
-            print(rooms.report.as_json(rooms.report.status_rows(status)))
+            show(rooms.report.as_json(rooms.report.status_rows(status)))
             return
         if inventory.unregistered:
             self.logger.white_bold(f"Unregistered migrations ({self._command('execute')} to execute them):")
@@ -213,10 +213,10 @@ class MigrationsManager:
         steps, obstacles = self._planning(session).steps(inventory.up_to(to), inventory)
         status = session.status(inventory, with_changed=True)
         if is_yes("json", json):
-            print(rooms.report.as_json({"plan": steps, "obstacles": obstacles, **rooms.report.status_rows(status)}))
+            show(rooms.report.as_json({"plan": steps, "obstacles": obstacles, **rooms.report.status_rows(status)}))
             return
         if steps:
-            print(rooms.report.plan_table(steps))
+            show(rooms.report.plan_table(steps))
         else:
             self._nothing_to_execute(inventory, to)
         for obstacle in [*(step["error"] for step in steps if step["error"]), *obstacles]:
@@ -231,7 +231,7 @@ class MigrationsManager:
         unregistered, problems = status.inventory.unregistered, status.problems
         if is_yes("json", json):
             ok = not (unregistered or problems)
-            print(rooms.report.as_json({"ok": ok, **rooms.report.status_rows(status)}))
+            show(rooms.report.as_json({"ok": ok, **rooms.report.status_rows(status)}))
         else:
             for migration in unregistered:
                 self.logger.red(f"{migration.name}: unregistered")
@@ -258,11 +258,11 @@ class MigrationsManager:
         elif last is not None:
             rows = rows[-positive("last", last) :]
         if is_yes("json", json):
-            print(report.as_json({"migrations": rows} if events is None else {"migrations": rows, "events": events}))
+            show(report.as_json({"migrations": rows} if events is None else {"migrations": rows, "events": events}))
             return
-        print(report.history_table(rows))
+        show(report.history_table(rows))
         if events:
-            print(f"\n{report.event_table(events)}")
+            show(f"\n{report.event_table(events)}")
 
     @task
     def create(self, words: str) -> str:
@@ -270,7 +270,7 @@ class MigrationsManager:
         registered = self._session().history.registered()
         directory = self._folder / self.MIGRATIONS_DIRECTORY
         path = rooms.loader.create(directory, words, registered, self.MIGRATIONS_FILE_PATTERN, self.MIGRATION_TEMPLATE)
-        print(path)
+        show(str(path))
         return str(path)
 
     @task
@@ -404,7 +404,7 @@ class MigrationsManager:
         try:
             port = int(self.MONGO_PORT)
         except (TypeError, ValueError):
-            raise ConfigurationError(f"MONGO_PORT has to be a number, not {self.MONGO_PORT!r}.") from None
+            raise ConfigurationError("MONGO_PORT has to be a number; what it is now is not shown.") from None
         return rooms.mongo.Server(
             host=self.MONGO_HOST,
             port=port,
@@ -484,7 +484,7 @@ class MigrationsManager:
         """Ask before something that cannot be undone; raises ``WrongState`` unless the answer, or ``force``, is yes."""
         if is_yes("force", force):
             return
-        if not sys.stdin.isatty():
+        if not is_terminal(sys.stdin):
             raise WrongState("Nothing was done: there is no terminal to ask on. Write force=yes to answer yes.")
         if not ask(question):
             raise WrongState("Nothing was done.")

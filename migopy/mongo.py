@@ -11,12 +11,14 @@ from typing import Any, Callable, Iterator, Mapping, TypeVar, cast
 from urllib.parse import quote, unquote, urlencode
 
 from bson.codec_options import CodecOptions
+from bson.errors import InvalidBSON
 from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.collection import Collection
-from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, NotPrimaryError, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from . import errors
+from .texts import hide, one_line, told, without_reply
 
 FIRST_CONTACT = 5
 """Seconds until a server counts as not there. Later PyMongo's own 30 s hold: a replica set may be electing."""
@@ -36,6 +38,21 @@ AUTHENTICATION_FAILED, UNAUTHORIZED = 18, 13
 # Of the client's options those that say how to reach the server; the others are not for mongodump.
 CONNECTION_OPTION = re.compile(r"tls|ssl|auth|replicaset|directconnection|loadbalanced|connecttimeout", re.IGNORECASE)
 
+SECRET_OPTION = re.compile(r"pass|secret|token|mechanismproperties", re.IGNORECASE)
+
+REFUSED_COMMAND = re.compile(
+    r"not authorized on (?P<database>\S+) to execute command \{ (?P<name>\w+): \"?(?P<on>[^\s\",}]+)"
+)
+"""What the server says of a command that a user may not run; the whole command follows, with keys of the session."""
+
+ACTIONS = {
+    "aggregate": "find",
+    "delete": "remove",
+    "findAndModify": "find, insert and update",
+    "update": "insert and update",
+}
+"""The privileges that our commands need, where they are not named as the command is."""
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -52,17 +69,34 @@ class Server:
     auth_database: str | None = None
     client_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    def __post_init__(self) -> None:
+        hide(*self._secrets())
+
+    def _secrets(self) -> Iterator[object]:
+        """What must be in no text: passwords and tokens, in whatever setting they stand."""
+        yield self.password
+        for text in (self.uri or "", str(self.host)):
+            yield text.rpartition("://")[2].rpartition("@")[0].partition(":")[2]
+        in_uri = (pair.partition("=") for pair in re.split("[?&;]", self.uri or ""))
+        given = [(name, value) for name, _, value in in_uri] + list(dict(self.client_options or {}).items())
+        for name, value in given:
+            if SECRET_OPTION.search(str(name)):
+                yield from value.values() if isinstance(value, Mapping) else [value]
+
     @property
     def address(self) -> str:
         """Host and port for messages; never a user name or a password."""
         if self.uri is None:
             return self.hosts
-        return self.uri.partition("://")[2].rpartition("@")[2].partition("/")[0].partition("?")[0]
+        authority = re.split("[/?]", self.uri.partition("://")[2])[0]
+        if "@" not in authority and _unfit_port(authority):
+            return "the address in MONGO_URI"  # it is cut in the middle of a password
+        return authority.rpartition("@")[2]
 
     @property
     def hosts(self) -> str:
         """``MONGO_HOST`` may name several, and each may have a port of its own, as ``MongoClient`` takes them."""
-        parts = [part.strip() for part in self.host.split(",")]
+        parts = [part.strip() for part in self.host.rpartition("@")[2].split(",")]
         return ",".join(part if ":" in part.rpartition("]")[2] else f"{part}:{self.port}" for part in parts)
 
     def database_name(self) -> str:
@@ -196,13 +230,20 @@ def _made(make: Callable[..., Any], server: Server) -> MongoClient[dict[str, Any
 
 def _without_secrets(error: Exception, server: Server) -> str:
     """PyMongo's words, unless part of a password is in them: of a URI it cannot split it may quote any part."""
-    text = str(error).rstrip(".")
-    secret = server.uri.partition("://")[2].rpartition("@")[0].partition(":")[2] if server.uri else server.password
-    parts = [part for part in re.split(r"[:/@?#%\[\]]", secret or "") if part]
+    text = told(error).rstrip(".")
+    where = (server.uri or str(server.host)).rpartition("://")[2]
+    secret = where.rpartition("@")[0].partition(":")[2] or _unfit_port(re.split("[/?]", where)[0])
+    parts = [part for part in re.split(r"[:/@?#%\[\]]", f"{secret}@{server.password or ''}") if part]
     # PyMongo 4.20.1 no longer quotes it, and says as little as "Bad database name".
-    if any(part in text for part in parts) or (server.uri and "/" in (secret or "")):
+    if any(part in text for part in parts) or (server.uri and "/" in secret):
         return "a user name and a password in it have to be percent-encoded (urllib.parse.quote_plus)"
-    return text
+    return one_line(text)
+
+
+def _unfit_port(authority: str) -> str:
+    """What stands where a port should, and is none; empty if all hosts have a port or leave it out."""
+    unfit = re.search(r"(?:^|,)(?:\[[^\]]*\]|[^:,]*):([^,]*[^\d,][^,]*)", authority)
+    return unfit[1] if unfit else ""
 
 
 @contextlib.contextmanager
@@ -211,11 +252,7 @@ def server_errors(address: str) -> Iterator[None]:
     try:
         yield
     except AutoReconnect as error:
-        # "... Timeout: 1.0s, Topology Description: <...>" is for PyMongo's developers.
-        reason = re.split(r" \(configured timeouts|, Timeout:", str(error))[0]
-        raise errors.ServerFailed(
-            f"No MongoDB answers at {address} ({reason}): is it running, and is the address right?"
-        ) from error
+        raise errors.ServerFailed(_away(error, address)) from error
     except OperationFailure as error:
         if error.code == AUTHENTICATION_FAILED:
             raise errors.ServerFailed(
@@ -223,18 +260,48 @@ def server_errors(address: str) -> Iterator[None]:
                 " MONGO_AUTH_DATABASE, or at MONGO_URI."
             ) from error
         if error.code == UNAUTHORIZED:
-            raise errors.ServerFailed(
-                f"MongoDB at {address} does not allow this user to do it ({_said(error)}): look at MONGO_USER and at"
-                " the roles of the user."
-            ) from error
-        raise errors.ServerFailed(f"MongoDB at {address} refuses: {_said(error)}.") from error
+            raise errors.ServerFailed(_not_allowed(error, address)) from error
+        raise errors.ServerFailed(f"MongoDB at {address} refuses: {one_line(_said(error))}.") from error
+    except InvalidBSON as error:
+        raise errors.ServerFailed(
+            f"A document in our collections at {address} cannot be read ({one_line(error)}): delete it, or mend it."
+        ) from error
     except PyMongoError as error:
-        raise errors.ServerFailed(f"MongoDB at {address}: {type(error).__name__}: {_said(error)}.") from error
+        raise errors.ServerFailed(f"MongoDB at {address}: {type(error).__name__}: {one_line(_said(error))}.") from error
+
+
+def _away(error: AutoReconnect, address: str) -> str:
+    """The sentence for a server that cannot be worked with: is it not there, or is there no primary?"""
+    # "... Timeout: 1.0s, Topology Description: <...>" is for PyMongo's developers.
+    reason = one_line(re.split(r" \(configured timeouts|, Timeout:", _said(error))[0])
+    if isinstance(error, NotPrimaryError):
+        return (
+            f"MongoDB at {address} is not the primary of its replica set ({reason}), and only that one can be written"
+            " to: name the set in the settings, without directConnection; while it elects a new one, try again."
+        )
+    if re.search("match selector|available for writes", reason):
+        return (
+            f"The replica set at {address} answers and has no primary ({reason}): it is electing one, or a majority of"
+            " its members is away. Try again, or look at rs.status()."
+        )
+    return f"No MongoDB answers at {address} ({reason}): is it running, and is the address right?"
+
+
+def _not_allowed(error: OperationFailure, address: str) -> str:
+    """The sentence for a missing right: where, and which. The server quotes the whole command, its signature too."""
+    refused = REFUSED_COMMAND.search(_said(error))
+    if refused is None:
+        return f"MongoDB at {address} does not allow it ({one_line(_said(error))}): look at MONGO_USER and its roles."
+    name = refused["name"]
+    return (
+        f"MongoDB at {address} does not allow this user to do it: the roles of MONGO_USER have to give the right to"
+        f" {ACTIONS.get(name, name)} in {refused['database']}.{refused['on']}."
+    )
 
 
 def _said(error: PyMongoError) -> str:
     """The server's message without the whole reply that PyMongo puts behind it."""
-    return str(error).partition(", full error:")[0].rstrip(".")
+    return without_reply(told(error)).rstrip(".")
 
 
 def answered(method: Method) -> Method:
@@ -260,10 +327,10 @@ def has_transactions(client: MongoClient[dict[str, Any]]) -> bool:
 def durable(collection: Collection[dict[str, Any]]) -> Collection[dict[str, Any]]:
     """The collection with writes that survive a failover and reads of such writes, whatever the URI says.
 
-    Times come with their zone, whatever the client was told.
+    Times come with their zone, and texts that are no UTF-8 come escaped, whatever the client was told.
     """
     return collection.with_options(
-        codec_options=CodecOptions(tz_aware=True),
+        codec_options=CodecOptions(tz_aware=True, unicode_decode_error_handler="backslashreplace"),
         read_preference=ReadPreference.PRIMARY,
         write_concern=WriteConcern("majority", wtimeout=MAJORITY_TIMEOUT),
         read_concern=ReadConcern("majority"),

@@ -19,8 +19,9 @@ from .errors import (
     StopTaskExecution,
 )
 from .history import EventKind, History, Record
-from .loader import LoadedMigration, line_in, summary
+from .loader import LoadedMigration, line_in
 from .lock import Lock, clock
+from .texts import summary
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession

@@ -18,6 +18,7 @@ from .history import History
 from .inventory import Inventory
 from .lock import Holder, Lock
 from .status import Status
+from .texts import one_line
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ class Session:
     def status(self, inventory: Inventory, *, with_changed: bool = False) -> Status:
         """The same and who has the lock: two reads more. ``with_changed`` reads the registered files too."""
         changed = self.changed(inventory) if with_changed else ()
-        return Status(inventory, self.history.last_events(), self.lock.holder(), changed)
+        last_events, holder = self.history.last_events(), self.lock.holder()
+        strangers = sorted({*self.history.strangers, *self.lock.strangers})
+        return Status(inventory, last_events, holder, changed, strangers)
 
     def changed(self, inventory: Inventory) -> list[str]:
         """The registered migrations whose file is not what was executed; 1.0 noted no checksum."""
@@ -157,4 +160,4 @@ def who() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    return one_line(f"{user}@{socket.gethostname()}")

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Literal, Mapping, NamedTuple, Sequence
 from .console import local_time
 
 if TYPE_CHECKING:
+    from .documents import Stranger
     from .history import Event
     from .inventory import Inventory
     from .lock import Holder
 
 Unfinished = Literal["failed", "interrupted", "rollback failed"]
-ProblemKind = Literal[Unfinished, "badly named", "changed", "missing", "out of order", "same number"]
+ProblemKind = Literal[Unfinished, "badly named", "changed", "missing", "out of order", "same number", "not ours"]
 
 UNFINISHED: tuple[Unfinished, ...] = ("failed", "interrupted", "rollback failed")
 
@@ -27,7 +28,10 @@ DRIFT: dict[ProblemKind, str] = {
 
 
 class Problem(NamedTuple):
-    """Something about a migration that a person should know: ``kind`` in a word or two, ``text`` as a sentence."""
+    """Something that a person should know: ``kind`` in a word or two, ``text`` as a sentence.
+
+    ``name`` is the migration that it is about, or the collection that a document stands in which is not ours.
+    """
 
     kind: ProblemKind
     name: str
@@ -43,13 +47,15 @@ class Status:
     """The state of one directory and one database.
 
     ``last_events`` are the last of the log for each migration. ``holder`` has the lock, or died with it. ``changed``
-    are the names whose files are no longer what was executed; to know them their content has to be read.
+    are the names whose files are no longer what was executed; to know them their content has to be read. ``strangers``
+    are the documents met in our collections that are not ours.
     """
 
     inventory: Inventory
     last_events: Mapping[str, Event] = field(default_factory=dict)
     holder: Holder | None = None
     changed: Sequence[str] = ()
+    strangers: Sequence[Stranger] = ()
 
     @property
     def running(self) -> str | None:
@@ -97,6 +103,7 @@ class Status:
             *_each("missing", found.missing, "it is registered, and there is no such file"),
             *_each("out of order", found.out_of_order, "it is numbered below a registered one"),
             *_each("same number", found.same_number, "another file has its number; they run in order of name"),
+            *map(_not_ours, self.strangers),
         ]
 
     def _unfinished_problems(self) -> list[Problem]:
@@ -117,6 +124,11 @@ class Status:
         for problem in self.problems:
             kinds[problem.name].append(problem.kind)
         return kinds
+
+
+def _not_ours(stranger: Stranger) -> Problem:
+    text = f"{stranger.collection}: not ours, the document with _id {stranger.id}: {stranger.why}; {stranger.way_on}"
+    return Problem("not ours", stranger.collection, text)
 
 
 def _each(kind: ProblemKind, names: Sequence[str], fact: str) -> list[Problem]:

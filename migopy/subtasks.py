@@ -7,14 +7,15 @@ import inspect
 import shlex
 import signal
 import threading
-import traceback
 from types import FrameType
 from typing import Any, Callable, Iterator, Protocol, TypeVar, overload
 
-from fabric.state import env
+from fabric.state import env, output
 
-from .console import ColorsLogger
+from .console import ColorsLogger, outlive_readers, say
 from .errors import MigopyException, MigrationFailed, StopTaskExecution, UnknownSubtask
+from .texts import masked
+from .trace import team_traceback
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -97,6 +98,7 @@ def help_lines(manager_class: type[Manager]) -> list[tuple[str, str]]:
 
 def run(manager_class: type[Manager], options: list[str], named: dict[str, str]) -> Any:
     """Run one subtask, and turn what went wrong into a red line and an exit code; nothing below this exits."""
+    outlive_readers()
     try:
         with ended_in_order():
             subtask, options, named = parse(options, named)
@@ -205,22 +207,16 @@ def ended_in_order() -> Iterator[None]:
 def fail(error: MigopyException, logger: ColorsLogger) -> None:
     """Show the error and end ``fab``, unless the fabfile asked for something else.
 
+    Of the team's own code the traceback too, and below it the sentence again: the last line is the one that is read.
     As Fabric's ``error()`` and ``abort()`` do: with ``settings(warn_only=True)`` the task returns None, and
     ``env.abort_exception`` is raised instead of ``SystemExit``.
     """
     logger.red(str(error))
     if isinstance(error, MigrationFailed) and error.__cause__:
-        show_traceback(error.__cause__)
+        say(masked(team_traceback(error.__cause__, whole=output.debug)))
+        logger.red(str(error))
     if env.warn_only:
         return
     if env.abort_exception:
-        raise env.abort_exception(str(error)) from error
+        raise env.abort_exception(masked(str(error))) from error
     raise SystemExit(error.exit_code) from error
-
-
-def show_traceback(error: BaseException) -> None:
-    """The traceback of the team's code, whole, without the frames of migopy and PyMongo that led to it."""
-    first = error.__traceback__
-    while first and first.tb_next and first.tb_frame.f_globals["__name__"].partition(".")[0] in ("migopy", "pymongo"):
-        first = first.tb_next
-    traceback.print_exception(type(error), error, first)

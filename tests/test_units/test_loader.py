@@ -6,7 +6,6 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
-from typing import Any
 
 from migopy import loader
 from migopy.errors import BadMigration, ConfigurationError, MigrationFailed
@@ -194,6 +193,25 @@ class TestLoad(FolderTestCase):
             with self.subTest(text):
                 self.assertNotIn("Python 2", self.error(f"{text}\n"))
 
+    def test_a_file_that_is_no_text_is_called_that(self) -> None:
+        cases = {
+            "def up(db): pass  # naïve\n".encode("utf-16"): "it is UTF-16, or no text at all; save it as UTF-8",
+            "def up(db): pass\n".encode("utf-16-le"): "it is UTF-16, or no text at all; save it as UTF-8",
+            "def up(db):\n    x = 'naïve'\n".encode("latin-1"): r"line 2 is not UTF-8 \(byte 0xef\); save it as UTF-8, "
+            "or name its encoding in its first line, as in # coding: latin-1",
+            b"# naive\n# -*- coding: latin1 -*-\ndef up(db)\n": r"\(line 3\): SyntaxError",
+            b"# coding: klingon\ndef up(db): pass\n": "Python does not know the encoding klingon that",
+            b"#!/usr/bin/python\n# vim: set fileencoding=hex :\n": "Python does not know the encoding hex",
+            b"# coding: ascii\nx = '\xc3\xaf'\n": r"line 2 is not ascii \(byte 0xc3\); save it as UTF-8\.",
+        }
+        for content, expected in cases.items():
+            with self.subTest(content):
+                (self.folder / "2_b.py").write_bytes(content)
+                with self.assertRaises(BadMigration) as caught:
+                    Migration(2, "2_b.py", self.folder).load("up")
+                self.assertRegex(str(caught.exception), rf"^2_b.py cannot be imported .*{expected}")
+                self.assertNotIn("Python 2", str(caught.exception))
+
     def test_a_missing_import_is_told_with_its_line(self) -> None:
         self.assertIn(
             "1_a.py cannot be imported (line 2): ModuleNotFoundError: No module named 'nowhere'. No migration",
@@ -285,12 +303,3 @@ class TestErrors(FolderTestCase):
             self.assertIsNone(loader.line_in(Path("elsewhere.py"), error))
         else:
             self.fail("It did not raise.")
-
-    def test_a_summary_is_one_line_without_its_full_stop(self) -> None:
-        cases: list[tuple[Any, str]] = [
-            (ValueError("two\n  lines."), "ValueError: two lines"),
-            (KeyError("a"), "KeyError: 'a'"),
-            (AssertionError(), "AssertionError"),
-        ]
-        for error, expected in cases:
-            self.assertEqual(expected, loader.summary(error))
