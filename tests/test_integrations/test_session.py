@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 from tests.support import Project, RunTestCase
 
@@ -43,7 +44,7 @@ migrations = Team.create_task()
 class TestSession(RunTestCase):
     """Each subtask looks at the world as it is then, also when a team's own subtask calls several."""
 
-    def team(self, **attributes: float) -> Project:
+    def team(self, **attributes: Any) -> Project:
         project = self.project(**attributes)
         fabfile = project.path / "fabfile.py"
         fabfile.write_text(fabfile.read_text() + textwrap.dedent(TEAM))
