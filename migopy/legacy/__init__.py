@@ -1,0 +1,16 @@
+"""The calls of PyMongo 2 and 3 on today's PyMongo: what 2014's migrations find when ``up(db)`` gets its ``db``.
+
+``database(db)`` makes a ``Database`` that is a real one, and whose collections and cursors are real ones too. They do
+all that PyMongo's own do, and answer in addition what PyMongo 4 removed, with the arguments and the return values of
+PyMongo 2.6 to 3.13. Each such call warns once per place of the call to write today (``warnings_shown``). Nothing here
+depends on which PyMongo is installed: the old calls are made of today's, which PyMongo 3.13 has as well.
+
+    calls        answering or refusing an old call, and the warnings; the tables of what MongoDB and PyMongo dropped
+    arguments    what the arguments of then mean today
+    replies      what was answered then
+    cursors, bulk, collection, database     the objects that a migration holds
+"""
+
+from .calls import LegacyCall as LegacyCall
+from .calls import warnings_shown as warnings_shown
+from .database import database as database

@@ -1,0 +1,79 @@
+"""What 2014's arguments mean today."""
+
+from __future__ import annotations
+
+from collections import abc
+from typing import Any
+from uuid import UUID
+
+from bson.errors import InvalidDocument
+from bson.raw_bson import RawBSONDocument
+from bson.son import SON
+
+# Keywords of find that only have another name today, or no longer have a meaning.
+FIND_RENAMED = {"spec": "filter", "spec_or_id": "filter", "fields": "projection", "partial": "allow_partial_results"}
+FIND_IGNORED = {"manipulate", "network_timeout", "secondary_acceptable_latency_ms", "compile_re"}
+FIND_TRANSLATED = {
+    *("as_class", "read_preference", "slave_okay", "tag_sets"),
+    *("await_data", "exhaust", "tailable", "timeout"),
+    *("max_scan", "modifiers", "snapshot"),
+}
+FIND_OLD = {*FIND_RENAMED, *FIND_IGNORED, *FIND_TRANSLATED}
+MODIFIERS = {
+    "$comment": "comment",
+    "$hint": "hint",
+    "$max": "max",
+    "$maxTimeMS": "max_time_ms",
+    "$min": "min",
+    "$orderby": "sort",
+    "$returnKey": "return_key",
+    "$showDiskLoc": "show_record_id",
+}
+NO_CURSOR_TIMEOUT = 16  # the flag of the wire protocol: with the keyword PyMongo warns that it wants a session
+
+
+def options_of(of: Any) -> dict[str, Any]:
+    """The options that databases and collections share, under the names that their constructors take."""
+    return {name: getattr(of, name) for name in ("codec_options", "read_preference", "write_concern", "read_concern")}
+
+
+def refuse_dots_and_dollars(value: Any) -> None:
+    """Refuse keys with a dot or a leading dollar, at any depth, as PyMongo 2 and 3 did."""
+    if isinstance(value, (list, tuple)):
+        for member in value:
+            refuse_dots_and_dollars(member)
+    elif isinstance(value, abc.Mapping) and not isinstance(value, RawBSONDocument):
+        for key, member in value.items():
+            if str(key).startswith("$"):
+                raise InvalidDocument(f"key {key!r} must not start with '$'")
+            if "." in str(key):
+                raise InvalidDocument(f"key {key!r} must not contain '.'")
+            refuse_dots_and_dollars(member)
+
+
+def has_uuid(value: Any) -> bool:
+    """Whether there is a UUID at any depth: PyMongo 4 refuses it if it was not told how to store one."""
+    if isinstance(value, abc.Mapping):
+        value = list(value.values())
+    return isinstance(value, UUID) or (isinstance(value, (list, tuple)) and any(map(has_uuid, value)))
+
+
+def boolean(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False")
+
+
+def pairs(order: Any) -> Any:
+    """The order of a sort or an index as the document that commands take."""
+    return SON(order) if isinstance(order, (list, tuple)) else order
+
+
+def projection(fields: Any) -> Any:
+    """``fields`` of PyMongo 2: names or a document; none at all leaves the ``_id``."""
+    if isinstance(fields, abc.Mapping):
+        return fields
+    if isinstance(fields, (abc.Sequence, abc.Set)):
+        if not all(isinstance(field, str) for field in fields):
+            raise TypeError("fields must be a list of key names, each an instance of str")
+        return dict.fromkeys(fields, 1)
+    raise TypeError("fields must be a mapping or list of key names")

@@ -1,0 +1,45 @@
+"""What find and aggregate return."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pymongo.command_cursor
+import pymongo.cursor
+from bson.son import SON
+
+from .arguments import boolean
+from .calls import warn
+
+if TYPE_CHECKING:
+    from .collection import Collection
+
+
+class CommandCursor(pymongo.command_cursor.CommandCursor):  # type: ignore[type-arg]
+    """What aggregate returns: a cursor since PyMongo 3, and before it the document ``{'result': [...], 'ok': 1.0}``."""
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in ("result", "ok"):
+            raise KeyError(key)
+        warn(f"aggregate(...)[{key!r}]", "list(aggregate(...))")
+        return 1.0 if key == "ok" else list(self)
+
+
+class Cursor(pymongo.cursor.Cursor):  # type: ignore[type-arg]
+    """What find returns."""
+
+    def count(self, with_limit_and_skip: bool = False) -> int:
+        """How many documents the query finds, without regard to limit and skip if not asked for."""
+        warn("count", "count_documents")
+        boolean("with_limit_and_skip", with_limit_and_skip)
+        options = {"maxTimeMS": "max_time_ms", "comment": "comment", "hint": "hint", "collation": "collation"}
+        if with_limit_and_skip:
+            options.update(limit="limit", skip="skip")
+        told = {option: self._told(name) for option, name in options.items()}
+        command = SON([("count", self.collection.name), ("query", self._told("spec"))])
+        command.update({option: value for option, value in told.items() if value})
+        return cast("Collection", self.collection)._count(command, self.session)
+
+    def _told(self, name: str) -> Any:
+        """What the cursor was told. Before PyMongo 4.9 its attributes are private to ``Cursor``."""
+        return vars(self).get(f"_{name}", vars(self).get(f"_Cursor__{name}"))

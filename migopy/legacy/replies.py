@@ -1,0 +1,24 @@
+"""What the server answered, as PyMongo 2 and 3 gave it back or raised it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymongo import errors as pymongo_errors
+
+DUPLICATE_KEYS = (11000, 11001, 12582)
+
+
+def raise_write_error(reply: Any) -> None:
+    """Raise for the last error in the reply to a write, as PyMongo 2 and 3 did (``helpers._raise_last_error``)."""
+    if reply.get("writeErrors"):
+        error = reply["writeErrors"][-1]
+        duplicate = error.get("code") in DUPLICATE_KEYS
+        kind = pymongo_errors.DuplicateKeyError if duplicate else pymongo_errors.WriteError
+        raise kind(error.get("errmsg"), error.get("code"), error)
+    concern_errors = reply.get("writeConcernErrors") or [reply.get("writeConcernError")]
+    if concern_errors[-1]:
+        error = concern_errors[-1]
+        timed_out = error.get("errInfo", {}).get("wtimeout")
+        failure = pymongo_errors.WTimeoutError if timed_out else pymongo_errors.WriteConcernError
+        raise failure(error.get("errmsg"), error.get("code"), error)
