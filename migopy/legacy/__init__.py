@@ -8,9 +8,10 @@ depends on which PyMongo is installed: the old calls are made of today's, which 
     calls        answering or refusing an old call, and the warnings; the tables of what MongoDB and PyMongo dropped
     arguments    what the arguments of then mean today
     replies      what was answered then
-    cursors, bulk, collection, database     the objects that a migration holds
+    options      what could be set on a collection, a database and a client
+    cursors, bulk, collection, database, client     the objects that a migration holds
 """
 
 from .calls import LegacyCall as LegacyCall
 from .calls import warnings_shown as warnings_shown
-from .database import database as database
+from .client import database as database

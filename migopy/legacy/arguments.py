@@ -32,11 +32,6 @@ MODIFIERS = {
 NO_CURSOR_TIMEOUT = 16  # the flag of the wire protocol: with the keyword PyMongo warns that it wants a session
 
 
-def options_of(of: Any) -> dict[str, Any]:
-    """The options that databases and collections share, under the names that their constructors take."""
-    return {name: getattr(of, name) for name in ("codec_options", "read_preference", "write_concern", "read_concern")}
-
-
 def refuse_dots_and_dollars(value: Any) -> None:
     """Refuse keys with a dot or a leading dollar, at any depth, as PyMongo 2 and 3 did."""
     if isinstance(value, (list, tuple)):

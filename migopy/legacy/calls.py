@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 import warnings
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, NoReturn
 
 import pymongo
 
@@ -33,20 +33,27 @@ DROPPED = {
     "touch": ("4.2", "nothing, WiredTiger needs no warming up"),
 }
 
+MANIPULATORS = (
+    "add_son_manipulator",
+    *("incoming_manipulators", "incoming_copying_manipulators"),
+    *("outgoing_manipulators", "outgoing_copying_manipulators"),
+)
+
 # What PyMongo no longer has and migopy does not translate: what to write instead.
 UNTRANSLATED = {
-    "add_son_manipulator": "a function of your own that changes the document before it is written",
+    **dict.fromkeys(MANIPULATORS, "a function of your own that changes the document before it is written"),
     "authenticate": "MONGO_USER and MONGO_USER_PASSWORD in the fabfile",
+    "close_cursor": "cursor.close()",
+    "conn_id": "cursor.address",
     "current_op": "client.admin.command('currentOp')",
     "database_names": "db.client.list_database_names()",
     "drop_database": "db.client.drop_database(name)",
-    "get_lasterror_options": "collection.write_concern",
+    "kill_cursors": "cursor.close()",
     "logout": "MONGO_USER and MONGO_USER_PASSWORD in the fabfile",
     "profiling_info": "list(db['system.profile'].find())",
     "profiling_level": "db.command('profile', -1)['was']",
-    "set_lasterror_options": "with_options(write_concern=WriteConcern(...))",
+    "set_cursor_manager": "nothing, cursors close themselves",
     "set_profiling_level": "db.command('profile', level)",
-    "unset_lasterror_options": "with_options(write_concern=WriteConcern(...))",
 }
 
 # The parameters that follow the ones PyMongo 2 and 3 agree on. PyMongo 3 removed the first, ``safe``.
@@ -59,7 +66,7 @@ POSITIONAL = {
 
 
 # The folders whose lines are never those of a migration.
-FOLDERS = tuple(os.path.join(os.path.dirname(file), "") for file in (__file__, pymongo.__file__))
+HERE, PYMONGO = (os.path.join(os.path.dirname(file), "") for file in (__file__, pymongo.__file__))
 
 
 class LegacyCall(DeprecationWarning):
@@ -95,7 +102,7 @@ def _short(path: str) -> str:
 def warn(old: str, today: str) -> None:
     """Warn at the line that made the call: the innermost one that is neither in this package nor in PyMongo."""
     frame = sys._getframe(1)
-    while frame.f_back and frame.f_code.co_filename.startswith(FOLDERS):
+    while frame.f_back and frame.f_code.co_filename.startswith((HERE, PYMONGO)):
         frame = frame.f_back
     module = frame.f_globals
     warnings.warn_explicit(
@@ -123,7 +130,7 @@ class Translated:
     """A method of PyMongo 2 or 3 that today's has not. Calling it warns and names ``today``'s.
 
     In PyMongo 4 the attribute ``db.notes.insert`` is the collection ``notes.insert``, and so it is here: it only can be
-    called in addition.
+    called in addition. (A client's is a database.)
     """
 
     def __init__(self, today: str) -> None:
@@ -139,9 +146,10 @@ class Translated:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
-        collection = instance[self.name]
-        collection._as_method = functools.partial(self.translate, instance)
-        return collection
+        named_like_it = instance[self.name]
+        functools.update_wrapper(named_like_it, self.method, updated=())
+        named_like_it._as_method = functools.partial(self.translate, instance)
+        return named_like_it
 
     def translate(self, instance: Any, *args: Any, **kwargs: Any) -> Any:
         warn(self.name, self.today)
@@ -171,6 +179,45 @@ class Translated:
         return changes(names)
 
 
+class TranslatedProperty:
+    """A property of PyMongo 2 that today's has not. Unlike a method it hides the collection of that name.
+
+    So reading or setting it warns, and names the way to that collection too.
+    """
+
+    def __init__(self, today: str, change: Callable[[Any, Any], None] | None = None) -> None:
+        self.today = today
+        self.change = change
+
+    def __call__(self, value: Callable[[Any], Any]) -> TranslatedProperty:
+        self.value = value
+        return self
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        warn(self.name, f"{self.today}, or [{self.name!r}] for what is named so,")
+        return self.value(instance)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        warn(f"{self.name} = ...", self.today)
+        if self.change is None:
+            raise AttributeError(f"{self.name} cannot be set")
+        self.change(instance, value)
+
+
 def by_name(name: str) -> Any:
     """An attribute that is the collection of that name, as in PyMongo 4, where PyMongo 3 has a method."""
     return property(lambda self: self[name])
+
+
+def refused(name: str) -> Any:
+    """A property of PyMongo 2 or 3 that cannot be answered."""
+
+    def refuse(self: Any) -> NoReturn:
+        raise refusal(name, [])
+
+    return property(refuse)

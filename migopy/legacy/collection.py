@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Callable, cast
 
 import pymongo.collection
 from bson import CodecOptions, ObjectId
-from bson.binary import UuidRepresentation
 from bson.raw_bson import RawBSONDocument
 from bson.son import SON
 from pymongo import InsertOne, ReadPreference, common
@@ -33,6 +32,7 @@ from .arguments import (
 from .bulk import Bulk
 from .calls import Translated, by_name, refusal, warn
 from .cursors import CommandCursor, Cursor
+from .options import Adjustable, codec_options_of_2014, options_of, with_tags
 from .replies import raise_write_error
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 ILLEGAL_OPERATION, FAILED_TO_PARSE = 20, 9
 
 
-class Collection(pymongo.collection.Collection):  # type: ignore[type-arg]
+class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[type-arg]
     """A collection that understands PyMongo 2 and 3."""
 
     _as_method: Callable[..., Any] | None = None
@@ -202,10 +202,7 @@ class Collection(pymongo.collection.Collection):  # type: ignore[type-arg]
         return Bulk(self, False, bypass_document_validation)
 
     def _writing(self, safe: bool | None = None, **concern: Any) -> Collection:
-        """This collection with the write concern of the call, which takes the place of its own: PyMongo 2.6's rule.
-
-        UUIDs are stored as PyMongo 2 and 3 did, unless the client has a representation of its own.
-        """
+        """This collection with the write concern of the call, which takes the place of its own: PyMongo 2.6's rule."""
         if safe is not None:
             boolean("safe", safe)
         if concern:
@@ -217,10 +214,10 @@ class Collection(pymongo.collection.Collection):  # type: ignore[type-arg]
         return self.with_options(codec_options=self._codec_options_of_2014(), write_concern=write_concern)
 
     def _codec_options_of_2014(self) -> CodecOptions[Any]:
-        options = self.codec_options
-        if options.uuid_representation == getattr(UuidRepresentation, "UNSPECIFIED", 0):
-            return options.with_options(uuid_representation=UuidRepresentation.PYTHON_LEGACY)
-        return options
+        return codec_options_of_2014(self.codec_options)
+
+    def _adjust(self, **options: Any) -> None:
+        super().__init__(self.database, self.name, **{**options_of(self), **options})
 
     def _reply(self, result: UpdateResult | DeleteResult) -> dict[str, Any] | None:
         reply = result.raw_result if result.acknowledged else None
@@ -275,8 +272,8 @@ class Collection(pymongo.collection.Collection):  # type: ignore[type-arg]
         preference = old.get("read_preference")
         if preference is None and old.get("slave_okay"):
             preference = ReadPreference.SECONDARY_PREFERRED
-        if old.get("tag_sets") and old["tag_sets"] != [{}]:
-            preference = cast(Any, type(preference or self.read_preference))(tag_sets=old["tag_sets"])
+        if old.get("tag_sets"):
+            preference = with_tags(preference or self.read_preference, old["tag_sets"])
         return self.with_options(codec_options=codec_options, read_preference=preference)
 
     def aggregate(self, pipeline: Any, *args: Any, **kwargs: Any) -> CommandCursor:

@@ -9,7 +9,7 @@ import pymongo.cursor
 from bson.son import SON
 
 from .arguments import boolean
-from .calls import warn
+from .calls import refused, warn
 
 if TYPE_CHECKING:
     from .collection import Collection
@@ -27,6 +27,8 @@ class CommandCursor(pymongo.command_cursor.CommandCursor):  # type: ignore[type-
 
 class Cursor(pymongo.cursor.Cursor):  # type: ignore[type-arg]
     """What find returns."""
+
+    conn_id = refused("conn_id")
 
     def count(self, with_limit_and_skip: bool = False) -> int:
         """How many documents the query finds, without regard to limit and skip if not asked for."""

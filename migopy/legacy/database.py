@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import sys
+from typing import TYPE_CHECKING, Any, Callable, NoReturn
 
 import pymongo.collection
 import pymongo.database
 from bson.code import Code
 from pymongo import errors as pymongo_errors
 
-from .arguments import boolean, options_of
-from .calls import DROPPED, Translated, by_name, refusal, warn
+from ..errors import NoSuchCall
+from .arguments import boolean
+from .calls import DROPPED, MANIPULATORS, PYMONGO, Translated, TranslatedProperty, by_name, refusal, refused, warn
 from .collection import Collection
+from .options import Adjustable, options_of
+
+if TYPE_CHECKING:
+    from .client import Client
 
 COMMAND_NOT_FOUND, UNAUTHORIZED = 59, 13
-
-
-def database(db: pymongo.database.Database[Any]) -> Database:
-    """The same database, with the same options, that also understands PyMongo 2 and 3."""
-    return Database(db.client, db.name, **options_of(db))
 
 
 class SystemJS:
@@ -45,17 +46,46 @@ class SystemJS:
         return self._functions.distinct("_id")
 
 
-class Database(pymongo.database.Database):  # type: ignore[type-arg]
+class Database(Adjustable, pymongo.database.Database):  # type: ignore[type-arg]
     """A database whose collections understand PyMongo 2 and 3."""
+
+    _as_method: Callable[..., Any] | None = None
 
     eval, authenticate, logout = by_name("eval"), by_name("authenticate"), by_name("logout")
     add_son_manipulator, current_op = by_name("add_son_manipulator"), by_name("current_op")
     profiling_level, set_profiling_level = by_name("profiling_level"), by_name("set_profiling_level")
     profiling_info = by_name("profiling_info")
+    incoming_manipulators, incoming_copying_manipulators = map(refused, MANIPULATORS[1:3])
+    outgoing_manipulators, outgoing_copying_manipulators = map(refused, MANIPULATORS[3:])
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, client: Client, name: str, **options: Any) -> None:
+        super().__init__(client._plain, name, **options)
+        self._client_of_2014 = client
         self._status: dict[str, Any] | None = {}  # the reply to the last write; None: it was not acknowledged
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """``client.database_names()``: the database ``database_names``, called."""
+        if self._as_method:
+            return self._as_method(*args, **kwargs)
+        if callable(getattr(pymongo.collection.Collection, self.name, None)):
+            raise NoSuchCall(
+                f"{self.name}: this is the client, as db.connection was in PyMongo 2, write db['connection'] for a"
+                " collection of that name."
+            )
+        raise refusal(self.name, dir(type(self.client)))
+
+    @property
+    def client(self) -> Any:
+        """PyMongo's own code gets its own client: no other one passes for that of a session."""
+        asked_by_pymongo = sys._getframe(1).f_code.co_filename.startswith(PYMONGO)
+        return super().client if asked_by_pymongo else self._client_of_2014
+
+    @TranslatedProperty("client")
+    def connection(self) -> Client:
+        return self._client_of_2014
+
+    def _adjust(self, **options: Any) -> None:
+        super().__init__(self._client_of_2014._plain, self.name, **{**options_of(self), **options})
 
     def __bool__(self) -> bool:  # type: ignore[override]
         warn("the truth value of a database", "'is not None'")
@@ -71,14 +101,14 @@ class Database(pymongo.database.Database):  # type: ignore[type-arg]
         return self._legacy(super().create_collection(*args, **kwargs))
 
     def with_options(self, *args: Any, **kwargs: Any) -> Database:
-        return database(super().with_options(*args, **kwargs))
+        return Database(self._client_of_2014, self.name, **options_of(super().with_options(*args, **kwargs)))
 
     def _legacy(self, collection: pymongo.collection.Collection[Any]) -> Collection:
         return Collection(self, collection.name, **options_of(collection))
 
     def _beside(self, name: str) -> Database:
         """Another database of the same client."""
-        return database(self.client[name])
+        return self._client_of_2014[name]
 
     @property
     def system_js(self) -> SystemJS:

@@ -1,0 +1,203 @@
+"""The client: ``db.connection`` in PyMongo 2, ``db.client`` today."""
+
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import pymongo
+import pymongo.database
+from pymongo import errors as pymongo_errors
+
+from .calls import Translated, TranslatedProperty, by_name, warn
+from .database import Database
+from .options import Adjustable, options_of
+
+
+def database(db: pymongo.database.Database[Any]) -> Database:
+    """The same database, with the same options, that also understands PyMongo 2 and 3."""
+    client = db.client if isinstance(db.client, Client) else Client(db.client)
+    return Database(client, db.name, **options_of(db))
+
+
+def _said_by_server(field: str) -> tuple[str, Callable[[Any], Any]]:
+    return f"admin.command('isMaster')[{field!r}]", lambda client: client.admin.command("isMaster")[field]
+
+
+def _option(name: str) -> tuple[str, Callable[[Any], Any]]:
+    return f"options.{name}", lambda client: getattr(client.options, name)
+
+
+def _pool_option(name: str) -> tuple[str, Callable[[Any], Any]]:
+    return f"options.pool_options.{name}", lambda client: getattr(client.options.pool_options, name)
+
+
+# The properties that only can be read: what to write today, and the value.
+PROPERTIES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "auto_start_request": ("nothing", lambda client: False),
+    "host": ("address[0]", lambda client: client.address[0]),
+    "hosts": ("nodes", lambda client: client.nodes),
+    "is_locked": (
+        "admin.command('currentOp')['fsyncLock']",
+        lambda client: bool(client.admin.command("currentOp").get("fsyncLock")),
+    ),
+    "local_threshold_ms": _option("local_threshold_ms"),
+    "max_bson_size": _said_by_server("maxBsonObjectSize"),
+    "max_message_size": _said_by_server("maxMessageSizeBytes"),
+    "max_pool_size": _pool_option("max_pool_size"),
+    "max_wire_version": _said_by_server("maxWireVersion"),
+    "max_write_batch_size": _said_by_server("maxWriteBatchSize"),
+    "min_pool_size": _pool_option("min_pool_size"),
+    "min_wire_version": _said_by_server("minWireVersion"),
+    "port": ("address[1]", lambda client: client.address[1]),
+    "retry_reads": _option("retry_reads"),
+    "retry_writes": _option("retry_writes"),
+    "seeds": ("nodes", lambda client: client.nodes),
+    "server_selection_timeout": _option("server_selection_timeout"),
+    "tz_aware": ("codec_options.tz_aware", lambda client: client.codec_options.tz_aware),
+    "use_greenlets": ("nothing", lambda client: False),
+}
+
+
+def _of_plain(name: str) -> Any:
+    """A method that may be given a session, which works with the very client that it was started by."""
+    return lambda self, *args, **kwargs: getattr(self._plain, name)(*args, **kwargs)
+
+
+class Request:
+    """What ``start_request()`` returns. PyMongo 2 kept one socket for a thread until its end; nothing needs it today."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        client._requests += 1
+
+    def __enter__(self) -> Request:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        self.client._requests = max(0, self.client._requests - 1)
+
+
+class Client(Adjustable, pymongo.MongoClient):  # type: ignore[type-arg]
+    """The same client under another class: both have one state. Its databases understand PyMongo 2 and 3.
+
+    What is set on it (``write_concern``, ``document_class``, ...) is for the databases that are taken from it
+    afterwards. It stays open: migopy needs it after the migration, and closes it in the end.
+    """
+
+    __slots__ = ("_adjusted", "_cached", "_plain", "_requests")
+
+    bulk_write, drop_database = _of_plain("bulk_write"), _of_plain("drop_database")
+    list_databases, list_database_names = _of_plain("list_databases"), _of_plain("list_database_names")
+    start_session, watch = _of_plain("start_session"), _of_plain("watch")
+    close_cursor, kill_cursors = by_name("close_cursor"), by_name("kill_cursors")
+    set_cursor_manager = by_name("set_cursor_manager")
+
+    def __init__(self, plain: pymongo.MongoClient[Any]) -> None:
+        self.__dict__ = plain.__dict__
+        self._plain = plain
+        self._adjusted: dict[str, Any] = {}
+        self._cached: dict[tuple[str, str, str], float] = {}  # the indexes that were ensured, and until when
+        self._requests = 0
+
+    def __del__(self) -> None:
+        """Nothing: PyMongo warns of a client that was not closed, but this is not the one to close."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in PROPERTIES:
+            today, value = PROPERTIES[name]
+            warn(name, today)
+            return value(self)
+        if not name.startswith("_") and hasattr(type(self._plain), name):
+            return getattr(self._plain, name)  # the team's MongoClient may have methods of its own
+        return super().__getattr__(name)
+
+    def __getitem__(self, name: str) -> Database:
+        return Database(self, name, **options_of(self))
+
+    def get_database(self, *args: Any, **kwargs: Any) -> Database:
+        return self._legacy(self._plain.get_database(*args, **{**self._adjusted, **kwargs}))
+
+    def get_default_database(self, *args: Any, **kwargs: Any) -> Database:
+        return self._legacy(self._plain.get_default_database(*args, **{**self._adjusted, **kwargs}))
+
+    def _legacy(self, db: pymongo.database.Database[Any]) -> Database:
+        return Database(self, db.name, **options_of(db))
+
+    # Options
+
+    @property
+    def codec_options(self) -> Any:
+        return self._option("codec_options")
+
+    def _option(self, name: str) -> Any:
+        return self._adjusted[name] if name in self._adjusted else getattr(self._plain, name)
+
+    def _adjust(self, **options: Any) -> None:
+        self._adjusted.update(options)
+
+    def _change_document_class(self, value: Any) -> None:
+        self._adjust(codec_options=self.codec_options.with_options(document_class=value))
+
+    @TranslatedProperty("codec_options.document_class", _change_document_class)
+    def document_class(self) -> Any:
+        return self.codec_options.document_class
+
+    @Translated("codec_options.document_class")
+    def get_document_class(self) -> Any:
+        return self.codec_options.document_class
+
+    @Translated("MONGO_CLIENT_OPTIONS = {'document_class': ...}")
+    def set_document_class(self, value: Any) -> None:
+        self._change_document_class(value)
+
+    # The server
+
+    @Translated("list_database_names")
+    def database_names(self, session: Any = None) -> Any:
+        return self._plain.list_database_names(session)
+
+    @Translated("admin.command('ping')")
+    def alive(self) -> bool:
+        try:
+            return bool(self._plain.admin.command("ping"))
+        except pymongo_errors.ConnectionFailure:
+            return False
+
+    @Translated("admin.command('fsync')")
+    def fsync(self, **options: Any) -> Any:
+        """``async`` was dropped by MongoDB 4.2: it waits."""
+        options.pop("async", None)
+        return self._plain.admin.command("fsync", **options)
+
+    @Translated("admin.command('fsyncUnlock')")
+    def unlock(self, session: Any = None) -> None:
+        self._plain.admin.command("fsyncUnlock", session=session)
+
+    # What PyMongo does by itself today
+
+    @Translated("nothing")
+    def close(self) -> None:
+        """PyMongo 2 connected again with the next call, PyMongo 4 would not."""
+
+    @Translated("nothing")
+    def disconnect(self) -> None:
+        """The same in PyMongo 2."""
+
+    @Translated("nothing")
+    def refresh(self) -> None:
+        """PyMongo looks at the members of a replica set all the time."""
+
+    @Translated("nothing")
+    def start_request(self) -> Request:
+        return Request(self)
+
+    @Translated("nothing")
+    def in_request(self) -> bool:
+        return self._requests > 0
+
+    @Translated("nothing")
+    def end_request(self) -> None:
+        self._requests = max(0, self._requests - 1)
