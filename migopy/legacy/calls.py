@@ -189,7 +189,7 @@ class TranslatedProperty:
         self.today = today
         self.change = change
 
-    def __call__(self, value: Callable[[Any], Any]) -> TranslatedProperty:
+    def __call__(self, value: Callable[[Any], Any]) -> Any:
         self.value = value
         return self
 

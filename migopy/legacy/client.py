@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
 import pymongo
 import pymongo.database
 from pymongo import errors as pymongo_errors
 
-from .calls import Translated, TranslatedProperty, by_name, warn
+from .calls import Translated, TranslatedProperty, by_name
 from .database import Database
 from .options import Adjustable, options_of
 
@@ -19,43 +19,18 @@ def database(db: pymongo.database.Database[Any]) -> Database:
     return Database(client, db.name, **options_of(db))
 
 
-def _said_by_server(field: str) -> tuple[str, Callable[[Any], Any]]:
-    return f"admin.command('isMaster')[{field!r}]", lambda client: client.admin.command("isMaster")[field]
+def _said_by_server(field: str) -> Any:
+    return TranslatedProperty(f"admin.command('isMaster')[{field!r}]")(
+        lambda client: client._plain.admin.command("isMaster")[field]
+    )
 
 
-def _option(name: str) -> tuple[str, Callable[[Any], Any]]:
-    return f"options.{name}", lambda client: getattr(client.options, name)
+def _of_options(name: str) -> Any:
+    return TranslatedProperty(f"options.{name}")(lambda client: getattr(client.options, name))
 
 
-def _pool_option(name: str) -> tuple[str, Callable[[Any], Any]]:
-    return f"options.pool_options.{name}", lambda client: getattr(client.options.pool_options, name)
-
-
-# The properties that only can be read: what to write today, and the value.
-PROPERTIES: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "auto_start_request": ("nothing", lambda client: False),
-    "host": ("address[0]", lambda client: client.address[0]),
-    "hosts": ("nodes", lambda client: client.nodes),
-    "is_locked": (
-        "admin.command('currentOp')['fsyncLock']",
-        lambda client: bool(client.admin.command("currentOp").get("fsyncLock")),
-    ),
-    "local_threshold_ms": _option("local_threshold_ms"),
-    "max_bson_size": _said_by_server("maxBsonObjectSize"),
-    "max_message_size": _said_by_server("maxMessageSizeBytes"),
-    "max_pool_size": _pool_option("max_pool_size"),
-    "max_wire_version": _said_by_server("maxWireVersion"),
-    "max_write_batch_size": _said_by_server("maxWriteBatchSize"),
-    "min_pool_size": _pool_option("min_pool_size"),
-    "min_wire_version": _said_by_server("minWireVersion"),
-    "port": ("address[1]", lambda client: client.address[1]),
-    "retry_reads": _option("retry_reads"),
-    "retry_writes": _option("retry_writes"),
-    "seeds": ("nodes", lambda client: client.nodes),
-    "server_selection_timeout": _option("server_selection_timeout"),
-    "tz_aware": ("codec_options.tz_aware", lambda client: client.codec_options.tz_aware),
-    "use_greenlets": ("nothing", lambda client: False),
-}
+def _of_pool_options(name: str) -> Any:
+    return TranslatedProperty(f"options.pool_options.{name}")(lambda client: getattr(client.options.pool_options, name))
 
 
 def _of_plain(name: str) -> Any:
@@ -64,7 +39,7 @@ def _of_plain(name: str) -> Any:
 
 
 class Request:
-    """What ``start_request()`` returns. PyMongo 2 kept one socket for a thread until its end; nothing needs it today."""
+    """What ``start_request()`` returns. PyMongo 2 kept one socket for a thread until its end."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -106,10 +81,6 @@ class Client(Adjustable, pymongo.MongoClient):  # type: ignore[type-arg]
         """Nothing: PyMongo warns of a client that was not closed, but this is not the one to close."""
 
     def __getattr__(self, name: str) -> Any:
-        if name in PROPERTIES:
-            today, value = PROPERTIES[name]
-            warn(name, today)
-            return value(self)
         if not name.startswith("_") and hasattr(type(self._plain), name):
             return getattr(self._plain, name)  # the team's MongoClient may have methods of its own
         return super().__getattr__(name)
@@ -153,7 +124,33 @@ class Client(Adjustable, pymongo.MongoClient):  # type: ignore[type-arg]
     def set_document_class(self, value: Any) -> None:
         self._change_document_class(value)
 
+    tz_aware = TranslatedProperty("codec_options.tz_aware")(lambda client: client.codec_options.tz_aware)
+    local_threshold_ms, server_selection_timeout = (
+        _of_options("local_threshold_ms"),
+        _of_options("server_selection_timeout"),
+    )
+    retry_reads, retry_writes = _of_options("retry_reads"), _of_options("retry_writes")
+    max_pool_size, min_pool_size = _of_pool_options("max_pool_size"), _of_pool_options("min_pool_size")
+
+    @TranslatedProperty("options.pool_options.max_idle_time_seconds")
+    def max_idle_time_ms(self) -> float | None:
+        seconds = self.options.pool_options.max_idle_time_seconds
+        return None if seconds is None else seconds * 1000
+
+    @TranslatedProperty("MONGO_CLIENT_OPTIONS = {'event_listeners': ...}")
+    def event_listeners(self) -> Any:
+        listeners: Any = self.options.pool_options._event_listeners
+        return listeners.event_listeners()
+
     # The server
+
+    host = TranslatedProperty("address[0]")(lambda client: client.address[0])
+    port = TranslatedProperty("address[1]")(lambda client: client.address[1])
+    hosts = TranslatedProperty("nodes")(lambda client: client.nodes)
+    seeds = TranslatedProperty("nodes")(lambda client: client.nodes)
+    max_bson_size, max_message_size = _said_by_server("maxBsonObjectSize"), _said_by_server("maxMessageSizeBytes")
+    max_write_batch_size = _said_by_server("maxWriteBatchSize")
+    min_wire_version, max_wire_version = _said_by_server("minWireVersion"), _said_by_server("maxWireVersion")
 
     @Translated("list_database_names")
     def database_names(self, session: Any = None) -> Any:
@@ -172,11 +169,18 @@ class Client(Adjustable, pymongo.MongoClient):  # type: ignore[type-arg]
         options.pop("async", None)
         return self._plain.admin.command("fsync", **options)
 
+    @TranslatedProperty("admin.command('currentOp')['fsyncLock']")
+    def is_locked(self) -> bool:
+        return bool(self._plain.admin.command("currentOp").get("fsyncLock"))
+
     @Translated("admin.command('fsyncUnlock')")
     def unlock(self, session: Any = None) -> None:
         self._plain.admin.command("fsyncUnlock", session=session)
 
     # What PyMongo does by itself today
+
+    auto_start_request = TranslatedProperty("nothing")(lambda client: False)
+    use_greenlets = TranslatedProperty("nothing")(lambda client: False)
 
     @Translated("nothing")
     def close(self) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pymongo.command_cursor
 import pymongo.cursor
 from bson.son import SON
 
 from .arguments import boolean
-from .calls import refused, warn
+from .calls import refusal, refused, warn
 
 if TYPE_CHECKING:
     from .collection import Collection
@@ -29,6 +29,9 @@ class Cursor(pymongo.cursor.Cursor):  # type: ignore[type-arg]
     """What find returns."""
 
     conn_id = refused("conn_id")
+
+    def max_scan(self, max_scan: Any) -> NoReturn:
+        raise refusal("max_scan", [])
 
     def count(self, with_limit_and_skip: bool = False) -> int:
         """How many documents the query finds, without regard to limit and skip if not asked for."""

@@ -23,25 +23,9 @@ from pymongo.write_concern import WriteConcern
 from migopy import legacy
 from migopy.errors import MigopyException
 from tests.legacy import calls, record
-from tests.support import MongoTestCase
+from tests.legacy.case import LegacyTestCase
 
 IS_PYMONGO_3 = pymongo.version_tuple[0] == 3
-
-
-class LegacyTestCase(MongoTestCase):
-    """`self.db` understands PyMongo 2 and 3; `self.plain` is the same without that, `self.shown` the warnings."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.plain: Any = self.db
-        self.db: Any = legacy.database(self.plain)
-        self.shown: list[str] = []
-        shown = legacy.warnings_shown(self.shown.append)
-        shown.__enter__()
-        self.addCleanup(shown.__exit__, None, None, None)
-
-    def documents(self, collection: str = "a") -> list[Any]:
-        return list(self.plain[collection].find().sort("_id", 1))
 
 
 class TestSameAsPyMongo3(LegacyTestCase):
@@ -396,12 +380,6 @@ class TestIndexes(LegacyTestCase):
 class TestRefusals(LegacyTestCase):
     """What cannot be translated says what to write instead."""
 
-    def assert_refused(self, call: Callable[[], Any], text: str) -> None:
-        with self.assertRaises(MigopyException) as caught:
-            call()
-        self.assertEqual(text, str(caught.exception))
-        self.assertNotIn("not callable", str(caught.exception))
-
     def test_what_mongodb_dropped(self) -> None:
         self.assert_refused(
             lambda: self.db.a.group(["x"], {}, {"n": 0}, "function () {}"),
@@ -431,7 +409,7 @@ class TestRefusals(LegacyTestCase):
             "authenticate: PyMongo 4 removed it, write MONGO_USER and MONGO_USER_PASSWORD in the fabfile.",
         )
         self.assert_refused(
-            lambda: self.db.connection.drop_database("x"),
+            lambda: self.db.drop_database("x"),
             "drop_database: PyMongo 4 removed it, write db.client.drop_database(name).",
         )
         self.assert_refused(
