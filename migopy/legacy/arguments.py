@@ -9,26 +9,32 @@ from uuid import UUID
 from bson.errors import InvalidDocument
 from bson.raw_bson import RawBSONDocument
 from bson.son import SON
+from pymongo.cursor import CursorType
+
+from .calls import refusal
 
 # Keywords of find that only have another name today, or no longer have a meaning.
 FIND_RENAMED = {"spec": "filter", "spec_or_id": "filter", "fields": "projection", "partial": "allow_partial_results"}
 FIND_IGNORED = {"manipulate", "network_timeout", "secondary_acceptable_latency_ms", "compile_re"}
-FIND_TRANSLATED = {
-    *("as_class", "read_preference", "slave_okay", "tag_sets"),
-    *("await_data", "exhaust", "tailable", "timeout"),
-    *("max_scan", "modifiers", "snapshot"),
-}
-FIND_OLD = {*FIND_RENAMED, *FIND_IGNORED, *FIND_TRANSLATED}
+FIND_READING = {"as_class", "read_preference", "slave_okay", "tag_sets"}
+FIND_TRANSLATED = {"await_data", "exhaust", "tailable", "timeout", "max_scan", "modifiers", "snapshot"}
+FIND_OLD = {*FIND_RENAMED, *FIND_IGNORED, *FIND_READING, *FIND_TRANSLATED}
+
+# What stood beside $query, or in modifiers, as a keyword of find.
 MODIFIERS = {
     "$comment": "comment",
     "$hint": "hint",
     "$max": "max",
+    "$maxScan": "max_scan",
     "$maxTimeMS": "max_time_ms",
     "$min": "min",
     "$orderby": "sort",
     "$returnKey": "return_key",
     "$showDiskLoc": "show_record_id",
+    "$snapshot": "snapshot",
 }
+
+BY_ID = [("_id", 1)]  # the hint that is as good as snapshot, which MongoDB 4.0 dropped: so says its manual
 NO_CURSOR_TIMEOUT = 16  # the flag of the wire protocol: with the keyword PyMongo warns that it wants a session
 
 
@@ -72,3 +78,24 @@ def projection(fields: Any) -> Any:
             raise TypeError("fields must be a list of key names, each an instance of str")
         return dict.fromkeys(fields, 1)
     raise TypeError("fields must be a mapping or list of key names")
+
+
+def find_options(old: dict[str, Any]) -> dict[str, Any]:
+    """The keywords of today's find for those of PyMongo 2.6 to 3.13, but for what tells how to read."""
+    modifiers = {
+        MODIFIERS[name]: list(value.items()) if isinstance(value, abc.Mapping) else value
+        for name, value in (old.get("modifiers") or {}).items()
+        if name in MODIFIERS
+    }
+    if old.get("max_scan") or modifiers.pop("max_scan", None):
+        raise refusal("max_scan", [])
+    today = {name: old[then] for then, name in FIND_RENAMED.items() if old.get(then) is not None}
+    if modifiers.pop("snapshot", None) or old.get("snapshot"):
+        today["hint"] = BY_ID
+    if old.get("tailable"):
+        today["cursor_type"] = CursorType.TAILABLE_AWAIT if old.get("await_data") else CursorType.TAILABLE
+    if old.get("exhaust"):
+        today["cursor_type"] = CursorType.EXHAUST
+    if "projection" in today and not today["projection"]:
+        today["projection"] = {"_id": 1}
+    return {**today, **modifiers}

@@ -9,6 +9,8 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne, common
 from pymongo import errors as pymongo_errors
 
+from . import operators
+
 if TYPE_CHECKING:
     from .collection import Collection
 
@@ -24,7 +26,7 @@ class Bulk:
 
     def find(self, selector: Any, collation: Any = None) -> BulkSelection:
         common.validate_is_mapping("selector", selector)
-        return BulkSelection(self.requests, selector, collation)
+        return BulkSelection(self.requests, operators.query(selector), collation)
 
     def insert(self, document: Any) -> None:
         common.validate_is_document_type("document", document)
@@ -53,11 +55,15 @@ class BulkSelection:
 
     def update_one(self, update: Any) -> None:
         common.validate_ok_for_update(update)
-        self.requests.append(UpdateOne(self.selector, update, upsert=self.upserts, collation=self.collation))
+        self.requests.append(
+            UpdateOne(self.selector, operators.update(update), upsert=self.upserts, collation=self.collation)
+        )
 
     def update(self, update: Any) -> None:
         common.validate_ok_for_update(update)
-        self.requests.append(UpdateMany(self.selector, update, upsert=self.upserts, collation=self.collation))
+        self.requests.append(
+            UpdateMany(self.selector, operators.update(update), upsert=self.upserts, collation=self.collation)
+        )
 
     def replace_one(self, replacement: Any) -> None:
         common.validate_ok_for_replace(replacement)

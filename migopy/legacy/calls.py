@@ -16,11 +16,13 @@ from ..errors import NoSuchCall
 
 # What MongoDB no longer has: since which version, and what to write instead.
 DROPPED = {
+    "autoIndexId": ("4.0", "nothing, every collection has the index of _id"),
     "clone": ("4.2", "mongodump and mongorestore"),
     "cloneCollection": ("4.2", "mongoexport and mongoimport"),
     "copy_database": ("4.2", "mongodump and mongorestore"),
     "copydb": ("4.2", "mongodump and mongorestore"),
     "eval": ("4.2", "the same steps in Python, or aggregate with $function"),
+    "geoHaystack": ("5.0", "a 2d index, and $geoWithin in the query"),
     "geoNear": ("4.2", "aggregate with $geoNear"),
     "geoSearch": ("5.0", "aggregate with $geoNear"),
     "getLastError": ("5.1", "what the write itself returns or raises"),
@@ -30,6 +32,10 @@ DROPPED = {
     "parallelCollectionScan": ("4.2", "find"),
     "repairDatabase": ("4.2", "compact, or mongod --repair"),
     "resetError": ("5.1", "what the write itself returns or raises"),
+    "system.indexes": ("3.0", "index_information() of each collection"),
+    "system.namespaces": ("3.0", "list_collection_names()"),
+    "system.users": ("2.6", "add_user, or command('usersInfo', 1)"),
+    "text": ("3.0", "find with $text"),
     "touch": ("4.2", "nothing, WiredTiger needs no warming up"),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Collection
 
 import pymongo
 import pymongo.database
@@ -10,12 +10,17 @@ from pymongo import errors as pymongo_errors
 
 from .calls import Translated, TranslatedProperty, by_name
 from .database import Database
+from .indexes import Ensured
 from .options import Adjustable, options_of
 
 
-def database(db: pymongo.database.Database[Any]) -> Database:
-    """The same database, with the same options, that also understands PyMongo 2 and 3."""
+def database(db: pymongo.database.Database[Any], own: Collection[str] = ()) -> Database:
+    """The same database, with the same options, that also understands PyMongo 2 and 3.
+
+    ``collection_names()`` leaves out the collections in ``own``: a migration of 2014 cannot know them.
+    """
     client = db.client if isinstance(db.client, Client) else Client(db.client)
+    client._own |= {(db.name, name) for name in own}
     return Database(client, db.name, **options_of(db))
 
 
@@ -62,7 +67,7 @@ class Client(Adjustable, pymongo.MongoClient):  # type: ignore[type-arg]
     afterwards. It stays open: migopy needs it after the migration, and closes it in the end.
     """
 
-    __slots__ = ("_adjusted", "_cached", "_plain", "_requests")
+    __slots__ = ("_adjusted", "_ensured", "_own", "_plain", "_requests")
 
     bulk_write, drop_database = _of_plain("bulk_write"), _of_plain("drop_database")
     list_databases, list_database_names = _of_plain("list_databases"), _of_plain("list_database_names")
@@ -74,7 +79,8 @@ class Client(Adjustable, pymongo.MongoClient):  # type: ignore[type-arg]
         self.__dict__ = plain.__dict__
         self._plain = plain
         self._adjusted: dict[str, Any] = {}
-        self._cached: dict[tuple[str, str, str], float] = {}  # the indexes that were ensured, and until when
+        self._ensured = Ensured()
+        self._own: frozenset[tuple[str, str]] = frozenset()  # database and collection of what 2014 does not know
         self._requests = 0
 
     def __del__(self) -> None:

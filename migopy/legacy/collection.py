@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, abc
-from typing import TYPE_CHECKING, Any, Callable, cast
+from typing import TYPE_CHECKING, Any, Callable, NoReturn, cast
 
 import pymongo.collection
 from bson import CodecOptions, ObjectId
@@ -12,18 +12,17 @@ from bson.son import SON
 from pymongo import InsertOne, ReadPreference, common
 from pymongo import errors as pymongo_errors
 from pymongo.collation import validate_collation_or_none
-from pymongo.cursor import CursorType
 from pymongo.operations import IndexModel
 from pymongo.results import DeleteResult, UpdateResult
 from pymongo.write_concern import WriteConcern
 
 from ..errors import NoSuchCall
+from . import files, indexes, operators
 from .arguments import (
     FIND_OLD,
-    FIND_RENAMED,
-    MODIFIERS,
     NO_CURSOR_TIMEOUT,
     boolean,
+    find_options,
     has_uuid,
     pairs,
     projection,
@@ -33,7 +32,7 @@ from .bulk import Bulk
 from .calls import Translated, by_name, refusal, warn
 from .cursors import CommandCursor, Cursor
 from .options import Adjustable, codec_options_of_2014, options_of, with_tags
-from .replies import raise_write_error
+from .replies import MapReduceReply, WriteReply, raise_write_error
 
 if TYPE_CHECKING:
     from .database import Database
@@ -103,6 +102,11 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
         self.database._status = {} if collection.write_concern.acknowledged else None
         return ids[0] if one else ids
 
+    def insert_one(self, document: Any, *args: Any, **kwargs: Any) -> Any:
+        if files.lacks_md5(self, document):
+            document["md5"] = files.md5(self, document, kwargs.get("session"))
+        return super().insert_one(document, *args, **kwargs)
+
     @Translated("replace_one(..., upsert=True), or insert_one without an _id")
     def save(
         self, to_save: Any, manipulate: bool = True, *, check_keys: bool = True, collation: Any = None, **concern: Any
@@ -148,6 +152,7 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
         write: Any = collection.replace_one
         if changes:
             write = collection.update_many if multi else collection.update_one
+        spec, document = operators.query(spec), operators.update(document)
         return self._reply(write(spec, document, upsert=upsert, collation=collation))
 
     @Translated("delete_one or delete_many")
@@ -159,7 +164,7 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
         spec = spec if isinstance(spec, abc.Mapping) else {"_id": spec}
         collection = self._writing(**concern)
         delete = collection.delete_many if multi else collection.delete_one
-        return self._reply(delete(spec, collation=collation))
+        return self._reply(delete(operators.query(spec), collation=collation))
 
     @Translated("find_one_and_update, find_one_and_replace or find_one_and_delete")
     def find_and_modify(
@@ -184,6 +189,7 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
             )
         fields = kwargs.pop("fields", None)
         collation = validate_collation_or_none(kwargs.pop("collation", None))
+        query, update = operators.query(query), operators.update(update)
         given = dict(query=query, update=update, upsert=upsert, sort=pairs(sort), collation=collation)
         command = SON([("findAndModify", self.name), *((name, value) for name, value in given.items() if value)])
         command.update(kwargs)
@@ -205,6 +211,7 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
         """This collection with the write concern of the call, which takes the place of its own: PyMongo 2.6's rule."""
         if safe is not None:
             boolean("safe", safe)
+        concern = {**(concern.pop("writeConcern", None) or {}), **concern}
         if concern:
             write_concern = WriteConcern(**concern)
         elif safe is None or (safe and self.write_concern.acknowledged):
@@ -220,9 +227,9 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
         super().__init__(self.database, self.name, **{**options_of(self), **options})
 
     def _reply(self, result: UpdateResult | DeleteResult) -> dict[str, Any] | None:
-        reply = result.raw_result if result.acknowledged else None
-        self.database._status = cast("dict[str, Any] | None", reply)
-        return self.database._status
+        reply = WriteReply(result.raw_result, self.database._connection_id) if result.acknowledged else None
+        self.database._status = reply
+        return reply
 
     # Reads
 
@@ -247,21 +254,7 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
     def _find_2014(self, *args: Any, **kwargs: Any) -> Cursor:
         """find with keywords of PyMongo 2.6 to 3.13, each as today's."""
         old = {name: kwargs.pop(name) for name in FIND_OLD.intersection(kwargs)}
-        kwargs.update({today: old[name] for name, today in FIND_RENAMED.items() if old.get(name) is not None})
-        if "projection" in kwargs and not kwargs["projection"]:
-            kwargs["projection"] = {"_id": 1}
-        if old.get("max_scan"):
-            raise refusal("max_scan", [])
-        for modifier, value in (old.get("modifiers") or {}).items():
-            if modifier in MODIFIERS:
-                kwargs[MODIFIERS[modifier]] = list(value.items()) if isinstance(value, abc.Mapping) else value
-        if old.get("snapshot"):
-            kwargs.setdefault("hint", [("_id", 1)])  # as the manual says since MongoDB 4.0 dropped snapshot
-        if old.get("tailable"):
-            kwargs["cursor_type"] = CursorType.TAILABLE_AWAIT if old.get("await_data") else CursorType.TAILABLE
-        if old.get("exhaust"):
-            kwargs["cursor_type"] = CursorType.EXHAUST
-        cursor = Cursor(self._reading(old), *args, **kwargs)
+        cursor = Cursor(self._reading(old), *args, **{**find_options(old), **kwargs})
         return cursor if old.get("timeout", True) else cast(Cursor, cursor.add_option(NO_CURSOR_TIMEOUT))
 
     def _reading(self, old: dict[str, Any]) -> Collection:
@@ -290,6 +283,7 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
             if "query" in kwargs:
                 raise pymongo_errors.ConfigurationError("can't pass both filter and query")
             kwargs["query"] = filter
+        kwargs["query"] = operators.query(kwargs.get("query"))
         kwargs["hint"] = pairs(kwargs.get("hint"))
         kwargs["collation"] = validate_collation_or_none(kwargs.get("collation"))
         command = SON([("count", self.name)])
@@ -300,6 +294,9 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
         if self.read_concern.level and session is None:
             command["readConcern"] = self.read_concern.document
         return int(self._run(command, session, self.read_preference)["n"])
+
+    def distinct(self, key: Any, filter: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return super().distinct(key, operators.query(filter), *args, **kwargs)
 
     @Translated("aggregate")
     def map_reduce(
@@ -326,10 +323,11 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
 
     def _map_reduce(self, map: Any, reduce: Any, out: Any, session: Any, preference: Any, **kwargs: Any) -> Any:
         collation = validate_collation_or_none(kwargs.pop("collation", None))
-        command = SON([("mapReduce", self.name), ("map", map), ("reduce", reduce), ("out", out)])
-        command.update({**kwargs, **({"collation": collation} if collation else {})})
+        options = operators.map_reduce_options({"map": map, "reduce": reduce, "out": out, **kwargs})
+        command = SON([("mapReduce", self.name), *((name, value) for name, value in options.items())])
+        command.update({"collation": collation} if collation else {})
         inline = "inline" in out
-        return self._run(command if inline else self._with_write_concern(command), session, preference)
+        return MapReduceReply(self._run(command if inline else self._with_write_concern(command), session, preference))
 
     @Translated("find")
     def parallel_scan(self, num_cursors: int, session: Any = None, **kwargs: Any) -> list[CommandCursor]:
@@ -339,11 +337,8 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
     # Indexes
 
     def create_index(self, keys: Any, session: Any = None, *args: Any, **options: Any) -> Any:
-        """As today, and with ``cache_for`` (PyMongo 2's second argument), ``ttl``, ``drop_dups`` and ``bucket_size``.
-
-        MongoDB 3.0 dropped ``dropDups``; a unique index is built as long as there is nothing to drop.
-        """
-        old = {"cache_for", "ttl", "drop_dups", "dropDups", "bucket_size"}.intersection(options)
+        """As today, and with PyMongo 2's second argument, ``cache_for``, and with ``drop_dups`` and the like."""
+        old = {*indexes.DROPPED_OPTIONS, "bucket_size"}.intersection(options)
         if isinstance(session, (int, float)):
             old, session = old | {"cache_for"}, None
         if not old:
@@ -353,30 +348,29 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
 
     @Translated("create_index")
     def ensure_index(self, key_or_list: Any, cache_for: float = 300, **options: Any) -> str | None:
-        """The name of the index, or None if it is there already: asked from the server, never from a cache."""
-        if not isinstance(options.get("ttl", cache_for), (int, float)):
+        """The name of the index; None if a call of this name made it in the last ``cache_for`` seconds."""
+        cache_for = options.get("ttl", cache_for)
+        if not isinstance(cache_for, (int, float)):
             raise TypeError("cache_for must be an integer or float.")
         if isinstance(key_or_list, abc.Mapping):
             raise TypeError("passing a dict to ensure_index is not allowed - use a list of tuples instead.")
-        name = options.get("name") or IndexModel(key_or_list).document["name"]
-        if name in self.index_information():
+        name = str(options.get("name") or IndexModel(key_or_list).document["name"])
+        ensured = self.database._client_of_2014._ensured
+        if ensured.lately(self, name) and name in self.index_information():
             return None
-        return self._create_index_2014(key_or_list, options)
+        created = self._create_index_2014(key_or_list, options)
+        ensured.note(self, name, cache_for)
+        return created
 
     def _create_index_2014(self, keys: Any, options: dict[str, Any], session: Any = None) -> str:
-        kept = {name: value for name, value in options.items() if name not in ("cache_for", "ttl")}
-        drop_dups = [kept.pop(name, False) for name in ("drop_dups", "dropDups")]
-        if "bucket_size" in kept:
-            kept["bucketSize"] = kept.pop("bucket_size")
+        index = indexes.as_today(keys, options)
+        if list(index.document["key"]) == ["_id"]:
+            return str(index.document["name"])  # it is always there, and takes no options today
         try:
-            return super().create_index(keys, session, **kept)
-        except pymongo_errors.DuplicateKeyError as error:
-            if not any(drop_dups):
-                raise
-            found = str(error).partition(", full error:")[0]
-            raise NoSuchCall(
-                f"drop_dups: MongoDB 3.0 dropped it, remove the duplicates before create_index ({found})."
-            ) from error
+            self.create_indexes([index], session=session)
+        except pymongo_errors.OperationFailure as error:
+            indexes.explain(error, index.document, options, self.index_information())
+        return str(index.document["name"])
 
     @Translated("db.command('reIndex', name), which MongoDB hardly ever needs,")
     def reindex(self, session: Any = None, **kwargs: Any) -> Any:
@@ -402,3 +396,16 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
         """The server's reply to a command on this collection, decoded as its documents are."""
         options = self._codec_options_of_2014()
         return self.database.command(command, session=session, read_preference=read_preference, codec_options=options)
+
+
+class DroppedCollection(Collection):
+    """A collection such as ``system.indexes``: MongoDB keeps that elsewhere, and it would be found empty."""
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise refusal(self.name, [])
+
+    find = find_one = aggregate = distinct = count_documents = estimated_document_count = _refuse
+    insert_one = insert_many = bulk_write = drop = drop_index = create_indexes = _refuse
+    update_one = update_many = replace_one = delete_one = delete_many = _refuse
+    find_one_and_update = find_one_and_replace = find_one_and_delete = _refuse
+    _run = _writing = _refuse

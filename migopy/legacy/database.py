@@ -11,9 +11,10 @@ from bson.code import Code
 from pymongo import errors as pymongo_errors
 
 from ..errors import NoSuchCall
+from . import operators
 from .arguments import boolean
 from .calls import DROPPED, MANIPULATORS, PYMONGO, Translated, TranslatedProperty, by_name, refusal, refused, warn
-from .collection import Collection
+from .collection import Collection, DroppedCollection
 from .options import Adjustable, options_of
 
 if TYPE_CHECKING:
@@ -97,14 +98,19 @@ class Database(Adjustable, pymongo.database.Database):  # type: ignore[type-arg]
     def get_collection(self, *args: Any, **kwargs: Any) -> Collection:
         return self._legacy(super().get_collection(*args, **kwargs))
 
-    def create_collection(self, *args: Any, **kwargs: Any) -> Collection:
-        return self._legacy(super().create_collection(*args, **kwargs))
+    def create_collection(self, name: str, *args: Any, **options: Any) -> Collection:
+        return self._legacy(super().create_collection(name, *args, **operators.collection_options(options)))
 
     def with_options(self, *args: Any, **kwargs: Any) -> Database:
         return Database(self._client_of_2014, self.name, **options_of(super().with_options(*args, **kwargs)))
 
     def _legacy(self, collection: pymongo.collection.Collection[Any]) -> Collection:
-        return Collection(self, collection.name, **options_of(collection))
+        dropped = collection.name in DROPPED and (self.name, collection.name) != ("admin", "system.users")
+        made_of = DroppedCollection if dropped and collection.name.startswith("system.") else Collection
+        return made_of(self, collection.name, **options_of(collection))
+
+    def _connection_id(self) -> int:
+        return int(super().command("isMaster")["connectionId"])
 
     def _beside(self, name: str) -> Database:
         """Another database of the same client."""
@@ -122,6 +128,10 @@ class Database(Adjustable, pymongo.database.Database):  # type: ignore[type-arg]
             value = kwargs.pop(name)
             if name == "as_class":
                 kwargs["codec_options"] = self.codec_options.with_options(document_class=value)
+        if command == "aggregate" and args and not kwargs.keys() & {"cursor", "explain"}:
+            warn("command('aggregate')", "aggregate(...)")
+            pipeline, session = kwargs.pop("pipeline"), kwargs.pop("session", None)
+            return {"result": list(self[args[0]].aggregate(pipeline, session=session, **kwargs)), "ok": 1.0}
         try:
             return super().command(command, *args, **kwargs)
         except pymongo_errors.OperationFailure as error:
@@ -133,7 +143,9 @@ class Database(Adjustable, pymongo.database.Database):  # type: ignore[type-arg]
 
     @Translated("list_collection_names")
     def collection_names(self, include_system_collections: bool = True, session: Any = None) -> list[str]:
-        names = self.list_collection_names(session=session)
+        """``list_collection_names()``, a call of today, names all; this one what there was in 2014."""
+        own = self._client_of_2014._own
+        names = [name for name in self.list_collection_names(session=session) if (self.name, name) not in own]
         return [name for name in names if include_system_collections or not name.startswith("system.")]
 
     @Translated("what the write itself returns or raises")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 from pymongo import errors as pymongo_errors
+
+from ..errors import NoSuchCall
 
 DUPLICATE_KEYS = (11000, 11001, 12582)
 
@@ -22,3 +24,27 @@ def raise_write_error(reply: Any) -> None:
         timed_out = error.get("errInfo", {}).get("wtimeout")
         failure = pymongo_errors.WTimeoutError if timed_out else pymongo_errors.WriteConcernError
         raise failure(error.get("errmsg"), error.get("code"), error)
+
+
+class WriteReply(dict):  # type: ignore[type-arg]
+    """What getLastError said of a write: today's reply, and what MongoDB 2.6 had in addition, for who asks for it."""
+
+    def __init__(self, reply: Any, connection_id: Callable[[], int]) -> None:
+        super().__init__(reply)
+        self._connection_id = connection_id
+
+    def __missing__(self, key: str) -> Any:
+        if key == "connectionId":
+            return self._connection_id()
+        if key == "err":  # what was wrong with the write was raised
+            return None
+        raise KeyError(key)
+
+
+class MapReduceReply(dict):  # type: ignore[type-arg]
+    """What map_reduce answered."""
+
+    def __missing__(self, key: str) -> Any:
+        if key in ("counts", "timeMillis"):
+            raise NoSuchCall(f"{key}: MongoDB 4.4 dropped it from what map_reduce answers, write count_documents.")
+        raise KeyError(key)
