@@ -21,6 +21,8 @@ from typing import Any, Callable, Iterable, Iterator, NamedTuple
 from .errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed
 from .texts import summary
 
+NOTHING_RUN = "No migration was run."
+
 NUMBER_WIDTH = 3
 """Digits of the number of the first migration that ``create`` makes."""
 
@@ -261,10 +263,17 @@ def _explained(migration: Migration, content: bytes, error: Exception) -> Migopy
         place += ", is Python 2 syntax" if is_python_2(error) else ""
     no_text = not_text(content) if _is_of_compile(error) else None
     why = f"as text: {no_text}" if no_text else f"({place}): {summary(error)}"
-    sentence = f"{migration.name} cannot be imported {why}. No migration was run."
+    sentence = " ".join(filter(None, [f"{migration.name} cannot be imported {why}.", _advice(error), NOTHING_RUN]))
     if no_text or isinstance(error, (SyntaxError, ImportError, OSError)):
         return BadMigration(sentence, migration=migration.name)
     return MigrationFailed(sentence, migration=migration.name)
+
+
+def _advice(error: Exception) -> str:
+    """What to write in place of a name of PyMongo 2."""
+    from .legacy import advice  # PyMongo, which finding files does without
+
+    return advice(error)
 
 
 def _is_of_compile(error: Exception) -> bool:

@@ -301,8 +301,7 @@ class MigrationsManager:
         self._agree(f"Replace the collections of {database} at {server.address} by those in {folder}?", force)
         session = self._session()
         with session.locked("dbrestore") as lock, dump.config_file(server.connection_string()) as config:
-            kept = [f"{self.MIGRATIONS_COLLECTION}_lock", f"{self.MIGRATIONS_COLLECTION}_log"]
-            self._run_tool(dump.restore_command(config, database, folder, without=kept))
+            self._run_tool(dump.restore_command(config, database, folder, without=self._own_collections))
             lock.check()
             session.history.log("restored", None, dump=str(folder))
         self.logger.green(f"Restored {database} from {folder}.")
@@ -350,7 +349,12 @@ class MigrationsManager:
         if not self.LEGACY_PYMONGO:
             return db
         self._until_closed.enter_context(rooms.legacy.warnings_shown(self.logger.white))
-        return rooms.legacy.database(db)
+        return rooms.legacy.database(db, self._own_collections)
+
+    @property
+    def _own_collections(self) -> list[str]:
+        """What is there beside the registered migrations: 1.0 had none of these."""
+        return [f"{self.MIGRATIONS_COLLECTION}_{name}" for name in ("lock", "log")]
 
     @cached_property
     def collection(self) -> Collection[dict[str, Any]]:

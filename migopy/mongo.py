@@ -257,7 +257,7 @@ def server_errors(address: str) -> Iterator[None]:
         if error.code == AUTHENTICATION_FAILED:
             raise errors.ServerFailed(
                 f"MongoDB at {address} refuses the user: look at MONGO_USER, MONGO_USER_PASSWORD and"
-                " MONGO_AUTH_DATABASE, or at MONGO_URI."
+                " MONGO_AUTH_DATABASE, or at MONGO_URI. If MongoDB has no users, leave them out: 1.0 did not use them."
             ) from error
         if error.code == UNAUTHORIZED:
             raise errors.ServerFailed(_not_allowed(error, address)) from error

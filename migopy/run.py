@@ -9,6 +9,7 @@ from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
+from . import legacy
 from .errors import (
     LockLost,
     MigopyException,
@@ -267,4 +268,5 @@ def _is_unknown_commit(error: BaseException) -> bool:
 def _advice(error: Exception) -> str:
     if isinstance(error, OperationFailure) and error.code == NOT_IN_TRANSACTION:
         return " MongoDB does not do that in a transaction: leave out the parameter session."
-    return ""
+    of_pymongo_2 = legacy.advice(error)
+    return f" {of_pymongo_2}" if of_pymongo_2 else ""

@@ -7,11 +7,14 @@ depends on which PyMongo is installed: the old calls are made of today's, which 
 
     calls        answering or refusing an old call, and the warnings; the tables of what MongoDB and PyMongo dropped
     arguments    what the arguments of then mean today
+    operators, indexes, files     what MongoDB 2 and GridFS understood, as today's
     replies      what was answered then
     options      what could be set on a collection, a database and a client
     cursors, bulk, collection, database, client     the objects that a migration holds
+    advice       what to write, where none of these objects is in between
 """
 
+from .advice import advice as advice
 from .calls import LegacyCall as LegacyCall
 from .calls import warnings_shown as warnings_shown
 from .client import database as database

@@ -22,7 +22,7 @@ IS_PYMONGO_3 = pymongo.version_tuple[0] == 3
 VALUE = uuid.UUID("12345678-1234-5678-1234-567812345678")
 
 
-class NamesTest(LegacyTestCase):
+class TestNames(LegacyTestCase):
     """No public name of PyMongo 2.4 to 3.13 is silently a collection or a database of that name."""
 
     def setUp(self) -> None:
@@ -65,7 +65,7 @@ class NamesTest(LegacyTestCase):
         self.assertEqual("", "".join(names.UNKNOWN.values()))
 
 
-class ClientTest(LegacyTestCase):
+class TestClient(LegacyTestCase):
     """`db.connection` of PyMongo 2 and `db.client` of today."""
 
     def setUp(self) -> None:
@@ -205,7 +205,7 @@ class ClientTest(LegacyTestCase):
             self.assertEqual("own", legacy.database(client[self.database]).client.own())
 
 
-class OptionsTest(LegacyTestCase):
+class TestOptions(LegacyTestCase):
     """What PyMongo 2 let be set holds for the object, and for what is taken from it afterwards."""
 
     def test_write_concern(self) -> None:

@@ -18,7 +18,7 @@ from tests.legacy import calls
 from tests.legacy.case import LegacyTestCase
 
 
-class QueriesTest(LegacyTestCase):
+class TestQueries(LegacyTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.plain.a.insert_many([{"_id": number, "x": number % 3, "at": [number, number]} for number in range(9)])
@@ -99,7 +99,7 @@ class QueriesTest(LegacyTestCase):
         self.assertEqual({"_id": 1, "y": 1}, self.db.a.find_one({"_id": 1}, {"y": "$x"}))
 
 
-class UpdatesTest(LegacyTestCase):
+class TestUpdates(LegacyTestCase):
     def test_push_all_is_push_with_each(self) -> None:
         self.db.a.insert({"_id": 1, "l": [1]})
         self.db.a.update({"_id": 1}, {"$pushAll": {"l": [2, 3], "m": [4]}, "$push": {"n": 5}, "$set": {"x": 1}})
@@ -127,7 +127,7 @@ class UpdatesTest(LegacyTestCase):
         self.assertFalse(self.db.a.update({"_id": 1}, {"$set": {"x": 1}})["updatedExisting"])
 
 
-class AggregateTest(LegacyTestCase):
+class TestAggregate(LegacyTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.plain.a.insert_many([{"_id": number} for number in range(250)])
@@ -156,7 +156,7 @@ class AggregateTest(LegacyTestCase):
         self.assertIn("cursor", self.db.command("aggregate", "a", pipeline=[], cursor={}))
 
 
-class MapReduceTest(LegacyTestCase):
+class TestMapReduce(LegacyTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.plain.a.insert_many([{"_id": number, "kind": "xy"[number % 2]} for number in range(5)])
@@ -192,7 +192,7 @@ class MapReduceTest(LegacyTestCase):
             reply["nonsense"]
 
 
-class IndexesTest(LegacyTestCase):
+class TestIndexes(LegacyTestCase):
     def test_an_index_that_is_there_is_named_by_the_first_call(self) -> None:
         self.plain.a.create_index("x")
         self.plain.a.create_index("y")
@@ -240,7 +240,7 @@ class IndexesTest(LegacyTestCase):
         )
 
 
-class CollectionsTest(LegacyTestCase):
+class TestCollections(LegacyTestCase):
     def test_options_of_a_new_collection(self) -> None:
         self.db.create_collection("a", size=4096, max=5, autoIndexId=True, flags=1)
         self.assert_shown(
@@ -311,7 +311,7 @@ class CollectionsTest(LegacyTestCase):
             self.db.a.notes.__name__  # noqa: B018
 
 
-class FilesTest(LegacyTestCase):
+class TestFiles(LegacyTestCase):
     def test_a_file_is_found_by_its_md5(self) -> None:
         content = b"content" * 100_000
         expected = hashlib.md5(content).hexdigest()
