@@ -34,7 +34,14 @@ MODIFIERS = {
     "$snapshot": "snapshot",
 }
 
-BY_ID = [("_id", 1)]  # the hint that is as good as snapshot, which MongoDB 4.0 dropped: so says its manual
+
+# Flags that are an option with a value today. MongoDB 4.0 dropped snapshot: this hint is as good, says its manual.
+FIND_FLAGS: dict[str, dict[str, Any]] = {
+    "exhaust": {"cursor_type": CursorType.EXHAUST},
+    "snapshot": {"hint": [("_id", 1)]},
+    "tailable": {"cursor_type": CursorType.TAILABLE},
+}
+FIND_TOLD_OTHERWISE = {*FIND_IGNORED, *FIND_READING, *FIND_TRANSLATED}
 NO_CURSOR_TIMEOUT = 16  # the flag of the wire protocol: with the keyword PyMongo warns that it wants a session
 
 
@@ -82,20 +89,22 @@ def projection(fields: Any) -> Any:
 
 def find_options(old: dict[str, Any]) -> dict[str, Any]:
     """The keywords of today's find for those of PyMongo 2.6 to 3.13, but for what tells how to read."""
-    modifiers = {
+    told = {**old, **_modifiers(old.get("modifiers") or {})}
+    if told.get("max_scan"):
+        raise refusal("max_scan", [])
+    today = {FIND_RENAMED.get(name, name): value for name, value in told.items() if name not in FIND_TOLD_OTHERWISE}
+    for name, meaning in FIND_FLAGS.items():
+        today.update(meaning if told.get(name) else {})
+    if told.get("tailable") and told.get("await_data"):
+        today["cursor_type"] = CursorType.TAILABLE_AWAIT
+    if not today.get("projection", True) and today["projection"] is not None:
+        today["projection"] = {"_id": 1}
+    return {name: value for name, value in today.items() if value is not None}
+
+
+def _modifiers(modifiers: dict[str, Any]) -> dict[str, Any]:
+    return {
         MODIFIERS[name]: list(value.items()) if isinstance(value, abc.Mapping) else value
-        for name, value in (old.get("modifiers") or {}).items()
+        for name, value in modifiers.items()
         if name in MODIFIERS
     }
-    if old.get("max_scan") or modifiers.pop("max_scan", None):
-        raise refusal("max_scan", [])
-    today = {name: old[then] for then, name in FIND_RENAMED.items() if old.get(then) is not None}
-    if modifiers.pop("snapshot", None) or old.get("snapshot"):
-        today["hint"] = BY_ID
-    if old.get("tailable"):
-        today["cursor_type"] = CursorType.TAILABLE_AWAIT if old.get("await_data") else CursorType.TAILABLE
-    if old.get("exhaust"):
-        today["cursor_type"] = CursorType.EXHAUST
-    if "projection" in today and not today["projection"]:
-        today["projection"] = {"_id": 1}
-    return {**today, **modifiers}

@@ -20,6 +20,14 @@ from .options import Adjustable, options_of
 if TYPE_CHECKING:
     from .client import Client
 
+COMMAND_OPTIONS = {
+    "as_class",
+    "compile_re",
+    "secondary_acceptable_latency_ms",
+    "slave_okay",
+    "tag_sets",
+    "uuid_subtype",
+}
 COMMAND_NOT_FOUND, UNAUTHORIZED = 59, 13
 
 
@@ -122,16 +130,14 @@ class Database(Adjustable, pymongo.database.Database):  # type: ignore[type-arg]
 
     def command(self, command: Any, *args: Any, **kwargs: Any) -> Any:
         """As today, without the options of PyMongo 2, and with a sentence for a command that MongoDB dropped."""
-        old = {"as_class", "compile_re", "secondary_acceptable_latency_ms", "slave_okay", "tag_sets", "uuid_subtype"}
-        for name in old.intersection(kwargs):
+        for name in COMMAND_OPTIONS.intersection(kwargs):
             warn(f"command({name}=...)", "command without it")
             value = kwargs.pop(name)
             if name == "as_class":
                 kwargs["codec_options"] = self.codec_options.with_options(document_class=value)
         if command == "aggregate" and args and not kwargs.keys() & {"cursor", "explain"}:
             warn("command('aggregate')", "aggregate(...)")
-            pipeline, session = kwargs.pop("pipeline"), kwargs.pop("session", None)
-            return {"result": list(self[args[0]].aggregate(pipeline, session=session, **kwargs)), "ok": 1.0}
+            return {"result": list(self[args[0]].aggregate(kwargs.pop("pipeline"), **kwargs)), "ok": 1.0}
         try:
             return super().command(command, *args, **kwargs)
         except pymongo_errors.OperationFailure as error:
@@ -174,17 +180,7 @@ class Database(Adjustable, pymongo.database.Database):  # type: ignore[type-arg]
         self, name: str, password: str | None = None, read_only: bool | None = None, session: Any = None, **kwargs: Any
     ) -> None:
         """Create the user, as owner of this database if no roles are given, or change the one there is."""
-        for argument, value in (("name", name), ("password", password)):
-            if not isinstance(value, str) and not (argument == "password" and value is None):
-                raise TypeError(f"{argument} must be an instance of str")
-        if password == "":
-            raise ValueError("password can't be empty")
-        if read_only is not None:
-            boolean("read_only", read_only)
-            if "roles" in kwargs:
-                raise pymongo_errors.ConfigurationError("Can not use read_only and roles together")
-        if "digestPassword" in kwargs:
-            raise pymongo_errors.ConfigurationError("The digestPassword option is not supported via add_user")
+        _check_user(name, password, read_only, kwargs)
         create = self._lacks_user(name, session)
         if read_only or (create and "roles" not in kwargs):
             owner, reader = ("root", "readAnyDatabase") if self.name == "admin" else ("dbOwner", "read")
@@ -204,3 +200,18 @@ class Database(Adjustable, pymongo.database.Database):  # type: ignore[type-arg]
     @Translated("command('dropUser', name)")
     def remove_user(self, name: str, session: Any = None) -> None:
         self.command("dropUser", name, session=session)
+
+
+def _check_user(name: Any, password: Any, read_only: Any, more: dict[str, Any]) -> None:
+    """Refuse what PyMongo 3.13 refused."""
+    for argument, value in (("name", name), ("password", "password" if password is None else password)):
+        if not isinstance(value, str):
+            raise TypeError(f"{argument} must be an instance of str")
+    if password == "":
+        raise ValueError("password can't be empty")
+    if read_only is not None:
+        boolean("read_only", read_only)
+        if "roles" in more:
+            raise pymongo_errors.ConfigurationError("Can not use read_only and roles together")
+    if "digestPassword" in more:
+        raise pymongo_errors.ConfigurationError("The digestPassword option is not supported via add_user")

@@ -93,22 +93,25 @@ def update(value: Any) -> Any:
 
 
 def projection(fields: Any) -> Any:
-    """The fields to show, without those that another one shows already: MongoDB 4.4 and later refuse them.
-
-    They also take a text or None for what to show in place of the field: before it was a yes or a no.
-    """
+    """The fields to show, without those that another one shows already: MongoDB 4.4 and later refuse them."""
     if isinstance(fields, (list, tuple)) and all(isinstance(name, str) for name in fields):
         fields = dict.fromkeys(fields, 1)
-    if not isinstance(fields, dict) or not fields:
+    if not isinstance(fields, dict):
         return fields
+    _refuse_values(fields)
+    whole = tuple(f"{name}." for name, value in fields.items() if value is True or value == 1)
+    shown = {name: value for name, value in fields.items() if not (f"{name}." in whole and name.startswith(whole))}
+    return shown or fields
+
+
+def _refuse_values(fields: dict[str, Any]) -> None:
+    """A text or None was a yes or a no; since MongoDB 4.4 it is what to show in place of the field."""
     for name, value in fields.items():
         if value is None or (isinstance(value, str) and not value.startswith("$")):
             raise NoSuchCall(
                 f"find: since MongoDB 4.4 {{{name!r}: {value!r}}} shows {value!r} in place of what is stored, write"
                 f" {{{name!r}: 1}} or {{{name!r}: {{'$literal': {value!r}}}}}."
             )
-    whole = tuple(f"{name}." for name, value in fields.items() if value is True or value == 1)
-    return {name: value for name, value in fields.items() if f"{name}." not in whole or not name.startswith(whole)}
 
 
 def collection_options(options: dict[str, Any]) -> dict[str, Any]:
