@@ -78,7 +78,7 @@ class Database(Adjustable, pymongo.database.Database):  # type: ignore[type-arg]
             return self._as_method(*args, **kwargs)
         if callable(getattr(pymongo.collection.Collection, self.name, None)):
             raise NoSuchCall(
-                f"{self.name}: this is the client, as db.connection was in PyMongo 2, write db['connection'] for a"
+                f"{self.name}: db.client and db.connection are the client, write db['client'] or db['connection'] for a"
                 " collection of that name."
             )
         raise refusal(self.name, dir(type(self.client)))

@@ -189,8 +189,8 @@ class TestClient(LegacyTestCase):
     def test_collections_that_are_called_connection(self) -> None:
         self.assert_refused(
             lambda: self.db.connection.insert_one({}),
-            "insert_one: this is the client, as db.connection was in PyMongo 2, write db['connection'] for a collection"
-            " of that name.",
+            "insert_one: db.client and db.connection are the client, write db['client'] or db['connection'] for a"
+            " collection of that name.",
         )
         self.db["connection"].insert({"_id": 1})
         self.assertEqual([{"_id": 1}], self.documents("connection"))
