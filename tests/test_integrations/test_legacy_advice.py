@@ -50,7 +50,7 @@ class TestNames(unittest.TestCase):
             "from pymongo import nonsense",
             "import pymongo\npymongo.nonsense",
             "raise ValueError('5')",
-            "5()",
+            "None.save()",
             "raise KeyError",
         ):
             self.assertEqual("", self.advice_for(source))
