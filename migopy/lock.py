@@ -16,6 +16,8 @@ The life of its one document:
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import threading
 import time
 import uuid
@@ -68,6 +70,7 @@ class Holder(NamedTuple):
     migrations: Sequence[str] = ()
     held: bool = True
     token: str | None = None
+    expires_at: datetime | None = None
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Holder:
@@ -86,7 +89,28 @@ class Holder(NamedTuple):
             documents.names(get("migrations")),
             get("held") is not False,
             _text_token(document),
+            documents.moment(get("expires_at")),
         )
+
+    @property
+    def is_gone(self) -> bool | None:
+        """Whether its process is no more; None where that cannot be seen, as it was on another machine."""
+        if self.pid is None or self.by.rpartition("@")[2] != socket.gethostname():
+            return None
+        try:
+            os.kill(self.pid, 0)
+        except PermissionError:
+            return False
+        except (ProcessLookupError, OverflowError):
+            return True
+        return False
+
+    def until(self) -> str:
+        """What a person who finds the lock held wants to know: `` until 2026-01-31 12:01:00 UTC``, and whether it is
+        worth waiting for that.
+        """
+        end = f" until {local_time(self.expires_at)}, unless it renews it" if self.expires_at and self.held else ""
+        return f"{end}; no process {self.pid} runs here any more" if self.is_gone else end
 
     def migration(self, registered: Container[str]) -> str | None:
         """The one that it is, or was, in the middle of: the first that it has not registered or unregistered yet."""
