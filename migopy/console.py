@@ -190,11 +190,15 @@ def width_of(stream: TextIO | None) -> int:
     return shutil.get_terminal_size().columns if is_terminal(stream) else sys.maxsize
 
 
-def explained(terms: Sequence[tuple[str, str]], width: int) -> str:
-    """``term - explanation`` for each, the explanations below each other and no line wider than that."""
+def explained(terms: Sequence[tuple[str, str]]) -> str:
+    """``term - explanation`` for each. In a terminal the explanations stand below each other and fit into it; elsewhere
+    each is one line, as in 1.0.
+    """
+    if not is_terminal(sys.stderr):
+        return "\n".join(f"{term} - {text}" for term, text in terms)
     column = max((len(term) for term, _ in terms), default=0)
-    lines = [_line([f"{term.ljust(column)} -", text], [column + 2, len(text)], width, gap=" ") for term, text in terms]
-    return "\n".join(lines)
+    lines = [[f"{term.ljust(column)} -", text] for term, text in terms]
+    return "\n".join(_line(line, [column + 2, len(line[1])], width_of(sys.stderr), gap=" ") for line in lines)
 
 
 def table(

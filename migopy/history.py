@@ -105,7 +105,7 @@ class History:
         for document in documents.all_of(self._collection, {"name": {"$exists": True}}, self.strangers):
             record = Record.read(document)
             if record is None:
-                self.strangers.add(Stranger.met(self._collection.name, document, "its name is none of a migration"))
+                self.strangers.add(Stranger.met(self._collection.name, document, "its name is no file name"))
             elif record.is_older(records.setdefault(record.name, record)):
                 records[record.name] = record
         return records
@@ -174,7 +174,7 @@ class History:
         for document in documents.all_of(self._log, wanted, self.strangers, sort=[("at", 1), ("_id", 1)]):
             event = Event.read(document)
             if event is None:
-                self.strangers.add(Stranger.met(self._log.name, document, "it is no event with a time and a name"))
+                self.strangers.add(Stranger.met(self._log.name, document, "it has no event, or no time"))
             else:
                 events.append(event)
         return events

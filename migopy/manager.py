@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sized
 from fabric.state import env, output
 
 from . import rooms, subtasks
-from .console import ColorsLogger, ask, duration, explained, is_terminal, show, width_of
+from .console import ColorsLogger, ask, duration, explained, is_terminal, show
 from .errors import CheckFailed, ConfigurationError, WrongState
 from .options import exactly_one, is_yes, positive
 from .subtasks import task
@@ -335,7 +335,7 @@ class MigrationsManager:
     @task
     def help(self) -> None:
         """Show this help"""
-        self.logger.white(explained(subtasks.help_lines(type(self)), width_of(sys.stderr)))
+        self.logger.white(explained(subtasks.help_lines(type(self))))
 
     # For the team to use and to override
 

@@ -12,13 +12,10 @@ from typing import Any, Callable, Iterator, Protocol, TypeVar, overload
 
 from fabric.state import env, output
 
-from .console import ColorsLogger, explained, outlive_readers, say
+from .console import ColorsLogger, outlive_readers, say
 from .errors import MigopyException, MigrationFailed, StopTaskExecution, UnknownSubtask
 from .texts import masked
 from .trace import team_traceback
-
-DOCSTRING_WIDTH = 76
-"""Columns of a docstring, which ``fab -d`` indents by four."""
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -88,7 +85,8 @@ def create_task(manager_class: type[Manager]) -> Callable[..., Any]:
     migrations.__name__ = migrations.__qualname__ = manager_class.FAB_TASK.rpartition(".")[2]
     # fab -d of Fabric3 asks with inspect.getargspec(), which refuses a function with annotations.
     migrations.__annotations__ = {}
-    migrations.__doc__ = f"Mongo migrations (migopy)\n\n{explained(help_lines(manager_class), DOCSTRING_WIDTH)}"
+    lines = [f"{command} - {line}" for command, line in help_lines(manager_class)]
+    migrations.__doc__ = "\n".join(["Mongo migrations (migopy)", "", *lines])
     return migrations
 
 
