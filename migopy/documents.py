@@ -57,7 +57,8 @@ def all_of(
 
 def name(value: object) -> str | None:
     """The name of a migration. No file of ours has one that cannot be printed."""
-    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable() else None
+    found = string(value)
+    return found if found and len(found) <= LONGEST_NAME and found.isprintable() else None
 
 
 def names(value: object) -> Sequence[str]:
@@ -65,7 +66,13 @@ def names(value: object) -> Sequence[str]:
 
 
 def text(value: object) -> str | None:
-    return one_line(value) if isinstance(value, str) else None
+    found = string(value)
+    return None if found is None else one_line(found)
+
+
+def string(value: object) -> str | None:
+    """BSON's Code comes as a kind of ``str`` that is none: it may not even be hashed."""
+    return value if type(value) is str else None
 
 
 def moment(value: object) -> datetime | None:

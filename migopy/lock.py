@@ -88,7 +88,7 @@ class Holder(NamedTuple):
             documents.moment(get("since")),
             documents.names(get("migrations")),
             get("held") is not False,
-            _text_token(document),
+            documents.string(get("token")),
             documents.moment(get("expires_at")),
         )
 
@@ -187,7 +187,7 @@ class Lock:
         except InvalidBSON:
             return self.holder() or Holder.read({})
         assert found is not None  # an upsert that returns the document after it
-        if _text_token(found) in _held_here:
+        if documents.string(found.get("token")) in _held_here:
             raise LockHeld(
                 f"{subtask} cannot run within {found['subtask']}, which holds the lock: call one after the other.",
                 by=found["by"],
@@ -346,11 +346,6 @@ def _is_ours(document: Mapping[str, Any]) -> bool:
     texts = [documents.text(document.get(key)) for key in ("token", "by", "subtask")]
     moments = [documents.moment(document.get(key)) for key in ("since", "expires_at")]
     return None not in [*texts, *moments]
-
-
-def _text_token(document: Mapping[str, Any]) -> str | None:
-    token = document.get("token")
-    return token if isinstance(token, str) else None
 
 
 def clock() -> float:
