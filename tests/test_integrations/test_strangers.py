@@ -30,11 +30,32 @@ RAW = {
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
-TEXTS = ["", "text", "1_a.py", "2_b.py", "9_gone.py", "\x1b[2J\x1b]0;owned\x07", "two\nlines", "\x00", "x" * 70_000, "$gt"]
+TEXTS = [
+    "",
+    "text",
+    "1_a.py",
+    "2_b.py",
+    "9_gone.py",
+    "\x1b[2J\x1b]0;owned\x07",
+    "two\nlines",
+    "\x00",
+    "x" * 70_000,
+    "$gt",
+]
 NUMBERS = [0, -1, 12, Int64(2**62), 1e308, float("nan"), float("inf"), Decimal128("1.5"), True]
 OTHERS: list[Any] = [
     *(None, [], ["2_b.py"], [["2_b.py"]], [None, 1], {}, {"$ref": 5}, {"x": {"y": 1}}, ObjectId(), Binary(b"\xff", 4)),
-    *(MinKey(), MaxKey(), Timestamp(1, 1), Regex("((", 0), Code("x"), Code("x", {"a": 1}), b"\xff", YEAR_10000, NOT_UTF_8),
+    *(
+        MinKey(),
+        MaxKey(),
+        Timestamp(1, 1),
+        Regex("((", 0),
+        Code("x"),
+        Code("x", {"a": 1}),
+        b"\xff",
+        YEAR_10000,
+        NOT_UTF_8,
+    ),
     *(datetime.min.replace(tzinfo=timezone.utc), datetime(9999, 12, 31, 23, 59, 59), NOW, NOW + timedelta(days=30_000)),
 ]
 VALUES = [*TEXTS, *NUMBERS, *OTHERS]
@@ -57,7 +78,13 @@ READING: list[tuple[tuple[str, ...], dict[str, str]]] = [
     (("history",), {"last": "2"}),
 ]
 WRITING: list[tuple[tuple[str, ...], dict[str, str]]] = [
-    *((("execute",), {}), (("unlock",), {"force": "yes"}), (("execute",), {}), (("execute",), {}), (("execute", "3"), {})),
+    *(
+        (("execute",), {}),
+        (("unlock",), {"force": "yes"}),
+        (("execute",), {}),
+        (("execute",), {}),
+        (("execute", "3"), {}),
+    ),
     *((("rollback",), {"last": "1"}), (("forget", "3"), {}), (("ignore", "3"), {}), (("create", "more words"), {})),
     (("rollback", "1"), {}),
 ]
