@@ -185,6 +185,22 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def width_of(stream: TextIO | None) -> int:
+    """Columns of the terminal; what is no terminal takes lines of any length."""
+    return shutil.get_terminal_size().columns if is_terminal(stream) else sys.maxsize
+
+
+def explained(terms: Sequence[tuple[str, str]]) -> str:
+    """``term - explanation`` for each. In a terminal the explanations stand below each other and fit into it; elsewhere
+    each is one line, as in 1.0.
+    """
+    if not is_terminal(sys.stderr):
+        return "\n".join(f"{term} - {text}" for term, text in terms)
+    column = max((len(term) for term, _ in terms), default=0)
+    lines = [[f"{term.ljust(column)} -", text] for term, text in terms]
+    return "\n".join(_line(line, [column + 2, len(line[1])], width_of(sys.stderr), gap=" ") for line in lines)
+
+
 def table(
     head: Sequence[str],
     rows: Sequence[Sequence[str]],
@@ -201,7 +217,7 @@ def table(
     """
     lines = [[escaped(cell) for cell in line] for line in (head, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    room = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else sys.maxsize
+    room = width_of(sys.stdout)
     if not wrapped:
         for name in gives_way:
             if name in head:
@@ -215,13 +231,13 @@ def table(
     return "\n".join(texts)
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], room: int) -> str:
+def _line(cells: Sequence[str], widths: Sequence[int], room: int, gap: str = "  ") -> str:
     """One row, its last cell broken into lines where it needs more than the room, in columns, that there is."""
     padded = [shortened(cell, width).ljust(width) for cell, width in zip(cells, widths)]
-    line = "  ".join(padded).rstrip()
+    line = gap.join(padded).rstrip()
     if len(line) <= room:
         return line
-    before = "  ".join([*padded[:-1], ""])
+    before = gap.join([*padded[:-1], ""])
     if room - len(before) >= LEAST_WRAPPED:
         return textwrap.fill(cells[-1], room, initial_indent=before, subsequent_indent=" " * len(before))
     below = textwrap.fill(cells[-1], max(room, LEAST_WRAPPED), initial_indent="    ", subsequent_indent="    ")

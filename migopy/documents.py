@@ -42,22 +42,36 @@ class Stranger(NamedTuple):
 def all_of(
     collection: Collection[dict[str, Any]], wanted: Mapping[str, Any], strangers: set[Stranger], **options: Any
 ) -> Iterator[dict[str, Any]]:
-    """The documents that are wanted, in one read. Those that Python cannot hold, a date in the year 10000 for example,
-    are strangers; only where there are such, each is read by itself.
+    """The documents that are wanted, in one read.
+
+    Of those that Python cannot hold, for a date in the year 10000 for example, there is no more than the name, and they
+    are strangers if that is not to be had; only where there are such, each is read by itself.
     """
     try:
         yield from list(collection.find(wanted, batch_size=AT_ONCE, **options))
     except InvalidBSON:
         for key in list(collection.find(wanted, {"_id": 1}, batch_size=AT_ONCE, **options)):
-            try:
-                yield from collection.find({"_id": {"$eq": key["_id"]}})
-            except InvalidBSON as error:
-                strangers.add(Stranger.met(collection.name, key, one_line(error)))
+            yield _readable(collection, key, strangers)
+
+
+def _readable(
+    collection: Collection[dict[str, Any]], key: Mapping[str, Any], strangers: set[Stranger]
+) -> dict[str, Any]:
+    """What Python can hold of the document with that ``_id``."""
+    error: InvalidBSON | None = None
+    for fields in (None, {"name": 1}):
+        try:
+            return collection.find_one({"_id": {"$eq": key["_id"]}}, fields) or dict(key)
+        except InvalidBSON as unreadable:
+            error = unreadable
+    strangers.add(Stranger.met(collection.name, key, one_line(error)))
+    return dict(key)
 
 
 def name(value: object) -> str | None:
     """The name of a migration. No file of ours has one that cannot be printed."""
-    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable() else None
+    found = string(value)
+    return found if found and len(found) <= LONGEST_NAME and found.isprintable() else None
 
 
 def names(value: object) -> Sequence[str]:
@@ -65,7 +79,13 @@ def names(value: object) -> Sequence[str]:
 
 
 def text(value: object) -> str | None:
-    return one_line(value) if isinstance(value, str) else None
+    found = string(value)
+    return None if found is None else one_line(found)
+
+
+def string(value: object) -> str | None:
+    """BSON's Code comes as a kind of ``str`` that is none: it may not even be hashed."""
+    return value if type(value) is str else None
 
 
 def moment(value: object) -> datetime | None:

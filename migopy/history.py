@@ -56,7 +56,10 @@ class Record(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One line of the log. ``name`` is None where the event was about no single migration."""
+    """One line of the log. ``name`` is None where the event was about no single migration.
+
+    ``by`` is who has written it, ``run`` describes the run that was interrupted or unlocked.
+    """
 
     event: EventKind
     name: str | None
@@ -66,6 +69,7 @@ class Event(NamedTuple):
     error: str | None = None
     executed_at: datetime | None = None
     dump: str | None = None
+    run: str | None = None
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Event | None:
@@ -74,7 +78,7 @@ class Event(NamedTuple):
         kind, at, name = documents.text(get("event")), documents.moment(get("at")), documents.name(get("name"))
         if kind is None or at is None or (name is None and get("name") is not None):
             return None
-        texts = {key: documents.text(get(key)) for key in ("by", "error", "dump")}
+        texts = {key: documents.text(get(key)) for key in ("by", "error", "dump", "run")}
         seconds, executed_at = documents.seconds(get("seconds")), documents.moment(get("executed_at"))
         return cls(cast("EventKind", kind), name, at, seconds=seconds, executed_at=executed_at, **texts)
 
@@ -101,7 +105,7 @@ class History:
         for document in documents.all_of(self._collection, {"name": {"$exists": True}}, self.strangers):
             record = Record.read(document)
             if record is None:
-                self.strangers.add(Stranger.met(self._collection.name, document, "its name is none of a migration"))
+                self.strangers.add(Stranger.met(self._collection.name, document, "its name is no file name"))
             elif record.is_older(records.setdefault(record.name, record)):
                 records[record.name] = record
         return records
@@ -170,7 +174,7 @@ class History:
         for document in documents.all_of(self._log, wanted, self.strangers, sort=[("at", 1), ("_id", 1)]):
             event = Event.read(document)
             if event is None:
-                self.strangers.add(Stranger.met(self._log.name, document, "it is no event with a time and a name"))
+                self.strangers.add(Stranger.met(self._log.name, document, "it has no event, or no time"))
             else:
                 events.append(event)
         return events

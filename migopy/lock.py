@@ -16,6 +16,8 @@ The life of its one document:
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import threading
 import time
 import uuid
@@ -68,6 +70,7 @@ class Holder(NamedTuple):
     migrations: Sequence[str] = ()
     held: bool = True
     token: str | None = None
+    expires_at: datetime | None = None
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Holder:
@@ -85,8 +88,29 @@ class Holder(NamedTuple):
             documents.moment(get("since")),
             documents.names(get("migrations")),
             get("held") is not False,
-            _text_token(document),
+            documents.string(get("token")),
+            documents.moment(get("expires_at")),
         )
+
+    @property
+    def is_gone(self) -> bool | None:
+        """Whether its process is no more; None where that cannot be seen, as it was on another machine."""
+        if self.pid is None or self.by.rpartition("@")[2] != socket.gethostname():
+            return None
+        try:
+            os.kill(self.pid, 0)
+        except PermissionError:
+            return False
+        except (ProcessLookupError, OverflowError):
+            return True
+        return False
+
+    def until(self) -> str:
+        """What a person who finds the lock held wants to know: `` until 2026-01-31 12:01:00 UTC``, and whether it is
+        worth waiting for that.
+        """
+        end = f" until {local_time(self.expires_at)}, unless it renews it" if self.expires_at and self.held else ""
+        return f"{end}; no process {self.pid} runs here any more" if self.is_gone else end
 
     def migration(self, registered: Container[str]) -> str | None:
         """The one that it is, or was, in the middle of: the first that it has not registered or unregistered yet."""
@@ -163,7 +187,7 @@ class Lock:
         except InvalidBSON:
             return self.holder() or Holder.read({})
         assert found is not None  # an upsert that returns the document after it
-        if _text_token(found) in _held_here:
+        if documents.string(found.get("token")) in _held_here:
             raise LockHeld(
                 f"{subtask} cannot run within {found['subtask']}, which holds the lock: call one after the other.",
                 by=found["by"],
@@ -322,11 +346,6 @@ def _is_ours(document: Mapping[str, Any]) -> bool:
     texts = [documents.text(document.get(key)) for key in ("token", "by", "subtask")]
     moments = [documents.moment(document.get(key)) for key in ("since", "expires_at")]
     return None not in [*texts, *moments]
-
-
-def _text_token(document: Mapping[str, Any]) -> str | None:
-    token = document.get("token")
-    return token if isinstance(token, str) else None
 
 
 def clock() -> float:

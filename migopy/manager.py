@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sized
 from fabric.state import env, output
 
 from . import rooms, subtasks
-from .console import ColorsLogger, ask, duration, is_terminal, show
+from .console import ColorsLogger, ask, duration, explained, is_terminal, show
 from .errors import CheckFailed, ConfigurationError, WrongState
 from .options import exactly_one, is_yes, positive
 from .subtasks import task
@@ -132,6 +132,8 @@ class MigrationsManager:
         if is_yes("json", json):
             show(rooms.report.as_json(rooms.report.status_rows(status)))
             return
+        self.logger.white(f"Database {status.database} at {status.server}")
+        self.logger.white(rooms.report.summary_line(status))
         if inventory.unregistered:
             self.logger.white_bold(f"Unregistered migrations ({self._command('execute')} to execute them):")
             for migration in inventory.unregistered:
@@ -256,13 +258,15 @@ class MigrationsManager:
             rows = [row for row in rows if row["name"] == name]
             events = report.event_rows(session.history.events(name))
         elif last is not None:
-            rows = rows[-positive("last", last) :]
+            rows = report.executed_last(rows, positive("last", last))
         if is_yes("json", json):
             show(report.as_json({"migrations": rows} if events is None else {"migrations": rows, "events": events}))
             return
         show(report.history_table(rows))
         if events:
             show(f"\n{report.event_table(events)}")
+        if events is not None and report.dumps([*rows, *events]):
+            show("\nDumps taken before: " + ", ".join(report.dumps([*rows, *events])))
 
     @task
     def create(self, words: str) -> str:
@@ -315,14 +319,14 @@ class MigrationsManager:
             self.logger.green("Nobody holds the lock.")
             return
         kind = "held" if holder.held else "left behind"
-        self.logger.white_bold(f"The lock is {kind} by {session.described(holder)}.")
+        self.logger.white_bold(f"The lock is {kind} by {session.described(holder)}{holder.until()}.")
         self._agree("Free it? A run that still goes on will lose it and register nothing more.", force)
         freed = session.lock.take_away(holder)
         if freed is None:
             self.logger.green("It has been given back meanwhile.")
             return
         registered = session.history.registered()
-        session.history.log("unlocked", freed.migration(registered), error=freed.described(registered))
+        session.history.log("unlocked", freed.migration(registered), run=freed.described(registered))
         session.log_interrupted(freed)
         session.lock.delete()
         self.logger.green("The lock is free.")
@@ -330,8 +334,7 @@ class MigrationsManager:
     @task
     def help(self) -> None:
         """Show this help"""
-        for command, line in subtasks.help_lines(type(self)):
-            self.logger.white(f"{command} - {line}")
+        self.logger.white(explained(subtasks.help_lines(type(self))))
 
     # For the team to use and to override
 
@@ -482,7 +485,7 @@ class MigrationsManager:
             say = self.logger.red if problem.is_unfinished else self.logger.white
             say(problem.text)
         if status.holder and status.holder.held:
-            self.logger.white(f"Locked by {status.holder.described(status.inventory.records)}.")
+            self.logger.white(f"Locked by {status.holder.described(status.inventory.records)}{status.holder.until()}.")
 
     def _agree(self, question: str, force: str | None) -> None:
         """Ask before something that cannot be undone; raises ``WrongState`` unless the answer, or ``force``, is yes."""

@@ -6,7 +6,8 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
-from .console import duration, local_time, table
+from .console import BOLD, RED, duration, local_time, table
+from .status import UNFINISHED
 
 if TYPE_CHECKING:
     from .history import Event
@@ -16,8 +17,8 @@ Row = Mapping[str, Any]
 
 
 def as_json(document: Row) -> str:
-    """One JSON document; times in ISO 8601, UTC."""
-    return json.dumps(document, indent=2, ensure_ascii=False, default=_utc)
+    """One JSON document, in ASCII as every reader takes it; times in ISO 8601, UTC."""
+    return json.dumps(document, indent=2, default=_utc)
 
 
 def _utc(value: datetime) -> str:
@@ -25,9 +26,15 @@ def _utc(value: datetime) -> str:
 
 
 def status_rows(status: Status) -> dict[str, Any]:
-    """The unregistered names, the problems and the lock: what show_status, plan and check have in common."""
+    """Where, how many, what is unregistered, the problems and the lock: common to show_status, plan and check."""
+    last = status.last_executed
     holder = status.holder
     return {
+        "database": status.database,
+        "server": status.server,
+        "executed": status.count("executed"),
+        "ignored": status.count("ignored"),
+        "last": {"name": last.name, "at": last.at} if last else None,
         "unregistered": [migration.name for migration in status.inventory.unregistered],
         "problems": [problem._asdict() for problem in status.problems],
         "lock": {
@@ -37,10 +44,26 @@ def status_rows(status: Status) -> dict[str, Any]:
             "subtask": holder.subtask,
             "migration": status.running,
             "since": holder.since,
+            "until": holder.expires_at,
+            "gone": holder.is_gone,
         }
         if holder
         else None,
     }
+
+
+def summary_line(status: Status) -> str:
+    """``12 executed, 1 ignored, 2 unregistered; last 012_tags.py on 2026-01-31 12:00:00 UTC``."""
+    numbers = {
+        "executed": status.count("executed"),
+        "ignored": status.count("ignored"),
+        "unregistered": len(status.inventory.unregistered),
+        "missing": len(status.inventory.missing),
+    }
+    said = ", ".join(f"{number} {what}" for what, number in numbers.items() if number or what == "executed")
+    last = status.last_executed
+    when = f" on {local_time(last.at)}" if last and last.at else ""
+    return f"{said}; last {last.name}{when}" if last else said
 
 
 def history_rows(status: Status) -> list[dict[str, Any]]:
@@ -50,35 +73,59 @@ def history_rows(status: Status) -> list[dict[str, Any]]:
 
 
 def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str, Any]:
+    """Of one that is not registered the time, the duration and the person are those of its failure."""
     record = status.inventory.records.get(name)
+    known = record or (status.last_events.get(name) if status.unfinished(name) else None)
     return {
         "name": name,
         "state": record.state if record else "unregistered",
         "problems": list(problems),
-        "at": record.at if record else None,
-        "seconds": record.seconds if record else None,
-        "by": record.by if record else None,
-        "dump": record.dump if record else None,
+        "at": known.at if known else None,
+        "seconds": known.seconds if known else None,
+        "by": known.by if known else None,
+        "dump": known.dump if known else None,
     }
+
+
+def executed_last(rows: Sequence[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    """The rows of those executed last, in the order of their execution."""
+    executed = [row for row in rows if row["state"] == "executed" and row["at"]]
+    return sorted(executed, key=lambda row: row["at"])[-number:]
 
 
 def history_table(rows: Sequence[Row]) -> str:
     return table(
         ["NAME", "STATE", "WHEN", "TOOK", "BY"],
         [[row["name"], ", ".join([row["state"], *row["problems"]]), *_when_took_by(row)] for row in rows],
+        colours=[_colour(row) for row in rows],
     )
 
 
+def _colour(row: Row) -> str:
+    """That of the messages about it: red what went wrong, bold what waits."""
+    if set(row["problems"]) & set(UNFINISHED):
+        return RED
+    return BOLD if row["state"] == "unregistered" else ""
+
+
 def event_rows(events: Sequence[Event]) -> list[dict[str, Any]]:
-    keys = ("at", "event", "seconds", "by", "error", "executed_at")
+    keys = ("at", "event", "seconds", "by", "error", "run", "executed_at", "dump")
     return [{key: getattr(event, key) for key in keys} for event in events]
 
 
 def event_table(rows: Sequence[Row]) -> str:
+    """Why something happened is an error, or the run that was interrupted or unlocked."""
     return table(
-        ["EVENT", "WHEN", "TOOK", "BY", "ERROR"],
-        [[row["event"], *_when_took_by(row), row["error"] or ""] for row in rows],
+        ["EVENT", "WHEN", "TOOK", "BY", "WHY"],
+        [[row["event"], *_when_took_by(row), row["error"] or row["run"] or ""] for row in rows],
+        wrapped=True,
+        colours=[RED if row["event"] in UNFINISHED else "" for row in rows],
     )
+
+
+def dumps(rows: Sequence[Row]) -> list[str]:
+    """The dumps that were taken before what the rows tell."""
+    return list(dict.fromkeys(row["dump"] for row in rows if row["dump"]))
 
 
 def _when_took_by(row: Row) -> list[str]:
@@ -91,4 +138,5 @@ def plan_table(steps: Sequence[Row]) -> str:
     return table(
         ["NAME", "TRANSACTION", "DOWN", "DUMP"],
         [[step["name"], *(words[step[key]] for key in ("transaction", "down", "dump"))] for step in steps],
+        colours=[RED if step["error"] else "" for step in steps],
     )

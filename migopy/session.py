@@ -84,7 +84,7 @@ class Session:
         changed = self.changed(inventory) if with_changed else ()
         last_events, holder = self.history.last_events(), self.lock.holder()
         strangers = sorted({*self.history.strangers, *self.lock.strangers})
-        return Status(inventory, last_events, holder, changed, strangers)
+        return Status(inventory, last_events, holder, changed, strangers, self._db.name, self.address)
 
     def changed(self, inventory: Inventory) -> list[str]:
         """The registered migrations whose file is not what was executed; 1.0 noted no checksum."""
@@ -137,7 +137,7 @@ class Session:
         registered = self.history.registered()
         migration = holder.migration(registered)
         if migration:
-            self.history.log("interrupted", migration, error=holder.described(registered))
+            self.history.log("interrupted", migration, run=holder.described(registered))
 
 
 def _is_changed(migration: Migration, inventory: Inventory) -> bool:

@@ -10,7 +10,7 @@ from .console import local_time
 
 if TYPE_CHECKING:
     from .documents import Stranger
-    from .history import Event
+    from .history import Event, Record, State
     from .inventory import Inventory
     from .lock import Holder
 
@@ -48,7 +48,7 @@ class Status:
 
     ``last_events`` are the last of the log for each migration. ``holder`` has the lock, or died with it. ``changed``
     are the names whose files are no longer what was executed; to know them their content has to be read. ``strangers``
-    are the documents met in our collections that are not ours.
+    are the documents met in our collections that are not ours. ``database`` and ``server`` say where all that is.
     """
 
     inventory: Inventory
@@ -56,6 +56,17 @@ class Status:
     holder: Holder | None = None
     changed: Sequence[str] = ()
     strangers: Sequence[Stranger] = ()
+    database: str = ""
+    server: str = ""
+
+    def count(self, state: State) -> int:
+        return sum(record.state == state for record in self.inventory.records.values())
+
+    @property
+    def last_executed(self) -> Record | None:
+        """The migration executed last; of those of 1.0, whose time may not be known, none."""
+        executed = (record for record in self.inventory.records.values() if record.state == "executed" and record.at)
+        return max(executed, key=lambda record: (record.at, record.name), default=None)
 
     @property
     def running(self) -> str | None:
@@ -90,7 +101,8 @@ class Status:
         if kind is None or kind == "interrupted":
             return ""
         event = self.last_events[name]
-        return f"{name}: {kind} on {local_time(event.at)} by {event.by} ({event.error})"
+        by = f" by {event.by}" if event.by else ""
+        return f"{name}: {kind} on {local_time(event.at)}{by} ({event.error or 'nobody knows why'})"
 
     @property
     def problems(self) -> list[Problem]:

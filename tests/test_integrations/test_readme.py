@@ -45,8 +45,10 @@ class TestReadme(MongoTestCase):
         result = self.newcomer.fab_in_terminal(arguments, env={"NO_COLOR": "1", "COLUMNS": "80"})
         output = result.stdout.replace(str(self.newcomer.path), "/srv/blog")
         output = re.sub(r"\n[ ~^]+\n", "\n", output)  # Python 3.11 and later mark the place in the line
-        output = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "2026-01-31 12:00:00", output)
-        output = re.sub(r"\d+\.\d s\b", "0.0 s", output)
+        output = output.replace(self.database, "blog").replace(str(self.server.port), "27017")
+        output = output.replace(str(self.server.host), "localhost")
+        output = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+", "2026-01-31 12:00:00 UTC", output)
+        output = re.sub(r"(<1|\d+) ms\b", "12 ms", output)
         output = re.sub(r"\b[\w.-]+@[\w.-]+", "ann@web1", output)
         return output
 
@@ -78,7 +80,7 @@ class TestReadme(MongoTestCase):
         )
         self.newcomer.migration("1_first.py")
         self.assertIn("The database is migrated", self.type("fab migrations:execute"))
-        self.assertIn("fab migrations:mytask - Here should be a help doc", self.type("fab migrations:help"))
+        self.assertRegex(self.type("fab migrations:help"), r"fab migrations:mytask +- Here should be a help doc")
         for command in self.steps.text("fab migrations:mytask,some_option").splitlines():
             self.assertEqual("\nDone.\n", self.type(command))
 

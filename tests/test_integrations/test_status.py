@@ -13,7 +13,9 @@ class TestStatus(FabTestCase):
         self.assertEqual((0, ""), (result.code, result.stdout))
         texts = result.stderr.split(UNREGISTERED)
         self.assertEqual(4, len(texts), result.stderr)
-        self.assertEqual(["", True, True, True], [texts[0], *(text.startswith(names) for text in texts[1:])])
+        where = f"Database {self.database} at {self.server.host}:{self.server.port}\n0 executed, 5 unregistered\n"
+        self.assertEqual(where, texts[0])
+        self.assertEqual([True] * 3, [text.startswith(names) for text in texts[1:]])
         self.assertEqual([], self.db.list_collection_names())
 
     def test_in_a_terminal_it_has_colours_unless_they_are_refused(self) -> None:
@@ -27,12 +29,14 @@ class TestStatus(FabTestCase):
     def test_with_nothing_to_do_all_say_so_whatever_name_is_given(self) -> None:
         project = self.project(more=TRY_EACH)
         (project.path / "mongomigrations").mkdir()
-        for attempt in self.attempts(project, (), ("execute",), ("ignore",), ("execute", "9_x.py"), ("ignore", "9")):
+        for attempt in self.attempts(project, ("execute",), ("ignore",), ("execute", "9_x.py"), ("ignore", "9")):
             self.assertEqual((0, NOTHING), attempt)
         self.noting(project, "1_a.py")
         self.db.migrations.insert_one({"name": "1_a.py"})
-        for attempt in self.attempts(project, (), ("execute",), ("ignore",), ("execute", "1_a.py"), ("ignore", "9")):
+        for attempt in self.attempts(project, ("execute",), ("ignore",), ("execute", "1_a.py"), ("ignore", "9")):
             self.assertEqual((0, NOTHING), attempt)
+        (status,) = self.attempts(project, ())
+        self.assertRegex(status.stderr, rf"^Database .*\n1 executed; last 1_a\.py on .*\n{NOTHING}$")
         self.assertEqual(["migrations"], self.db.list_collection_names())
 
     def test_only_unregistered_files_have_to_match_the_pattern(self) -> None:
