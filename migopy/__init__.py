@@ -6,6 +6,7 @@ The map; each module stands above those that it imports:
     rooms       the door to what follows, opened when a subtask needs the database
     subtasks    @task, finding a subtask, its help; the dispatching function; fab_command
     run         one run under the lock: up and down on one road, and the history of it
+    transactions  one transaction, begun again, committed within a time
     planning    what may run, and why not: loading, drift, transactions needed, obstacles
     session     what one subtask finds: files, history, lock; made for it, gone with it
     report      rows for programs, tables for people
@@ -19,6 +20,7 @@ The map; each module stands above those that it imports:
     legacy      the calls of PyMongo 2 and 3 on today's
     options     what the words of a command line mean
     console     colours, tables, questions
+    signals     Ctrl-C, SIGTERM, a lost terminal, forks: what ends a run, and where
     errors      MigopyException and its kinds, StopTaskExecution
 """
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, NamedTuple
 
 from bson import ObjectId
 from pymongo.errors import AutoReconnect, DuplicateKeyError
 
 from .errors import RegisteredMeanwhile
-from .mongo import RETRY_PAUSE, answered, durable
+from .mongo import MAJORITY_TIMEOUT, RETRY_PAUSE, answered, durable
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -85,7 +85,9 @@ class History:
     def registered(self) -> dict[str, Record]:
         """The registered migrations by name; of one that 1.0 registered twice the first."""
         records: dict[str, Record] = {}
-        for document in self._collection.find({"name": {"$exists": True}}, batch_size=AT_ONCE):
+        for document in self._collection.find(
+            {"name": {"$exists": True}}, batch_size=AT_ONCE, max_time_ms=MAJORITY_TIMEOUT
+        ):
             record = Record.read(document)
             if record.is_older(records.setdefault(record.name, record)):
                 records[record.name] = record
@@ -97,7 +99,7 @@ class History:
 
         Outside a transaction a write that finds no server is tried again as long as ``confirm()`` raises nothing. It
         may have arrived all the same: then the document that is there is this one. Raises ``RegisteredMeanwhile`` if it
-        is another's.
+        is another run's, and ``ServerFailed`` for any other document, or index, that is in the way.
         """
         document = self._document(record)
         lost_touch = False
@@ -112,11 +114,23 @@ class History:
                 time.sleep(RETRY_PAUSE)
                 confirm()
             except DuplicateKeyError:
-                if lost_touch and self._collection.find_one({"_id": record.name}) == document:
+                found = self._collection.find_one({"_id": record.name}, max_time_ms=MAJORITY_TIMEOUT)
+                if lost_touch and found == document:
                     return
+                if found is None or (found["_id"], found.get("name")) != (record.name, record.name):
+                    raise
                 raise RegisteredMeanwhile(
                     f"Another run has registered {record.name} meanwhile.", migration=record.name
                 ) from None
+
+    @answered
+    def register_again(self, records: Iterable[Record]) -> list[str]:
+        """Register those that are no longer registered, as they were; their names."""
+        present = self.registered()
+        lost = [record for record in records if record.name not in present]
+        if lost:
+            self._collection.insert_many([{"_id": record.name, **_known(record)} for record in lost])
+        return [record.name for record in lost]
 
     @answered
     def took(self, name: str, seconds: float, session: ClientSession) -> None:
@@ -130,8 +144,7 @@ class History:
         self._collection.insert_many([self._document(record) for record in records])
 
     def _document(self, record: Record) -> dict[str, Any]:
-        known = {key: value for key, value in record._asdict().items() if value is not None}
-        return {"_id": record.name, **known, "by": self._by, "migopy": self._version}
+        return {"_id": record.name, **_known(record), "by": self._by, "migopy": self._version}
 
     @answered
     def unregister(self, name: str, session: ClientSession | None = None) -> None:
@@ -151,9 +164,20 @@ class History:
     def events(self, name: str | None = None) -> list[Event]:
         """The log in the order of time, whole or for one migration."""
         wanted = {} if name is None else {"name": name}
-        documents = self._log.find(wanted, batch_size=AT_ONCE).sort([("at", 1), ("_id", 1)])
+        documents = self._log.find(wanted, batch_size=AT_ONCE, max_time_ms=MAJORITY_TIMEOUT)
+        documents = documents.sort([("at", 1), ("_id", 1)])
         return [Event.read(document) for document in documents]
+
+    @answered
+    def unlocked_since(self, moment: datetime) -> bool:
+        """Whether the subtask unlock has taken a lock away from that moment on."""
+        wanted = {"event": "unlocked", "at": {"$gte": moment}}
+        return self._log.find_one(wanted, max_time_ms=MAJORITY_TIMEOUT) is not None
 
     def last_events(self) -> dict[str, Event]:
         """The last event of each migration that has one."""
         return {event.name: event for event in self.events() if event.name}
+
+
+def _known(record: Record) -> dict[str, Any]:
+    return {key: value for key, value in record._asdict().items() if value is not None}

@@ -14,13 +14,20 @@ import traceback
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, GeneratorType, ModuleType
 from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 from .errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed
 
+LAZY = (GeneratorType, map, filter)
+"""What does its work only when somebody goes through it; map() and filter() of Python 2 had done it."""
+
 NUMBER_WIDTH = 3
 """Digits of the number of the first migration that ``create`` makes."""
+
+
+OFFERED = frozenset({"session"})
+"""What ``up`` and ``down`` may ask for by the name of a parameter."""
 
 
 class Migration(NamedTuple):
@@ -48,7 +55,8 @@ class Migration(NamedTuple):
     def load(self, function: str) -> LoadedMigration:
         """Import the file and find its ``up`` or ``down``. It is read once: what is run is what the checksum is of.
 
-        Raises ``BadMigration`` when it cannot be imported or has no such function.
+        Raises ``BadMigration`` when it cannot be imported, or has no such function that a call with what it asks for
+        would run.
         """
         content = self._content()
         module = _import(self, content)
@@ -57,7 +65,10 @@ class Migration(NamedTuple):
             raise BadMigration(
                 f"{self.name} has no function {function}(db): add one. No migration was run.", migration=self.name
             )
-        return LoadedMigration(self, module, call, _checksum(content))
+        loaded = LoadedMigration(self, module, call, _checksum(content))
+        require_runs(call, f"{function}() of {self.name}", migration=self.name)
+        loaded.require_parameters(function)
+        return loaded
 
     def _content(self) -> bytes:
         try:
@@ -81,8 +92,27 @@ class LoadedMigration:
 
     @cached_property
     def asks_for(self) -> frozenset[str]:
-        """What the function wants beside the database: the names of its parameters say it."""
-        return frozenset(inspect.signature(self.call).parameters)
+        """What of ``OFFERED`` the function wants beside the database: the names of its parameters say it.
+
+        A decorator that passes all on (``functools.wraps``, ``**options``) has those of the function inside.
+        """
+        taken = inspect.signature(self.call, follow_wrapped=False).parameters.values()
+        passes_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken)
+        named = inspect.signature(self.call).parameters.values() if passes_on else taken
+        variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        return OFFERED & {parameter.name for parameter in named if parameter.kind not in variable}
+
+    def require_parameters(self, function: str) -> None:
+        """Raises ``BadMigration`` unless the function can be called with the database and what it asks for."""
+        try:
+            signature = inspect.signature(self.call, follow_wrapped=False)
+            signature.bind(None, **dict.fromkeys(self.asks_for))
+        except (TypeError, ValueError) as error:
+            raise BadMigration(
+                f"{function}() of {self.name} cannot be called ({error}): write {function}(db), or beside db what it"
+                f" asks for by name ({', '.join(sorted(OFFERED))}). No migration was run.",
+                migration=self.name,
+            ) from error
 
     @property
     def in_transaction(self) -> bool:
@@ -174,6 +204,31 @@ def create(directory: Path, words: str, registered: Iterable[str], pattern: str,
             return path
 
 
+def require_runs(function: Callable[..., Any], name: str, migration: str | None = None) -> None:
+    """Raises ``BadMigration`` when a call of the function would only make something that has to be run still."""
+    of_object = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself is looked at
+    for call in (function, of_object):
+        for is_one, kind in (
+            (inspect.iscoroutinefunction, "an async function"),
+            (inspect.isgeneratorfunction, "a generator (there is a yield in it)"),
+            (inspect.isasyncgenfunction, "an async generator"),
+        ):
+            if is_one(call):
+                raise BadMigration(
+                    f"{name} is {kind}, of which a call runs nothing: write a plain function. No migration was run.",
+                    migration=migration,
+                )
+
+
+def not_run(result: Any) -> str | None:
+    """What a function has returned instead of doing its work, which a decorator may hide; None if it has done it."""
+    if not (inspect.isawaitable(result) or inspect.isasyncgen(result) or isinstance(result, LAZY)):
+        return None
+    if hasattr(result, "close"):
+        result.close()  # else Python warns of a coroutine that was never awaited
+    return type(result).__name__
+
+
 @contextlib.contextmanager
 def importable(folder: Path) -> Iterator[None]:
     """Keep the folder on ``sys.path`` meanwhile: Fabric takes it off after loading the fabfile (``load_fabfile``)."""
@@ -195,7 +250,7 @@ def _import(migration: Migration, content: bytes) -> ModuleType:
     try:
         name = f"{_package(migration.directory)}.{os.path.splitext(migration.name)[0]}"
         return _module(name, migration.path, content)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit(0) would look like success, and nothing has run
         raise _explained(migration, error) from error
     finally:
         sys.dont_write_bytecode = kept
@@ -247,7 +302,7 @@ def _checksum(content: bytes) -> str:
     return hashlib.sha256(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).hexdigest()
 
 
-def _explained(migration: Migration, error: Exception) -> MigopyException:
+def _explained(migration: Migration, error: Exception | SystemExit) -> MigopyException:
     """The sentence for a file that cannot be imported: where, and what is wrong there."""
     place = f"line {line_in(migration.path, error)}"
     if isinstance(error, SyntaxError):
@@ -255,7 +310,7 @@ def _explained(migration: Migration, error: Exception) -> MigopyException:
         place = f"line {error.lineno}" if same_file else f"{error.filename}, line {error.lineno}"
         place += ", is Python 2 syntax" if is_python_2(error) else ""
     sentence = f"{migration.name} cannot be imported ({place}): {summary(error)}. No migration was run."
-    if isinstance(error, (SyntaxError, ImportError, OSError)):
+    if isinstance(error, (SyntaxError, ImportError, OSError, SystemExit)):
         return BadMigration(sentence, migration=migration.name)
     return MigrationFailed(sentence, migration=migration.name)
 

@@ -10,11 +10,23 @@ FOLDER = Path(migopy.__file__).parent
 
 # From the top to the ground: a module may import those below it.
 ORDER = (
-    *("__init__", "manager", "rooms", "subtasks", "run", "planning", "session", "report", "status", "inventory"),
-    *("loader", "history", "lock", "mongo", "dump", "legacy", "options", "console", "errors", "version"),
+    *(
+        "__init__",
+        "manager",
+        "rooms",
+        "subtasks",
+        "run",
+        "transactions",
+        "planning",
+        "session",
+        "report",
+        "status",
+        "inventory",
+    ),
+    *("loader", "history", "lock", "mongo", "dump", "legacy", "options", "console", "signals", "errors", "version"),
 )
 
-OF_A_FABFILE = {"__init__", "manager", "rooms", "subtasks", "options", "console", "errors", "version"}
+OF_A_FABFILE = {"__init__", "manager", "rooms", "subtasks", "options", "console", "signals", "errors", "version"}
 """What every task of a fabfile pays for."""
 
 WITH_FABRIC = {"manager", "subtasks"}
