@@ -6,6 +6,7 @@ The map; each module stands above those that it imports:
     rooms       the door to what follows, opened when a subtask needs the database
     subtasks    @task, finding a subtask, its help; the dispatching function; fab_command
     run         one run under the lock: up and down on one road, and the history of it
+    transactions  one transaction, begun again, committed within a time
     planning    what may run, and why not: loading, drift, transactions needed, obstacles
     session     what one subtask finds: files, history, lock; made for it, gone with it
     report      rows for programs, tables for people
@@ -22,6 +23,7 @@ The map; each module stands above those that it imports:
     console     messages in colours, tables, questions, and the streams that they go to
     trace       the traceback of the team's own code
     texts       texts that can be shown and stored: one line, no control characters, no secrets
+    signals     Ctrl-C, SIGTERM, a lost terminal, forks: what ends a run, and where
     errors      MigopyException and its kinds, StopTaskExecution
 """
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple, Sequence
 
 from bson.errors import InvalidBSON
 
+from .mongo import MAJORITY_TIMEOUT
 from .texts import one_line, shortened
 
 if TYPE_CHECKING:
@@ -47,10 +48,13 @@ def all_of(
     Of those that Python cannot hold, for a date in the year 10000 for example, there is no more than the name, and they
     are strangers if that is not to be had; only where there are such, each is read by itself.
     """
+    limits = {"batch_size": AT_ONCE, "max_time_ms": MAJORITY_TIMEOUT}
     try:
-        yield from list(collection.find(wanted, batch_size=AT_ONCE, **options))
+        yield from list(collection.find(wanted, **limits, **options))
     except InvalidBSON:
-        for key in list(collection.find(wanted, {"_id": 1}, batch_size=AT_ONCE, **options)):
+        for key in list(
+            collection.find(wanted, {"_id": 1}, batch_size=AT_ONCE, max_time_ms=MAJORITY_TIMEOUT, **options)
+        ):
             yield _readable(collection, key, strangers)
 
 
@@ -61,7 +65,7 @@ def _readable(
     error: InvalidBSON | None = None
     for fields in (None, {"name": 1}):
         try:
-            return collection.find_one({"_id": {"$eq": key["_id"]}}, fields) or dict(key)
+            return collection.find_one({"_id": {"$eq": key["_id"]}}, fields, max_time_ms=MAJORITY_TIMEOUT) or dict(key)
         except InvalidBSON as unreadable:
             error = unreadable
     strangers.add(Stranger.met(collection.name, key, one_line(error)))

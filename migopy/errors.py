@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
-from typing import TypeVar
+from typing import Iterator, TypeVar
 
 Failure = TypeVar("Failure", bound="MigopyException")
 
@@ -56,7 +57,21 @@ class NoSuchCall(MigopyException):
 
 
 class ServerFailed(MigopyException):
-    """MongoDB is not there, went away, or refused what was asked of it."""
+    """MongoDB is not there, went away, or refused what was asked of it; that last is an answer (``answers``)."""
+
+    def __init__(self, text: str = "", *, answers: bool = True) -> None:
+        super().__init__(text)
+        self.answers = answers
+
+
+@contextlib.contextmanager
+def done(deed: str) -> Iterator[None]:
+    """Around writing down what has been done, so that a failure says first that it has: ``1_a.py is unregistered``."""
+    try:
+        yield
+    except ServerFailed as error:
+        error.told(before=f"{deed}, but that could not be written down:")
+        raise
 
 
 class LockHeld(MigopyException):

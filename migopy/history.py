@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, NamedTuple, cast
 
 from bson import ObjectId
 from pymongo.errors import AutoReconnect, DuplicateKeyError
@@ -12,7 +12,7 @@ from pymongo.errors import AutoReconnect, DuplicateKeyError
 from . import documents
 from .documents import Stranger
 from .errors import RegisteredMeanwhile
-from .mongo import RETRY_PAUSE, answered, durable
+from .mongo import MAJORITY_TIMEOUT, RETRY_PAUSE, answered, durable
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -116,7 +116,7 @@ class History:
 
         Outside a transaction a write that finds no server is tried again as long as ``confirm()`` raises nothing. It
         may have arrived all the same: then the document that is there is this one. Raises ``RegisteredMeanwhile`` if it
-        is another's.
+        is another run's, and ``ServerFailed`` for any other document, or index, that is in the way.
         """
         document = self._document(record)
         lost_touch = False
@@ -131,11 +131,23 @@ class History:
                 time.sleep(RETRY_PAUSE)
                 confirm()
             except DuplicateKeyError:
-                if lost_touch and self._collection.find_one({"_id": record.name}) == document:
+                found = self._collection.find_one({"_id": record.name}, max_time_ms=MAJORITY_TIMEOUT)
+                if lost_touch and found == document:
                     return
+                if found is None or (found["_id"], found.get("name")) != (record.name, record.name):
+                    raise
                 raise RegisteredMeanwhile(
                     f"Another run has registered {record.name} meanwhile.", migration=record.name
                 ) from None
+
+    @answered
+    def register_again(self, records: Iterable[Record]) -> list[str]:
+        """Register those that are no longer registered, as they were; their names."""
+        present = self.registered()
+        lost = [record for record in records if record.name not in present]
+        if lost:
+            self._collection.insert_many([{"_id": record.name, **_known(record)} for record in lost])
+        return [record.name for record in lost]
 
     @answered
     def took(self, name: str, seconds: float, session: ClientSession) -> None:
@@ -149,8 +161,7 @@ class History:
         self._collection.insert_many([self._document(record) for record in records])
 
     def _document(self, record: Record) -> dict[str, Any]:
-        known = {key: value for key, value in record._asdict().items() if value is not None}
-        return {"_id": record.name, **documents.storable(known), "by": self._by, "migopy": self._version}
+        return {"_id": record.name, **_known(record), "by": self._by, "migopy": self._version}
 
     @answered
     def unregister(self, name: str, session: ClientSession | None = None) -> None:
@@ -179,6 +190,16 @@ class History:
                 events.append(event)
         return events
 
+    @answered
+    def unlocked_since(self, moment: datetime) -> bool:
+        """Whether the subtask unlock has taken a lock away from that moment on."""
+        wanted = {"event": "unlocked", "at": {"$gte": moment}}
+        return self._log.find_one(wanted, max_time_ms=MAJORITY_TIMEOUT) is not None
+
     def last_events(self) -> dict[str, Event]:
         """The last event of each migration that has one."""
         return {event.name: event for event in self.events() if event.name}
+
+
+def _known(record: Record) -> dict[str, Any]:
+    return documents.storable({key: value for key, value in record._asdict().items() if value is not None})

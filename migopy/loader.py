@@ -15,7 +15,7 @@ import traceback
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, GeneratorType, ModuleType
 from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 from .errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed
@@ -23,8 +23,15 @@ from .texts import summary
 
 NOTHING_RUN = "No migration was run."
 
+LAZY = (GeneratorType, map, filter)
+"""What does its work only when somebody goes through it; map() and filter() of Python 2 had done it."""
+
 NUMBER_WIDTH = 3
 """Digits of the number of the first migration that ``create`` makes."""
+
+
+OFFERED = frozenset({"session"})
+"""What ``up`` and ``down`` may ask for by the name of a parameter."""
 
 
 class Migration(NamedTuple):
@@ -52,7 +59,8 @@ class Migration(NamedTuple):
     def load(self, function: str) -> LoadedMigration:
         """Import the file and find its ``up`` or ``down``. It is read once: what is run is what the checksum is of.
 
-        Raises ``BadMigration`` when it cannot be imported or has no such function.
+        Raises ``BadMigration`` when it cannot be imported, or has no such function that a call with what it asks for
+        would run.
         """
         content = self._content()
         module = _import(self, content)
@@ -61,7 +69,10 @@ class Migration(NamedTuple):
             raise BadMigration(
                 f"{self.name} has no function {function}(db): add one. No migration was run.", migration=self.name
             )
-        return LoadedMigration(self, module, call, _checksum(content))
+        loaded = LoadedMigration(self, module, call, _checksum(content))
+        require_runs(call, f"{function}() of {self.name}", migration=self.name)
+        loaded.require_parameters(function)
+        return loaded
 
     def _content(self) -> bytes:
         try:
@@ -85,8 +96,27 @@ class LoadedMigration:
 
     @cached_property
     def asks_for(self) -> frozenset[str]:
-        """What the function wants beside the database: the names of its parameters say it."""
-        return frozenset(inspect.signature(self.call).parameters)
+        """What of ``OFFERED`` the function wants beside the database: the names of its parameters say it.
+
+        A decorator that passes all on (``functools.wraps``, ``**options``) has those of the function inside.
+        """
+        taken = inspect.signature(self.call, follow_wrapped=False).parameters.values()
+        passes_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken)
+        named = inspect.signature(self.call).parameters.values() if passes_on else taken
+        variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        return OFFERED & {parameter.name for parameter in named if parameter.kind not in variable}
+
+    def require_parameters(self, function: str) -> None:
+        """Raises ``BadMigration`` unless the function can be called with the database and what it asks for."""
+        try:
+            signature = inspect.signature(self.call, follow_wrapped=False)
+            signature.bind(None, **dict.fromkeys(self.asks_for))
+        except (TypeError, ValueError) as error:
+            raise BadMigration(
+                f"{function}() of {self.name} cannot be called ({error}): write {function}(db), or beside db what it"
+                f" asks for by name ({', '.join(sorted(OFFERED))}). No migration was run.",
+                migration=self.name,
+            ) from error
 
     @property
     def in_transaction(self) -> bool:
@@ -181,6 +211,31 @@ def create(directory: Path, words: str, registered: Iterable[str], pattern: str,
             return path
 
 
+def require_runs(function: Callable[..., Any], name: str, migration: str | None = None) -> None:
+    """Raises ``BadMigration`` when a call of the function would only make something that has to be run still."""
+    of_object = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself is looked at
+    for call in (function, of_object):
+        for is_one, kind in (
+            (inspect.iscoroutinefunction, "an async function"),
+            (inspect.isgeneratorfunction, "a generator (there is a yield in it)"),
+            (inspect.isasyncgenfunction, "an async generator"),
+        ):
+            if is_one(call):
+                raise BadMigration(
+                    f"{name} is {kind}, of which a call runs nothing: write a plain function. No migration was run.",
+                    migration=migration,
+                )
+
+
+def not_run(result: Any) -> str | None:
+    """What a function has returned instead of doing its work, which a decorator may hide; None if it has done it."""
+    if not (inspect.isawaitable(result) or inspect.isasyncgen(result) or isinstance(result, LAZY)):
+        return None
+    if hasattr(result, "close"):
+        result.close()  # else Python warns of a coroutine that was never awaited
+    return type(result).__name__
+
+
 @contextlib.contextmanager
 def importable(folder: Path) -> Iterator[None]:
     """Keep the folder on ``sys.path`` meanwhile: Fabric takes it off after loading the fabfile (``load_fabfile``)."""
@@ -202,7 +257,7 @@ def _import(migration: Migration, content: bytes) -> ModuleType:
     try:
         name = f"{_package(migration.directory)}.{os.path.splitext(migration.name)[0]}"
         return _module(name, migration.path, content)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit(0) would look like success, and nothing has run
         raise _explained(migration, content, error) from error
     finally:
         sys.dont_write_bytecode = kept
@@ -254,7 +309,7 @@ def _checksum(content: bytes) -> str:
     return hashlib.sha256(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).hexdigest()
 
 
-def _explained(migration: Migration, content: bytes, error: Exception) -> MigopyException:
+def _explained(migration: Migration, content: bytes, error: Exception | SystemExit) -> MigopyException:
     """The sentence for a file that cannot be imported: where, and what is wrong there."""
     place = f"line {line_in(migration.path, error)}"
     if isinstance(error, SyntaxError):
@@ -264,19 +319,19 @@ def _explained(migration: Migration, content: bytes, error: Exception) -> Migopy
     no_text = not_text(content) if _is_of_compile(error) else None
     why = f"as text: {no_text}" if no_text else f"({place}): {summary(error)}"
     sentence = " ".join(filter(None, [f"{migration.name} cannot be imported {why}.", _advice(error), NOTHING_RUN]))
-    if no_text or isinstance(error, (SyntaxError, ImportError, OSError)):
+    if no_text or isinstance(error, (SyntaxError, ImportError, OSError, SystemExit)):
         return BadMigration(sentence, migration=migration.name)
     return MigrationFailed(sentence, migration=migration.name)
 
 
-def _advice(error: Exception) -> str:
+def _advice(error: BaseException) -> str:
     """What to write in place of a name of PyMongo 2."""
     from .legacy import advice  # PyMongo, which finding files does without
 
     return advice(error)
 
 
-def _is_of_compile(error: Exception) -> bool:
+def _is_of_compile(error: BaseException) -> bool:
     """Whether ``compile()`` may have raised it; of null bytes it made a ValueError before Python 3.12."""
     return isinstance(error, SyntaxError) or (isinstance(error, ValueError) and "null bytes" in str(error))
 

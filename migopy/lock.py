@@ -6,7 +6,8 @@ The life of its one document:
 - taken: ``token`` (random, of this run alone), ``by``, ``pid``, ``subtask``, ``since``, ``expires_at``, renewed every
   third of the lease.
 - announced: ``migrations``, the names that the run will execute or roll back, in order. The first of them that the
-  history does not know as done is the one that the run is in.
+  history does not know as done is the one that the run is in. ``session`` is the server session of its transactions.
+- dropped: by a migration that drops the whole database, say. The run writes it again, unless somebody else has it.
 - given back: deleted by the run that has the token. A run that cannot say how its migration ended leaves it to run out.
 - run out, with ``migrations``: that run died. Who takes the lock keeps its facts as ``died`` until it has written to
   the log what was interrupted; were it to die before that, the next one finds them still there.
@@ -23,7 +24,7 @@ import time
 import uuid
 from datetime import datetime, timedelta, timezone
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Container, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Container, Mapping, NamedTuple, Sequence
 
 from bson.errors import InvalidBSON
 from pymongo import ReturnDocument
@@ -33,7 +34,7 @@ from . import documents
 from .console import local_time
 from .documents import Stranger
 from .errors import LockHeld, LockLost, ServerFailed
-from .mongo import RETRY_PAUSE, answered, durable
+from .mongo import MAJORITY_TIMEOUT, RETRY_PAUSE, answered, durable
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -60,7 +61,8 @@ class Holder(NamedTuple):
     """Who has the lock, or had it when the lease ran out (``held`` is False then).
 
     ``pid`` is the process on the machine of ``by`` (user@host). ``migrations`` are those that its run executes or rolls
-    back, in that order; none before it has begun with them.
+    back, in that order; none before it has begun with them. ``session`` is the id of the server session that their
+    transactions have, if they have any.
     """
 
     by: str
@@ -71,6 +73,7 @@ class Holder(NamedTuple):
     held: bool = True
     token: str | None = None
     expires_at: datetime | None = None
+    session: bytes | None = None
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Holder:
@@ -90,6 +93,7 @@ class Holder(NamedTuple):
             get("held") is not False,
             documents.string(get("token")),
             documents.moment(get("expires_at")),
+            get("session") if type(get("session")) is bytes else None,
         )
 
     @property
@@ -134,20 +138,31 @@ class Lock:
     """
 
     def __init__(
-        self, db: Database[dict[str, Any]], collection: str, *, address: str, lease: float, by: str, pid: int
+        self,
+        db: Database[dict[str, Any]],
+        collection: str,
+        *,
+        address: str,
+        lease: float,
+        by: str,
+        pid: int,
+        was_unlocked: Callable[[datetime], bool],
     ) -> None:
+        """``was_unlocked`` tells whether the subtask unlock has freed the lock since a moment of the server's time."""
         self.address = address
         self.died: Holder | None = None
         """The run whose lease ran out in the middle of a migration, as ``take()`` found it."""
+        self.was_dropped = False
+        """Whether the document was gone and had to be written again: what else was dropped with it?"""
         self._collection = durable(db[f"{collection}_lock"])
         self._lease = lease
-        self._by = by
-        self._pid = pid
         self._token = uuid.uuid4().hex
+        self._facts: dict[str, Any] = {"_id": LOCK, "token": self._token, "by": by, "pid": pid}
+        self._was_unlocked = was_unlocked
         self._confirmed = float("-inf")
         self._taken_away = False
         self._ended = threading.Event()
-        self._in_migration = False
+        self._in_migration = self._may_be_ours = False
         self._server_time, self._taken = LONG_AGO, 0.0
         self.strangers: set[Stranger] = set()
         """The document of the lock, if it is not ours."""
@@ -168,7 +183,9 @@ class Lock:
         return Holder.read(found)
 
     def _see(self, stage: Mapping[str, Any]) -> dict[str, Any] | None:
-        return next(iter(self._collection.aggregate([{"$match": {"_id": LOCK}}, stage])), None)
+        return next(
+            iter(self._collection.aggregate([{"$match": {"_id": LOCK}}, stage], maxTimeMS=MAJORITY_TIMEOUT)), None
+        )
 
     @answered
     def take(self, subtask: str) -> Holder | None:
@@ -177,10 +194,12 @@ class Lock:
         One atomic step, judged by the server's clock (``$$NOW`` in an update needs MongoDB 4.2). Raises ``LockHeld``
         when it is this very process that has it: to wait for itself would be to wait for ever.
         """
+        self._facts["subtask"] = subtask
+        self._may_be_ours = True
         sent = clock()
         try:
             found: dict[str, Any] | None = self._collection.find_one_and_update(
-                {"_id": LOCK}, self._taking(subtask), upsert=True, return_document=ReturnDocument.AFTER
+                {"_id": LOCK}, self._taking(), upsert=True, return_document=ReturnDocument.AFTER
             )
         except DuplicateKeyError:  # two runs made the document at the same moment; it is there now
             return self.take(subtask)
@@ -188,23 +207,24 @@ class Lock:
             return self.holder() or Holder.read({})
         assert found is not None  # an upsert that returns the document after it
         if documents.string(found.get("token")) in _held_here:
+            self._may_be_ours = False
             raise LockHeld(
                 f"{subtask} cannot run within {found['subtask']}, which holds the lock: call one after the other.",
                 by=found["by"],
                 since=found["since"],
             )
         if found.get("token") != self._token:
+            self._may_be_ours = False
             return Holder.read(found)
-        self._server_time, self._taken = found["since"], clock()
-        self._confirmed = sent
+        self._facts["since"] = self._server_time = found["since"]
+        self._taken, self._confirmed = clock(), sent
         self.died = Holder.read(found) if "died" in found else None
         return None
 
-    def _taking(self, subtask: str) -> list[dict[str, Any]]:
+    def _taking(self) -> list[dict[str, Any]]:
         """Replace the document if it has run out, and keep of the old one who died in which migration."""
-        facts = {"_id": LOCK, "token": self._token, "by": self._by, "pid": self._pid, "subtask": subtask}
-        mine = {**{key: {"$literal": value} for key, value in facts.items()}, "since": "$$NOW", **self._renewed()}
-        dead = {key: f"${key}" for key in ("by", "pid", "subtask", "migrations", "since")}
+        mine = {**_literally(self._facts), "since": "$$NOW", **self._renewed()}
+        dead = {key: f"${key}" for key in ("by", "pid", "subtask", "migrations", "since", "session")}
         mine["died"] = {"$cond": [{"$gt": ["$migrations", None]}, dead, "$died"]}
         free = {"$lte": [{"$ifNull": ["$expires_at", LONG_AGO]}, "$$NOW"]}
         return [{"$replaceWith": {"$cond": [free, mine, "$$ROOT"]}}]
@@ -227,10 +247,21 @@ class Lock:
         """
         _held_here.discard(self._token)
         self._ended.set()
-        if self._in_migration or isinstance(error, ServerFailed):
+        self.give_back(error)
+
+    def give_back(self, error: BaseException | None = None) -> None:
+        """Delete the document, once, unless ``error`` or the migration is a reason to keep it, see ``__exit__``.
+
+        If a migration has dropped it, it is there again afterwards, with ``was_dropped``, to be given back once more.
+        """
+        unanswered = isinstance(error, ServerFailed) and not error.answers
+        if self._in_migration or unanswered or not self._may_be_ours:
             return
         with contextlib.suppress(PyMongoError):
-            self._collection.delete_one({"_id": LOCK, "token": self._token, "died": {"$exists": False}})
+            mine = {"_id": LOCK, "token": self._token, "died": {"$exists": False}}
+            deleted = self._collection.delete_one(mine).deleted_count
+            gone = not deleted and not self.died and self.seconds_left() > 0
+            self._may_be_ours = gone and self._write_again()
 
     def _keep_renewing(self) -> None:
         pause = self._lease / 3
@@ -245,27 +276,44 @@ class Lock:
 
     def _renew(self, facts: dict[str, Any]) -> None:
         sent = clock()
-        result = self._collection.update_one(
-            {"_id": LOCK, "token": self._token}, [{"$set": {**facts, **self._renewed()}}]
-        )
-        if not result.matched_count:
+        renewed = [{"$set": {**_literally(facts), **self._renewed()}}]
+        mine = {"_id": LOCK, "token": self._token}
+        if not self._collection.update_one(mine, renewed).matched_count and not self._write_again():
             self._taken_away = True
             self.check()
         self._confirmed = max(self._confirmed, sent)
 
+    def _write_again(self) -> bool:
+        """Write the document again that a migration has dropped; False if somebody else has the lock, or has had it.
+
+        As it is written it holds for what is left of the lease that the server has confirmed, and only if the server
+        still finds it in time it is renewed: in between nobody can have taken the lock and given it back.
+        """
+        if self._was_unlocked(self._server_time):
+            return False
+        until = self._server_time_at(self._confirmed) + timedelta(seconds=self._lease)
+        mine = {"_id": LOCK, "token": self._token}
+        with contextlib.suppress(DuplicateKeyError):
+            self._collection.insert_one({**self._facts, "expires_at": until})
+        in_time = {**mine, "$expr": {"$gt": ["$expires_at", "$$NOW"]}}
+        if not self._collection.update_one(in_time, [{"$set": self._renewed()}]).matched_count:
+            return False
+        self.was_dropped = True
+        return True
+
     @answered
-    def announce(self, migrations: Sequence[str]) -> None:
-        """Write down what will run, in order, before the first one does.
+    def announce(self, migrations: Sequence[str], session: bytes | None = None) -> None:
+        """Write down what will run, in order, before the first one does, and in which server session transactions do.
 
         With that and the history the next run knows where this one was, should it die; no migration has to be written
         down by itself.
         """
-        self._renew({"migrations": {"$literal": migrations}})
+        announced = {"migrations": list(migrations), **({"session": session} if session else {})}
+        self._renew(announced)
+        self._facts.update(announced)
 
-    @answered
     def begin(self) -> None:
-        """A migration begins. Raises ``LockLost``."""
-        self._ask()
+        """A migration begins; the lock was confirmed before."""
         self._in_migration = True
 
     def end(self) -> None:
@@ -312,7 +360,10 @@ class Lock:
 
     def now(self) -> datetime:
         """The server's time, reckoned from the moment the lock was taken; in milliseconds, as BSON keeps it."""
-        return self._server_time + timedelta(milliseconds=int((clock() - self._taken) * 1000))
+        return self._server_time_at(clock())
+
+    def _server_time_at(self, moment: float) -> datetime:
+        return self._server_time + timedelta(milliseconds=int((moment - self._taken) * 1000))
 
     @answered
     def take_away(self, holder: Holder) -> Holder | None:
@@ -346,6 +397,11 @@ def _is_ours(document: Mapping[str, Any]) -> bool:
     texts = [documents.text(document.get(key)) for key in ("token", "by", "subtask")]
     moments = [documents.moment(document.get(key)) for key in ("since", "expires_at")]
     return None not in [*texts, *moments]
+
+
+def _literally(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """For a pipeline, in which a text that begins with $ would be a field."""
+    return {key: {"$literal": value} for key, value in facts.items()}
 
 
 def clock() -> float:

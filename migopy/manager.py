@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sized
 
 from fabric.state import env, output
 
-from . import rooms, subtasks
+from . import rooms, signals, subtasks
 from .console import ColorsLogger, ask, duration, explained, is_terminal, show
-from .errors import CheckFailed, ConfigurationError, WrongState
+from .errors import CheckFailed, ConfigurationError, WrongState, done
 from .options import exactly_one, is_yes, positive
 from .subtasks import task
 
@@ -205,7 +205,8 @@ class MigrationsManager:
             self.logger.white_bold(f"Forgetting migration {registered}...")
             lock.confirm()
             session.history.unregister(registered)
-            session.history.log("forgotten", registered, executed_at=inventory.records[registered].at)
+            with done(f"{registered} is unregistered"):
+                session.history.log("forgotten", registered, executed_at=inventory.records[registered].at)
 
     @task
     def plan(self, to: str | None = None, json: str | None = None) -> None:
@@ -307,7 +308,8 @@ class MigrationsManager:
         with session.locked("dbrestore") as lock, dump.config_file(server.connection_string()) as config:
             self._run_tool(dump.restore_command(config, database, folder, without=self._own_collections))
             lock.check()
-            session.history.log("restored", None, dump=str(folder))
+            with done(f"{database} is restored from {folder}"):
+                session.history.log("restored", None, dump=str(folder))
         self.logger.green(f"Restored {database} from {folder}.")
 
     @task
@@ -321,15 +323,8 @@ class MigrationsManager:
         kind = "held" if holder.held else "left behind"
         self.logger.white_bold(f"The lock is {kind} by {session.described(holder)}{holder.until()}.")
         self._agree("Free it? A run that still goes on will lose it and register nothing more.", force)
-        freed = session.lock.take_away(holder)
-        if freed is None:
-            self.logger.green("It has been given back meanwhile.")
-            return
-        registered = session.history.registered()
-        session.history.log("unlocked", freed.migration(registered), run=freed.described(registered))
-        session.log_interrupted(freed)
-        session.lock.delete()
-        self.logger.green("The lock is free.")
+        freed = session.unlock(holder)
+        self.logger.green("The lock is free." if freed else "It has been given back meanwhile.")
 
     @task
     def help(self) -> None:
@@ -439,6 +434,8 @@ class MigrationsManager:
 
     def _carry_out(self, direction: Direction, plan: Plan, session: Session) -> None:
         """Run one migration after the other and say so, up to the first that was interrupted."""
+        rooms.loader.require_runs(self.before_each, "before_each")
+        rooms.loader.require_runs(self.after_each, "after_each")
         dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
         run = rooms.run.Run(
             direction,
@@ -451,13 +448,13 @@ class MigrationsManager:
             say=self.logger.red,
             command=f"fab {self.FAB_TASK}",
         )
-        run.announce(plan.ready)
         started, several = time.monotonic(), len(plan.ready) > 1
-        for place, migration in enumerate(plan.ready, start=1):
-            position = f" ({place} of {len(plan.ready)})" if several else ""
-            self.logger.white_bold(f"{direction.doing} migration {migration.name}...{position}")
-            seconds = run.one(migration, plan.left_after(place))
-            self.logger.white(f"{direction.done} {migration.name} in {duration(seconds)}")
+        with run.of(plan.ready):
+            for place, migration in enumerate(plan.ready, start=1):
+                position = f" ({place} of {len(plan.ready)})" if several else ""
+                self.logger.white_bold(f"{direction.doing} migration {migration.name}...{position}")
+                seconds = run.one(migration, plan.left_after(place))
+                self.logger.white(f"{direction.done} {migration.name} in {duration(seconds)}")
         if several:
             took = duration(time.monotonic() - started)
             self.logger.green(f"{direction.done} {len(plan.ready)} migrations in {took}")
@@ -468,7 +465,8 @@ class MigrationsManager:
         """Show the command as Fabric's ``local()`` would, and run it. Raises ``DumpFailed`` when it fails."""
         if output.running:
             print(f"[localhost] local: {command}", flush=True)
-        rooms.dump.run(command)
+        with signals.let_through():
+            rooms.dump.run(command)
 
     # Messages
 

@@ -14,7 +14,15 @@ from bson.codec_options import CodecOptions
 from bson.errors import InvalidBSON
 from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.collection import Collection
-from pymongo.errors import AutoReconnect, NotPrimaryError, OperationFailure, PyMongoError
+from pymongo.errors import (
+    AutoReconnect,
+    BulkWriteError,
+    ExecutionTimeout,
+    NotPrimaryError,
+    OperationFailure,
+    PyMongoError,
+    WriteConcernError,
+)
 from pymongo.read_concern import ReadConcern
 
 from . import errors
@@ -30,10 +38,10 @@ RETRY_PAUSE = 0.5
 """Seconds between two attempts to reach a server that does not answer."""
 
 MAJORITY_TIMEOUT = 10_000
-"""Milliseconds that a write may wait for a majority of the replica set."""
+"""Milliseconds that a write, or a read of what a majority has, may wait for a majority of the replica set."""
 
 # Error codes of MongoDB (src/mongo/base/error_codes.yml).
-AUTHENTICATION_FAILED, UNAUTHORIZED = 18, 13
+AUTHENTICATION_FAILED, UNAUTHORIZED, COMMAND_NOT_FOUND = 18, 13, 59
 
 # Of the client's options those that say how to reach the server; the others are not for mongodump.
 CONNECTION_OPTION = re.compile(r"tls|ssl|auth|replicaset|directconnection|loadbalanced|connecttimeout", re.IGNORECASE)
@@ -252,7 +260,11 @@ def server_errors(address: str) -> Iterator[None]:
     try:
         yield
     except AutoReconnect as error:
-        raise errors.ServerFailed(_away(error, address)) from error
+        raise errors.ServerFailed(_away(error, address), answers=False) from error
+    except (WriteConcernError, ExecutionTimeout) as error:
+        raise errors.ServerFailed(_without_majority(error, address)) from error
+    except BulkWriteError as error:
+        raise errors.ServerFailed(_half_written(error, address)) from error
     except OperationFailure as error:
         if error.code == AUTHENTICATION_FAILED:
             raise errors.ServerFailed(
@@ -299,28 +311,50 @@ def _not_allowed(error: OperationFailure, address: str) -> str:
     )
 
 
+def _without_majority(error: WriteConcernError | ExecutionTimeout, address: str) -> str:
+    """The sentence for a server that answers and has no majority behind it; a write has happened all the same."""
+    what = "has no answer that" if isinstance(error, ExecutionTimeout) else "has written it, but"
+    return (
+        f"MongoDB at {address} {what} a majority of the replica set has not confirmed within"
+        f" {MAJORITY_TIMEOUT // 1000} s ({_said(error)}): are its members running? See rs.status()."
+    )
+
+
+def _half_written(error: BulkWriteError, address: str) -> str:
+    """The sentence for a write of several documents that failed at one of them, or that no majority has confirmed."""
+    details: Mapping[str, Any] = error.details or {}
+    refusals = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+    reason = refusals[0].get("errmsg") if refusals else str(error)
+    return f"MongoDB at {address} refuses: {reason}. Written before that: {details.get('nInserted', 0)}."
+
+
 def _said(error: PyMongoError) -> str:
     """The server's message without the whole reply that PyMongo puts behind it."""
     return without_reply(told(error)).rstrip(".")
 
 
 def answered(method: Method) -> Method:
-    """For the methods of an object with an ``address``: what PyMongo raises in them becomes a sentence.
-
-    Not inside a transaction: ``with_transaction()`` needs PyMongo's own errors, to begin again after some of them.
-    """
+    """For the methods of an object with an ``address``: what PyMongo raises in them is the cause of a sentence."""
 
     @functools.wraps(method)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with contextlib.nullcontext() if kwargs.get("session") else server_errors(self.address):
+        with server_errors(self.address):
             return method(self, *args, **kwargs)
 
     return cast(Method, wrapped)
 
 
 def has_transactions(client: MongoClient[dict[str, Any]]) -> bool:
-    """Whether the server is a replica set or a sharded cluster; isMaster is answered by every version of MongoDB."""
-    answer = client.admin.command("isMaster")
+    """Whether the server is a replica set or a sharded cluster.
+
+    isMaster is what every version of MongoDB answers, hello what it answers with the Stable API (MongoDB 4.4.2).
+    """
+    try:
+        answer = client.admin.command("hello")
+    except OperationFailure as error:
+        if error.code != COMMAND_NOT_FOUND:
+            raise
+        answer = client.admin.command("isMaster")
     return "setName" in answer or answer.get("msg") == "isdbgrid"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Callable, Literal, NamedTuple, Sequence
 
-from . import dump
+from . import dump, signals
 from .errors import ConfigurationError, MigopyException, WrongState
 from .status import DRIFT, Status
 
@@ -57,7 +57,9 @@ class Planning:
         if function == "up":
             self.refuse_drift(inventory)
         status = self._session.known(inventory)
-        loaded = [migration.load(function) for migration in chosen]
+        self._refuse_what_just_failed(chosen, status)
+        with signals.let_through():
+            loaded = [migration.load(function) for migration in chosen]
         self.require_transactions(loaded)
 
         def can_run(migration: LoadedMigration) -> bool:
@@ -65,6 +67,20 @@ class Planning:
 
         ready = list(itertools.takewhile(can_run, loaded))
         return Plan(ready, loaded[len(ready) :], status)
+
+    def _refuse_what_just_failed(self, chosen: Sequence[Migration], status: Status) -> None:
+        """Raises ``WrongState`` when one of them failed in a run that this one waited for: to try it again is for a
+        person, not for each of the machines that were told to execute it at the same moment.
+        """
+        waited_for = self._session.waited_for
+        since = waited_for and waited_for.since
+        for migration in chosen if since else ():
+            failure = status.failure(migration.name)
+            if failure and since and status.last_events[migration.name].at >= since:
+                raise WrongState(
+                    f"Nothing was done: {failure}, in the run that this one waited for. The next one tries it again.",
+                    migration=migration.name,
+                )
 
     def refuse_drift(self, inventory: Inventory) -> None:
         """With ``STRICT``: raises ``WrongState`` when files and registered migrations do not fit together."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Literal, Mapping, NamedTuple, Sequence
 
-from pymongo import ReadPreference, WriteConcern
-from pymongo.errors import OperationFailure, PyMongoError
-from pymongo.read_concern import ReadConcern
+from pymongo.errors import OperationFailure
 
-from . import legacy
+from . import legacy, signals
+from .console import duration
 from .errors import (
     LockLost,
     MigopyException,
@@ -18,17 +19,22 @@ from .errors import (
     RegisteredMeanwhile,
     ServerFailed,
     StopTaskExecution,
+    done,
 )
 from .history import EventKind, History, Record
-from .loader import LoadedMigration, line_in
+from .loader import LoadedMigration, line_in, not_run
 from .lock import Lock, clock
+from .mongo import RETRY_PAUSE
 from .texts import summary
+from .transactions import Transaction
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
+# Error codes of MongoDB (src/mongo/base/error_codes.yml).
 NOT_IN_TRANSACTION = 263  # OperationNotSupportedInTransaction
+TRANSACTION_ENDED = (251, 290)  # NoSuchTransaction, TransactionExceededLifetimeLimitSeconds
 
 NOT_KNOWN = "whether its transaction was committed is not known, the subtask show_status tells"
 
@@ -69,6 +75,10 @@ ROLL_BACK = Direction(
 )
 
 
+class NotRun(Exception):  # noqa: N818 - it stands in a sentence
+    """The team's function has returned something that would still have to be run."""
+
+
 class Run:
     """Executes and rolls back loaded migrations while ``lock`` holds.
 
@@ -94,15 +104,32 @@ class Run:
         self._lock = lock
         self._history = history
         self._db = db
-        self._records = records
+        self._records = dict(records)
         self._dump = dump
         self._before_each, self._after_each = hooks
         self._say = say
         self._command = command
+        self._client_session: ClientSession | None = None
+        self._transaction: Transaction | None = None
+        self._waits = False
 
-    def announce(self, migrations: Sequence[LoadedMigration]) -> None:
-        """Write down what will run, before the first one does."""
-        self._lock.announce([migration.name for migration in migrations])
+    @contextlib.contextmanager
+    def of(self, migrations: Sequence[LoadedMigration]) -> Iterator[None]:
+        """Around all of them: what will run is written down before the first one does; in the end the lock is free."""
+        with contextlib.ExitStack() as stack:
+            if any(migration.in_transaction for migration in migrations):
+                self._client_session = stack.enter_context(self._db.client.start_session())
+            session = bytes(self._client_session.session_id["id"]) if self._client_session else None
+            self._lock.announce([migration.name for migration in migrations], session)
+            try:
+                yield
+            except BaseException as error:
+                self._lock.give_back(error)
+                with contextlib.suppress(MigopyException):
+                    self._mend_history()
+                raise
+            self._lock.give_back()
+            self._mend_history()
 
     def one(self, migration: LoadedMigration, left: int) -> float:
         """Run ``up()`` or ``down()`` of one migration and write its history; how many seconds it took.
@@ -111,27 +138,46 @@ class Run:
         what the team's code raised, ``LockLost`` when the lock did not last, ``ServerFailed`` when it has run and its
         history could not be written.
         """
-        self._begin(migration.name)
+        self._begin(migration.name, left)
         with self._failures(migration, self._direction.failure, self._direction.after_failure, left):
-            self._before_each(migration.name)
-            started = clock()
-            if migration.in_transaction:
-                self._in_transaction(migration)
-            else:
-                migration.call(self._db)
-        seconds = clock() - started
-        with self._written_down():
-            if not migration.in_transaction:
-                self._write(migration, seconds)
+            self._call(self._before_each, migration.name)
+            seconds = self._in_transaction(migration) if migration.in_transaction else self._perform(migration)
+        if not migration.in_transaction:
+            self._write(migration, seconds)
         with self._failures(migration, None, f"it was in after_each(), {self._direction.after_success}", left):
-            self._after_each(migration.name)
+            self._call(self._after_each, migration.name)
         return seconds
 
-    def _begin(self, name: str) -> None:
+    def _begin(self, name: str, left: int) -> None:
+        """Whatever is raised before the last line: the migration has not begun."""
         try:
-            self._lock.begin()
+            self._lock.confirm()
+            signals.raise_pending()
         except (LockLost, ServerFailed) as error:
-            raise error.told(after=f"{name} was not run.") from error
+            error.told(after=f"{name} was not run.")
+            raise
+        except KeyboardInterrupt as error:
+            self._say(f"{summary(error)}: {name} was not run{_not_run(left)}.")
+            raise
+        self._lock.begin()
+
+    def _perform(self, migration: LoadedMigration, session: ClientSession | None = None) -> float:
+        """Call ``up()`` or ``down()`` with what it asks for; how many seconds it took."""
+        offered = {"session": session}
+        started = clock()
+        self._call(migration.call, self._db, **{name: offered[name] for name in migration.asks_for})
+        return clock() - started
+
+    @staticmethod
+    def _call(function: Callable[..., Any], *args: Any, **options: Any) -> None:
+        """Call the team's code: here a signal ends it, and here a process ends that it has forked."""
+        with signals.let_through():
+            instead = not_run(function(*args, **options))
+        if instead:
+            name = getattr(function, "__name__", "it")
+            raise NotRun(f"{name}() returned something of type {instead}, of which nothing has run")
+
+    # The history
 
     @contextlib.contextmanager
     def _written_down(self) -> Iterator[None]:
@@ -139,32 +185,38 @@ class Run:
         yield
         self._lock.end()
 
-    # The history
-
     def _write(self, migration: LoadedMigration, seconds: float) -> None:
         """Of a migration outside of a transaction, once it has run."""
-        with self._explained(migration.name):
+        with self._unwritten(migration.name), self._written_down():
             self._lock.confirm()
             if self._direction is EXECUTE:
                 self._history.register(self._record(migration, seconds), self._lock.confirm)
             else:
                 self._history.unregister(migration.name)
-        if self._direction is ROLL_BACK:
-            self._log_rolled_back(migration.name, seconds)
+        with done(f"{migration.name}: {self._direction.after_success}"):
+            if self._direction is ROLL_BACK:
+                self._log_rolled_back(migration.name, seconds)
+            self._remember(migration, seconds)
+            self._mend_history()
 
-    def _in_transaction(self, migration: LoadedMigration) -> None:
-        """The history's part and the migration in one transaction; PyMongo begins again after transient errors."""
+    def _in_transaction(self, migration: LoadedMigration) -> float:
+        """The history's part and the migration in one transaction, which may begin again; how many seconds it took."""
+        session = self._client_session
+        assert session is not None  # of() has made it
+        took: list[float] = []
 
-        def both(session: ClientSession) -> None:
-            started = clock()
+        def both() -> None:
+            self._lock.confirm()
             self._write_first(migration, session)
-            migration.call(self._db, session=session)
-            self._write_last(migration, clock() - started, session)
+            took.append(self._perform(migration, session))
+            self._write_last(migration, took[-1], session)
             self._lock.confirm()
 
-        with self._db.client.start_session() as session:
-            # Whatever the URI says; with another level than local a new collection could not be made (MongoDB 4.4).
-            session.with_transaction(both, ReadConcern("local"), WriteConcern("majority"), ReadPreference.PRIMARY)
+        self._transaction = Transaction(session, functools.partial(self._begin_again, migration.name))
+        with self._written_down():
+            self._transaction.run(both)
+        self._remember(migration, took[-1])
+        return took[-1]
 
     def _write_first(self, migration: LoadedMigration, session: ClientSession) -> None:
         """With a broken lock the second of two owners fails on this, before its ``up()``."""
@@ -194,10 +246,25 @@ class Run:
         facts = {"seconds": round(seconds, 3), "executed_at": executed_at, "dump": self._dump}
         self._history.log("rolled back", name, session=session, **facts)
 
+    def _remember(self, migration: LoadedMigration, seconds: float) -> None:
+        """Know what is registered now, without a read."""
+        if self._direction is EXECUTE:
+            self._records[migration.name] = self._record(migration, seconds)
+        else:
+            del self._records[migration.name]
+
+    def _mend_history(self) -> None:
+        """What has dropped the lock, the whole database say, has dropped registrations too, and they have run."""
+        if self._lock.was_dropped:
+            again = self._history.register_again(self._records.values())
+            self._lock.was_dropped = False
+            if again:
+                self._say(f"The lock and the history had been dropped. Registered again: {', '.join(again)}.")
+
     # Failures
 
     @contextlib.contextmanager
-    def _explained(self, name: str) -> Iterator[None]:
+    def _unwritten(self, name: str) -> Iterator[None]:
         """What a migration has done stands, whatever happens to the history; the message says both."""
         try:
             yield
@@ -213,10 +280,27 @@ class Run:
             fact = self._direction.not_written.format(name=name)
             way_on = f"{self._command}:{self._direction.repair},{name}"
             advice = f"Then look at {self._command}, and if no other run has done it, write {way_on}."
+            advice += self._logged_as_interrupted(name, error)
             if isinstance(error, (LockLost, ServerFailed)):
-                raise error.told(f"{fact}.", advice) from error
-            self._say(f"{fact} ({summary(error)}). {advice}")
+                error.told(f"{fact}.", advice)
+            else:
+                self._say(f"{fact} ({summary(error)}). {advice}")
             raise
+
+    def _logged_as_interrupted(self, name: str, error: BaseException) -> str:
+        """So that no run executes it again unasked; what to add to the sentence if it could not be logged.
+
+        Where no server answers the lock says the same: it is left to run out.
+        """
+        if not isinstance(error, Exception) or (isinstance(error, ServerFailed) and not error.answers):
+            return ""
+        try:
+            with self._written_down():
+                if (name in self._history.registered()) != (self._direction is EXECUTE):
+                    self._history.log("interrupted", name, error=summary(error))
+        except ServerFailed as failure:
+            return f" The log could not be written either: {failure}"
+        return ""
 
     @contextlib.contextmanager
     def _failures(
@@ -226,20 +310,26 @@ class Run:
         started = clock()
         try:
             yield
-        except (LockLost, StopTaskExecution) as error:
-            if migration.in_transaction or isinstance(error, StopTaskExecution):
-                self._lock.end()  # nothing of it has happened, or the team knows
+        except LockLost as error:
+            if migration.in_transaction:
+                self._lock.end()  # nothing of it has happened
+            elif event:
+                self._logged_as_interrupted(migration.name, error)
             raise
         except BaseException as error:
             line = line_in(migration.migration.path, error)
             place = f"line {line}, " if line else ""
-            known = NOT_KNOWN if _is_unknown_commit(error) else f"{consequence}{_not_run(left)}"
+            is_open = self._transaction is not None and self._transaction.is_open_question
+            known = NOT_KNOWN if is_open else f"{consequence}{_not_run(left)}"
             sentence = f"{migration.name} failed ({place}{summary(error)}): {known}."
             if event:
                 sentence += self._logged(event, migration.name, round(clock() - started, 3), summary(error))
+            if isinstance(error, ServerFailed) and migration.in_transaction:
+                error.told(before=f"Nothing of {migration.name} has happened, for its history is part of it:")
+                raise
             if isinstance(error, MigopyException) and not isinstance(error, NoSuchCall):
                 raise
-            if isinstance(error, SystemExit) and not error.code:
+            if isinstance(error, (StopTaskExecution, NotRun)) or (isinstance(error, SystemExit) and not error.code):
                 # sys.exit() must not look like success to what comes after
                 raise MigrationFailed(sentence, migration=migration.name) from None
             if isinstance(error, Exception):
@@ -248,25 +338,42 @@ class Run:
             raise
 
     def _logged(self, event: EventKind, name: str, seconds: float, error: str) -> str:
-        """Write the failure to the log; what to add to the sentence if that cannot be done."""
+        """Write the failure to the log; what to add to the sentence if that cannot be done.
+
+        A server that refuses it has answered: the lock is given back all the same, for what failed is tried again.
+        """
         try:
             with self._written_down():
                 self._history.log(event, name, seconds=seconds, error=error)
         except ServerFailed as failure:
+            if failure.answers:
+                self._lock.end()
             return f" The log could not be written either: {failure}"
         return ""
+
+    def _begin_again(self, name: str, error: Exception, seconds: float) -> None:
+        """Say why a transaction begins again, after how long; of the waiting for its first write only once."""
+        if not isinstance(error, ServerFailed):
+            self._say(f"{name} begins again from the start after {duration(seconds)}: {summary(error)}")
+        elif not self._waits:
+            self._say(f"Waiting for another transaction, such as one that a run left behind when it died: {error}")
+        self._waits = isinstance(error, ServerFailed)
+        with signals.let_through():
+            time.sleep(RETRY_PAUSE)
 
 
 def _not_run(left: int) -> str:
     return {0: "", 1: ", and the one after it did not run"}.get(left, f", and the {left} after it did not run")
 
 
-def _is_unknown_commit(error: BaseException) -> bool:
-    return isinstance(error, PyMongoError) and error.has_error_label("UnknownTransactionCommitResult")
-
-
 def _advice(error: Exception) -> str:
-    if isinstance(error, OperationFailure) and error.code == NOT_IN_TRANSACTION:
+    code = error.code if isinstance(error, OperationFailure) else None
+    if code == NOT_IN_TRANSACTION:
         return " MongoDB does not do that in a transaction: leave out the parameter session."
+    if code in TRANSACTION_ENDED:
+        return (
+            " MongoDB ends a transaction after transactionLifetimeLimitSeconds, 60 unless somebody has set it: do less"
+            " in one, or leave out the parameter session."
+        )
     of_pymongo_2 = legacy.advice(error)
     return f" {of_pymongo_2}" if of_pymongo_2 else ""

@@ -12,8 +12,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
-from . import loader, mongo
-from .errors import ConfigurationError, LockHeld
+from bson.binary import UUID_SUBTYPE, Binary
+from pymongo.errors import PyMongoError
+
+from . import loader, mongo, signals
+from .errors import ConfigurationError, LockHeld, done
 from .history import History
 from .inventory import Inventory
 from .lock import Holder, Lock
@@ -54,7 +57,17 @@ class Session:
         require_seconds("LOCK_LEASE", lease, least=1)
         require_seconds("LOCK_WAIT", wait, least=0)
         self.history = History(db, collection, address=address, by=who(), version=__version__)
-        self.lock = Lock(db, collection, address=address, lease=lease, by=who(), pid=os.getpid())
+        self.lock = Lock(
+            db,
+            collection,
+            address=address,
+            lease=lease,
+            by=who(),
+            pid=os.getpid(),
+            was_unlocked=self.history.unlocked_since,
+        )
+        self.waited_for: Holder | None = None
+        """The first run that had the lock when this one wanted it."""
         self.address = address
         self._db = db
         self._folder = folder
@@ -103,18 +116,40 @@ class Session:
     def locked(self, subtask: str) -> Iterator[Lock]:
         """Hold the lock. Read inside what is there now: another run may have been at work until this moment.
 
-        Raises ``LockHeld`` when another run has it for longer than ``LOCK_WAIT``.
+        Signals are held back meanwhile. Raises ``LockHeld`` when another run has it for longer than ``LOCK_WAIT``.
         """
-        self._take(subtask)
-        with self.lock, self.importable():
-            if self.lock.died:
-                self.log_interrupted(self.lock.died)
-                self.lock.clear_died()
-            yield self.lock
+        with signals.held_back():
+            self._take(subtask)
+            with self.lock, self.importable():
+                if self.lock.died:
+                    self._bury(self.lock.died)
+                    self.lock.clear_died()
+                yield self.lock
+
+    def unlock(self, holder: Holder) -> bool:
+        """Take the lock away from that holder and no other, and write down what it was in; False if it has ended."""
+        with signals.held_back():
+            freed = self.lock.take_away(holder)
+            if freed is None:
+                return False
+            registered = self.history.registered()
+            with done(f"The lock was taken away from {freed.described(registered)}"):
+                self.history.log("unlocked", freed.migration(registered), run=freed.described(registered))
+                self._bury(freed)
+                self.lock.delete()
+        return True
 
     def _take(self, subtask: str) -> None:
+        try:
+            self._wait_for_lock(subtask)
+        except BaseException as error:
+            self.lock.give_back(error)  # the server may have given it to us without our knowing
+            raise
+
+    def _wait_for_lock(self, subtask: str) -> None:
         until = time.monotonic() + self._wait
         holder = self.lock.take(subtask)
+        self.waited_for = holder
         if holder:
             self._say(f"Waiting for {self.described(holder)}...")
         while holder:
@@ -125,15 +160,22 @@ class Session:
                     by=holder.by,
                     since=holder.since,
                 )
-            time.sleep(LOCK_POLL)
+            with signals.let_through():
+                time.sleep(LOCK_POLL)
             holder = self.lock.take(subtask)
 
     def described(self, holder: Holder) -> str:
         """Who it is, and where it is now: which of its migrations are done stands in the history."""
         return holder.described(self.history.registered())
 
-    def log_interrupted(self, holder: Holder) -> None:
-        """Write to the log which migration a run that is no more was in, if it was in one."""
+    def _bury(self, holder: Holder) -> None:
+        """Write to the log which migration a run that is no more was in, if it was in one, and end its transaction.
+
+        MongoDB does so by itself, but only after a minute, in which the next run waits. Who may not do it waits too.
+        """
+        if holder.session:
+            with contextlib.suppress(PyMongoError):
+                self._db.client.admin.command("killSessions", [{"id": Binary(holder.session, UUID_SUBTYPE)}])
         registered = self.history.registered()
         migration = holder.migration(registered)
         if migration:

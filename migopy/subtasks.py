@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import shlex
-import signal
-import threading
-from types import FrameType
-from typing import Any, Callable, Iterator, Protocol, TypeVar, overload
+from typing import Any, Callable, Protocol, TypeVar, overload
 
 from fabric.state import env, output
 
 from .console import ColorsLogger, outlive_readers, say
 from .errors import MigopyException, MigrationFailed, StopTaskExecution, UnknownSubtask
+from .signals import ended_in_order
 from .texts import masked
 from .trace import team_traceback
 
@@ -181,27 +178,6 @@ def fab_command(fab_task: str, subtask: str | None, option: str | None) -> str:
     # Fabric's run() puts the line into double quotes and escapes only ", $ and ` there (_shell_escape), so a
     # backslash of ours must not stand before one of them, or before another backslash: '\''$x' instead of '\$x'.
     return "fab " + shlex.quote(word).replace("\\", "\\''")
-
-
-@contextlib.contextmanager
-def ended_in_order() -> Iterator[None]:
-    """SIGTERM and SIGHUP (a lost ssh connection) end the task as Ctrl-C does, so that what it holds is let go."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set signal handlers
-        return
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    taken = [number for number, handler in kept.items() if handler is signal.SIG_DFL]
-    try:
-        for number in taken:
-            signal.signal(number, interrupt)
-        yield
-    finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def fail(error: MigopyException, logger: ColorsLogger) -> None:

@@ -138,10 +138,10 @@ class TestStrangers(RunTestCase):
         self.counting_ones(self.team, 0)
         for name in ("1_a.py", "2_b.py", "3_c.py"):
             self.counting(self.team, name)
-        self.enterContext_(patch.dict(env, real_fabfile=str(self.team.path / "fabfile.py")))
-        self.enterContext_(patch.object(lock, "FREED_AFTER", 0))  # it waits for a run, and there is none
+        self.entered(patch.dict(env, real_fabfile=str(self.team.path / "fabfile.py")))
+        self.entered(patch.object(lock, "FREED_AFTER", 0))  # it waits for a run, and there is none
 
-    def enterContext_(self, context: Any) -> None:
+    def entered(self, context: Any) -> None:
         context.__enter__()
         self.addCleanup(context.__exit__, None, None, None)
 

@@ -10,13 +10,25 @@ FOLDER = Path(migopy.__file__).parent
 
 # From the top to the ground: a module may import those below it.
 ORDER = (
-    *("__init__", "manager", "rooms", "subtasks", "run", "planning", "session", "report", "status", "inventory"),
-    *("loader", "history", "lock", "documents", "mongo", "dump", "legacy", "options"),
-    *("console", "trace", "texts", "errors", "version"),
+    *("__init__", "manager", "rooms", "subtasks", "run", "transactions", "planning", "session", "report", "status"),
+    *("inventory", "loader", "history", "lock", "documents", "mongo", "dump", "legacy", "options"),
+    *("console", "trace", "texts", "signals", "errors", "version"),
 )
 
 OF_A_FABFILE = {
-    *("__init__", "manager", "rooms", "subtasks", "options", "console", "trace", "texts", "errors", "version"),
+    *(
+        "__init__",
+        "manager",
+        "rooms",
+        "subtasks",
+        "options",
+        "console",
+        "trace",
+        "texts",
+        "signals",
+        "errors",
+        "version",
+    ),
 }
 """What every task of a fabfile pays for."""
 
