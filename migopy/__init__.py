@@ -25,6 +25,10 @@ The map; each module stands above those that it imports:
     errors      MigopyException and its kinds, StopTaskExecution
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .console import ColorsLogger as ColorsLogger
 from .console import Str as Str
 from .errors import MigopyException as MigopyException
@@ -32,3 +36,15 @@ from .errors import StopTaskExecution as StopTaskExecution
 from .manager import MigrationsManager as MigrationsManager
 from .subtasks import task as task
 from .version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .batches import Batches as Batches
+
+
+def __getattr__(name: str) -> Any:
+    """Importing migopy does not import PyMongo, which ``Batches`` needs."""
+    if name == "Batches":
+        from .batches import Batches
+
+        return Batches
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
