@@ -65,18 +65,34 @@ class Batches:
         the same document. Raises ``BatchFailed`` that names the document with which a batch could not be done.
         """
         arguments.require_update(update)
-        function = update if callable(update) else None
-        work = functools.partial(by_function, function) if function else functools.partial(in_server, update)
-        size = arguments.size(size, IN_PYTHON if function else IN_SERVER)
-        room = ROOM_HERE if function else ROOM_THERE
-        with self._walk(arguments.plain(collection), arguments.filter(filter), update, size, room) as walk:
-            for ids in iter(walk.ids, []):
-                try:
-                    walk.write(ids, functools.partial(work, walk, ids))
-                except (TooMuch, PyMongoError) as error:
-                    if not walk.in_smaller_pieces(ids, error):
-                        raise explained(walk, ids, update, error) from error
+        default, room = (IN_PYTHON, ROOM_HERE) if callable(update) else (IN_SERVER, ROOM_THERE)
+        asked = arguments.size(size, default)
+        with self._walk(arguments.plain(collection), arguments.filter(filter), update, asked, room) as walk:
+            if callable(update):
+                self._update_by_function(walk, update)
+            else:
+                self._update_in_server(walk, update)
+            walk.finish()
             return walk.checkpoint.changed
+
+    @staticmethod
+    def _update_in_server(walk: Walk, update: Any) -> None:
+        for ids in iter(walk.ids, []):
+            try:
+                walk.write(functools.partial(in_server, update, walk, ids))
+            except PyMongoError as error:
+                if not walk.in_smaller_pieces(error):
+                    raise explained(walk, ids, update, error) from error
+
+    @staticmethod
+    def _update_by_function(walk: Walk, function: Callable[[Any], Any]) -> None:
+        going_on = True
+        while going_on:
+            try:
+                going_on = walk.write(functools.partial(by_function, function, walk))
+            except (TooMuch, PyMongoError) as error:
+                if not walk.in_smaller_pieces(error):
+                    raise
 
     def __call__(
         self,
@@ -97,17 +113,12 @@ class Batches:
         self, collection: Collection[Any], filter: Mapping[str, Any], projection: Any, size: int
     ) -> Iterator[Documents]:
         with self._walk(collection, filter, None, size, ROOM_HERE) as walk:
-            for ids in iter(walk.ids, []):
-                try:
-                    found = walk.read(ids, projection)
-                except TooMuch as error:
-                    walk.in_smaller_pieces(ids, error)
-                    continue
-                documents = Documents(walk.decoded(found), collection.database.client)
-                if documents:
-                    with self._until_the_loop_goes_on(collection, documents):
-                        yield documents
-                walk.write(ids, documents.carry_out)
+            for ids, found in walk.batches(projection):
+                documents = Documents(found, collection.database.client)
+                with self._until_the_loop_goes_on(collection, documents):
+                    yield documents
+                walk.write(functools.partial(documents.carry_out, ids))
+            walk.finish()
 
     @contextlib.contextmanager
     def _walk(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, List, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, Sequence
 
 import bson.codec_options
 from bson import CodecOptions, Int64, MaxKey, ObjectId
@@ -17,34 +17,59 @@ Ids = List[Any]
 
 # A UUID of PyMongo 3 is read as one and written as another one, and a date can be later than Python's last year: what
 # is read like this is written back as it was. Dates that are out of range need PyMongo 4.3.
-EXACTLY: CodecOptions[Any] = CodecOptions(uuid_representation=0)
-if hasattr(bson.codec_options, "DatetimeConversion"):
-    EXACTLY = EXACTLY.with_options(datetime_conversion=bson.codec_options.DatetimeConversion.DATETIME_AUTO)
+_DATES: dict[str, Any] = (
+    {"datetime_conversion": bson.codec_options.DatetimeConversion.DATETIME_AUTO}
+    if hasattr(bson.codec_options, "DatetimeConversion")
+    else {}
+)
+EXACTLY: CodecOptions[Any] = CodecOptions(uuid_representation=0, **_DATES)
 
 RANGED = (int, Int64, str, ObjectId, datetime)
 """Types of which all values are compared with each other by ``$gte`` and ``$lte``, and as their index has them."""
 
 
-def exactly(collection: Collection[Any]) -> Collection[Any]:
-    """The collection with its ``_id``s as they are."""
-    return collection.with_options(codec_options=EXACTLY)
+def is_exact(codec_options: CodecOptions[Any]) -> bool:
+    """Whether what is read with these options, if it can be read, is what ``EXACTLY`` reads."""
+    return codec_options.with_options(**_DATES) == EXACTLY
 
 
-def page(collection: Collection[Any], filter: Mapping[str, Any], last: Sequence[Any], size: int) -> Ids:
-    """The next ``_id``s after the one in ``last`` (from the first on if that is empty) of documents that fit.
+class After:
+    """The documents that fit a filter and come after a place in the order of the ``_id`` index.
 
     ``{_id: {$gt: last}}`` would see those of the same type only; ``min()`` is a place in the index, which has an order
     of all types. It begins with ``last`` itself, if that is still there, and ends before a ``MaxKey``.
     """
-    found = exactly(collection).find(filter, {"_id": 1}).sort(BY_ID).hint(BY_ID)
-    if not last:
-        return _listed(found.limit(size))
-    if isinstance(last[0], MaxKey):
-        return []
-    ids = _listed(found.limit(size + 1).min([("_id", last[0])]))
-    if ids and _is_same(ids[0], last[0]):
-        del ids[0]
-    return ids or _listed(exactly(collection).find({"$and": [filter, {"_id": MaxKey()}]}, {"_id": 1}))
+
+    def __init__(self, filter: Mapping[str, Any], last: Sequence[Any]) -> None:
+        self._filter = filter
+        self._last = last
+
+    def finds(self, size: int) -> Iterator[dict[str, Any]]:
+        """The arguments of ``find``: the second one finds what is after the last document that the first one finds."""
+        ordered = {"filter": self._filter, "sort": BY_ID, "hint": BY_ID}
+        if not self._last:
+            yield {**ordered, "limit": size, "batch_size": size}
+        elif not isinstance(self._last[0], MaxKey):
+            more = size + 1
+            yield {**ordered, "min": {"_id": self._last[0]}, "limit": more, "batch_size": more}
+            yield {"filter": {"$and": [self._filter, {"_id": MaxKey()}]}}
+
+    def begins_with_last(self, ids: Ids) -> bool:
+        """To the last bit: NaN is not equal to itself, and 1 is equal to True."""
+        return bool(ids and self._last) and _bits(ids[0]) == _bits(self._last[0])
+
+
+def page(collection: Collection[Any], filter: Mapping[str, Any], last: Sequence[Any], size: int) -> Ids:
+    """The next ``_id``s after the one in ``last``, or the first ones if that is empty."""
+    after = After(filter, last)
+    exactly = collection.with_options(codec_options=EXACTLY)
+    for find in after.finds(size):
+        ids = [document["_id"] for document in exactly.find(projection={"_id": 1}, **find)]
+        if after.begins_with_last(ids):
+            del ids[0]
+        if ids:
+            return ids[:size]
+    return []
 
 
 def among(filter: Mapping[str, Any], ids: Ids) -> dict[str, Any]:
@@ -58,10 +83,5 @@ def among(filter: Mapping[str, Any], ids: Ids) -> dict[str, Any]:
     return {"$and": [filter, {"_id": these}]}
 
 
-def _listed(found: Any) -> Ids:
-    return [document["_id"] for document in found]
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    """Whether two values are the same to the last bit: NaN is not equal to itself, and 1 is equal to True."""
-    return bson.encode({"": one}, codec_options=EXACTLY) == bson.encode({"": other}, codec_options=EXACTLY)
+def _bits(value: Any) -> bytes:
+    return bson.encode({"": value}, codec_options=EXACTLY)

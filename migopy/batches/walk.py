@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from typing import TYPE_CHECKING, Any, Callable, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple
 
 import bson
 from bson.errors import InvalidBSON
@@ -14,8 +14,7 @@ from pymongo.errors import AutoReconnect, DocumentTooLarge, OperationFailure, Py
 from pymongo.read_concern import ReadConcern
 
 from ..errors import BatchFailed
-from . import ids as in_order
-from .ids import BY_ID, EXACTLY, Ids, among
+from .ids import EXACTLY, After, Ids, is_exact, page
 from .lag import Behind, ReplicaSet
 from .pace import Pace
 
@@ -35,10 +34,25 @@ PAGE = 10_000
 LAG_POLL = 1.0
 """Seconds between two looks at how far the slowest member is behind."""
 
-FAILED_TO_PARSE, TRANSACTION_TOO_LARGE = 9, (257, 388)  # src/mongo/base/error_codes.yml
+FAILED_TO_PARSE, TOO_LARGE_TOGETHER = 9, (257, 388)  # src/mongo/base/error_codes.yml
 
-Work = Callable[["ClientSession | None"], int]
-"""Writes a batch, in the transaction of the session if there is one; how many documents it has changed."""
+
+class Batch(NamedTuple):
+    """The documents of a batch as the team's code gets them, and their ``_id``s as they are."""
+
+    ids: Ids
+    documents: list[Any]
+
+
+class Done(NamedTuple):
+    """What was done with a batch: these documents were gone through, so many of them changed."""
+
+    ids: Ids
+    changed: int
+
+
+Work = Callable[["ClientSession | None"], Done]
+"""Does a batch, in the transaction of the session if there is one."""
 
 
 class Watch(NamedTuple):
@@ -58,7 +72,7 @@ class TooMuch(Exception):  # noqa: N818 - nobody outside sees it
 
 
 class Walk:
-    """``checkpoint`` is how far it is. The batches are what ``ids()`` gives, in the order of the ``_id`` index."""
+    """``checkpoint`` is how far it is: what comes next is what comes after that in the order of the ``_id`` index."""
 
     def __init__(
         self,
@@ -80,82 +94,120 @@ class Walk:
         self._replica_set = replica_set
         self._watch = watch
         self._ahead: Ids = []
+        self._tried = 0
         self._began = time.monotonic()
         self._lag_looked_at = float("-inf")
 
     def ids(self) -> Ids:
-        """The next ones, as many as a batch has now; none at the end, and then the walk is finished."""
+        """Of the next batch; none at the end."""
         self._began = time.monotonic()
         if not self._ahead and not self.checkpoint.finished:
             size = max(self._pace.size, min(PAGE, 10 * self._pace.size))
-            self._ahead = self._page(size)
-            if not self._ahead:
-                self._move_to(self.checkpoint._replace(finished=True))
-        return self._ahead[: self._pace.size]
+            with self._looking():
+                self._ahead = page(self.collection, self.filter, self.checkpoint.last, size)
+        ids = self._ahead[: self._pace.size]
+        self._tried = len(ids)
+        return ids
 
-    def _page(self, size: int) -> Ids:
-        try:
-            return in_order.page(self.collection, self.filter, self.checkpoint.last, size)
-        except OperationFailure as error:
-            if isinstance(error, AutoReconnect):
-                raise
-            raise BatchFailed(
-                f"MongoDB does not look for {self.filter!r} in {self.collection.name}: {said(error)}"
-            ) from error
+    def documents(self, projection: Any = None, session: ClientSession | None = None) -> Batch:
+        """The next batch, empty at the end. Raises ``TooMuch``."""
+        self._began = time.monotonic()
+        size = self._tried = self._pace.size
+        if self.checkpoint.finished:
+            return Batch([], [])
+        after = After(self.filter, self.checkpoint.last)
+        for find in after.finds(size):
+            batch = self._decoded(self._read(find, projection, session))
+            begin = 1 if after.begins_with_last(batch.ids) else 0
+            if len(batch.ids) > begin:
+                return Batch(batch.ids[begin : begin + size], batch.documents[begin : begin + size])
+        return Batch([], [])
 
-    def read(self, ids: Ids, projection: Any = None, session: ClientSession | None = None) -> bytes:
-        """The documents of these ``_id``s as one piece of BSON. Raises ``TooMuch``."""
-        batches = []
+    def batches(self, projection: Any) -> Iterator[Batch]:
+        """One after the other, as long as the checkpoint moves on meanwhile."""
+        while True:
+            try:
+                batch = self.documents(projection)
+            except TooMuch as error:
+                self.in_smaller_pieces(error)
+                continue
+            if not batch.ids:
+                return
+            yield batch
+
+    def _read(self, find: Mapping[str, Any], projection: Any, session: ClientSession | None) -> bytes:
+        """As the server sends them: only there one sees how many bytes they are before they are decoded."""
+        found: list[bytes] = []
         size = 0
-        cursor = self.collection.find_raw_batches(
-            among(self.filter, ids), projection, sort=BY_ID, hint=BY_ID, batch_size=len(ids), session=session
-        )
-        with cursor:
-            for batch in cursor:
-                batches.append(batch)
-                size += len(batch)
-                if not self._pace.fits(size) and len(ids) > 1:
+        with self._looking(), self.collection.find_raw_batches(
+            projection=projection, session=session, **find
+        ) as cursor:
+            for piece in cursor:
+                found.append(piece)
+                size += len(piece)
+                if not self._pace.fits(size) and self._pace.size > 1:
                     raise TooMuch
-        self._pace.weighed(size / len(ids))
-        return b"".join(batches)
+        self._pace.weighed(size / self._pace.size)
+        return b"".join(found)
 
-    def decoded(self, found: bytes) -> list[Any]:
-        """The documents as the team's code gets them."""
+    def _decoded(self, found: bytes) -> Batch:
         codec_options = self.collection.codec_options
         try:
-            return bson.decode_all(found, codec_options)
+            documents = bson.decode_all(found, codec_options)
         except InvalidBSON as error:
-            read = 0
-            with contextlib.suppress(InvalidBSON):
-                for _ in bson.decode_iter(found, codec_options):
-                    read += 1
-            which = next(itertools.islice(bson.decode_iter(found, EXACTLY), read, None))["_id"]
-            raise BatchFailed(f"{self.collection.name}, _id {which!r} cannot be read: {error}") from error
+            raise BatchFailed(f"{self.collection.name}, {self._unreadable(found)} cannot be read: {error}") from error
+        exact = documents if is_exact(codec_options) else bson.decode_all(found, EXACTLY)
+        return Batch([document["_id"] for document in exact], documents)
 
-    def write(self, ids: Ids, work: Work) -> None:
-        """Do the work of a batch and move the checkpoint behind it: together, where the server has transactions."""
+    def _unreadable(self, found: bytes) -> str:
+        read = 0
+        with contextlib.suppress(InvalidBSON):
+            for _ in bson.decode_iter(found, self.collection.codec_options):
+                read += 1
+        document = next(itertools.islice(bson.decode_iter(found, EXACTLY), read, None))
+        return f"_id {document['_id']!r}"
+
+    @contextlib.contextmanager
+    def _looking(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationFailure as error:
+            if isinstance(error, AutoReconnect) or is_of_documents(error):
+                raise
+            name = self.collection.name
+            raise BatchFailed(f"MongoDB does not look for {self.filter!r} in {name}: {said(error)}") from error
+
+    def write(self, work: Work) -> bool:
+        """Do a batch and move the checkpoint behind it, together where the server has transactions.
+
+        Whether there was anything to do.
+        """
         if self.in_transactions:
-            self.checkpoint = self._session.with_transaction(
-                lambda session: self._write(ids, work, session),
+            moved = self._session.with_transaction(
+                lambda session: self._write(work, session),
                 ReadConcern("local"),  # with another one no collection could be made (MongoDB 4.4)
                 WriteConcern("majority", wtimeout=MAJORITY_TIMEOUT),
                 ReadPreference.PRIMARY,
             )
         else:
             self._watch.confirm()
-            self.checkpoint = self._write(ids, work, None)
-        del self._ahead[: len(ids)]
-        self._pace.took(len(ids), time.monotonic() - self._began)
-        self._watch.show(self.checkpoint.progress, "")
+            moved = self._write(work, None)
+        count = moved.done - self.checkpoint.done
+        self.checkpoint = moved
+        del self._ahead[:count]
+        self._pace.took(count, time.monotonic() - self._began)
+        self._watch.show(moved.progress, "")
         self._wait_for_members()
+        return count > 0
 
-    def _write(self, ids: Ids, work: Work, session: ClientSession | None) -> Checkpoint:
-        changed = work(session)
-        now = self.checkpoint
+    def _write(self, work: Work, session: ClientSession | None) -> Checkpoint:
+        done, now = work(session), self.checkpoint
+        if not done.ids:
+            return now
         moved = now._replace(
-            last=(ids[-1],),
-            done=now.done + len(ids),
-            changed=now.changed + changed,
+            last=(done.ids[-1],),
+            done=now.done + len(done.ids),
+            changed=now.changed + done.changed,
             seconds=now.seconds + time.monotonic() - self._began,
         )
         if session:
@@ -163,21 +215,22 @@ class Walk:
         self._watch.move(moved, self._session)
         return moved
 
-    def _move_to(self, checkpoint: Checkpoint) -> None:
-        self._watch.confirm()
-        self._watch.move(checkpoint, self._session)
-        self.checkpoint = checkpoint
+    def finish(self) -> None:
+        """The end was reached."""
+        if not self.checkpoint.finished:
+            self._watch.confirm()
+            self.checkpoint = self.checkpoint._replace(finished=True)
+            self._watch.move(self.checkpoint, self._session)
 
-    def in_smaller_pieces(self, ids: Ids, error: Exception) -> bool:
-        """Whether to try again with fewer documents: because all of them are too much, or to find the one that fails.
+    def in_smaller_pieces(self, error: Exception) -> bool:
+        """Whether to try a batch that failed again with fewer documents: until they fit, or only the bad one is left.
 
-        Without a transaction some of them have been written, and only what was not is tried again.
+        Not where some of them have been written, that is without a transaction.
         """
-        if len(ids) == 1 or not is_of_documents(error):
+        nothing_written = self.in_transactions or isinstance(error, TooMuch)
+        if self._tried <= 1 or not nothing_written or not is_of_documents(error):
             return False
-        if not self.in_transactions and not isinstance(error, TooMuch):
-            return False
-        self._pace.halve(len(ids))
+        self._pace.halve(self._tried)
         return True
 
     def _wait_for_members(self) -> None:
@@ -186,9 +239,8 @@ class Walk:
             self._lag_looked_at = time.monotonic()
             if behind is None or behind.seconds <= self._watch.max_lag:
                 return
-            self._watch.show(
-                self.checkpoint.progress, f"waiting for {behind.host}, which is {behind.seconds:.0f} s behind"
-            )
+            why = f"waiting for {behind.host}, which is {behind.seconds:.0f} s behind"
+            self._watch.show(self.checkpoint.progress, why)
             self._watch.confirm()
             time.sleep(LAG_POLL)
 
@@ -202,13 +254,11 @@ class Walk:
 
 def is_of_documents(error: Exception) -> bool:
     """Whether fewer documents, or others, might not have met this error."""
-    if isinstance(error, (TooMuch, DocumentTooLarge)):
-        return True
     if isinstance(error, WriteError):
         return error.code != FAILED_TO_PARSE
     if isinstance(error, OperationFailure):
-        return error.code in TRANSACTION_TOO_LARGE or error.has_error_label("TransientTransactionError")
-    return False
+        return error.code in TOO_LARGE_TOGETHER or error.has_error_label("TransientTransactionError")
+    return isinstance(error, (TooMuch, DocumentTooLarge))
 
 
 def said(error: PyMongoError) -> str:

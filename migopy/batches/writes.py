@@ -11,8 +11,8 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, P
 
 from ..errors import BatchFailed, MigopyException, StopTaskExecution
 from . import arguments
-from .ids import BY_ID, EXACTLY, Ids, among
-from .walk import FAILED_TO_PARSE, Walk, is_of_documents, said
+from .ids import BY_ID, Ids, among
+from .walk import FAILED_TO_PARSE, Done, Walk, is_of_documents, said
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -24,25 +24,24 @@ LARGEST = 16 * 1024 * 1024
 REQUESTS = (InsertOne, UpdateOne, UpdateMany, ReplaceOne, DeleteOne, DeleteMany)
 
 
-def in_server(update: Any, walk: Walk, ids: Ids, session: ClientSession | None) -> int:
-    """Have the server update them; how many it changed."""
-    found = among(walk.filter, ids)
-    return walk.collection.update_many(found, update, hint=BY_ID, session=session).modified_count
+def in_server(update: Any, walk: Walk, ids: Ids, session: ClientSession | None) -> Done:
+    """Have the server update them."""
+    result = walk.collection.update_many(among(walk.filter, ids), update, hint=BY_ID, session=session)
+    return Done(ids, result.modified_count)
 
 
-def by_function(function: Callable[[Any], Any], walk: Walk, ids: Ids, session: ClientSession | None) -> int:
-    """Read them, and update each as the function says; how many were changed.
+def by_function(function: Callable[[Any], Any], walk: Walk, session: ClientSession | None) -> Done:
+    """Read them, and update each as the function says.
 
-    In a transaction nobody can change a document between the two. Without one it has to fit the filter still.
+    In a transaction nobody can change a document between the two.
     """
-    found = walk.read(ids, session=session)
+    ids, documents = walk.documents(session=session)
     requests = []
-    for document, exact in zip(walk.decoded(found), bson.decode_all(found, EXACTLY)):
-        update = _asked(function, document, exact["_id"], walk.collection)
+    for id, document in zip(ids, documents):
+        update = _asked(function, document, id, walk.collection)
         if update is not None:
-            one = {"_id": exact["_id"]}
-            requests.append(UpdateOne(one if session else {"$and": [one, walk.filter]}, update))
-    return _bulk_write(walk.collection, requests, session)
+            requests.append(UpdateOne({"_id": id}, update))
+    return Done(ids, _bulk_write(walk.collection, requests, session))
 
 
 def _asked(function: Callable[[Any], Any], document: Any, id: Any, collection: Collection[Any]) -> Any:
@@ -82,8 +81,8 @@ class Documents(List[Any]):
             raise BatchFailed(f"{collection.name} belongs to another client than the documents of the batch.")
         self.writes.append((arguments.plain(collection), asked))
 
-    def carry_out(self, session: ClientSession | None) -> int:
-        return sum(_bulk_write(collection, requests, session) for collection, requests in self.writes)
+    def carry_out(self, ids: Ids, session: ClientSession | None) -> Done:
+        return Done(ids, sum(_bulk_write(collection, requests, session) for collection, requests in self.writes))
 
 
 def _bulk_write(collection: Collection[Any], requests: list[Any], session: ClientSession | None) -> int:
