@@ -11,6 +11,7 @@ The map; each module stands above those that it imports:
     report      rows for programs, tables for people
     status      problems, and the way on from each
     inventory   files joined with registrations: which are unregistered, which are meant
+    batches     going through collections of any size in pieces, and how far each walk is
     loader      the directory: names, order, checksum, importing one file
     history     the collections migrations and migrations_log
     lock        the lease, and the life of its document
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """Importing migopy does not import PyMongo, which ``Batches`` needs."""
     if name == "Batches":
-        from .batches import Batches
+        from . import rooms
 
-        return Batches
+        return rooms.batches.Batches
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from ..errors import BatchFailed
 from ..mongo import has_transactions
 from . import arguments
-from .checkpoint import Checkpoint, Checkpoints, Identity, NoCheckpoints
+from .checkpoint import Checkpoint, Identity, NoTrail, Trail
 from .lag import ReplicaSet
 from .pace import ROOM_HERE, ROOM_THERE, Pace
 from .progress import Line, NoLine
@@ -43,14 +43,14 @@ class Batches:
 
     def __init__(
         self,
-        checkpoints: Checkpoints | NoCheckpoints | None = None,
+        trail: Trail | NoTrail | None = None,
         confirm: Callable[[], None] = lambda: None,
         line: Line | None = None,
         max_lag: float = MAX_LAG,
     ) -> None:
-        self._checkpoints = checkpoints or NoCheckpoints()
+        self._trail = trail or NoTrail()
         self._line = line or NoLine()
-        self._watch = Watch(confirm, self._checkpoints.move, self._line.show, max_lag)
+        self._watch = Watch(confirm, self._trail.move, self._line.show, max_lag)
         self._begun: Counter[tuple[str, str]] = Counter()
         self._walking: str | None = None
         self._unwritten: list[str] = []
@@ -126,9 +126,11 @@ class Batches:
     ) -> Iterator[Walk]:
         """Begin a walk, or go on with it, and say how far it was when it ends before its end."""
         name = collection.name
+        client = collection.database.client
         if self._walking:
             raise BatchFailed(f"A walk through {name} cannot begin inside of the one through {self._walking}.")
-        client = collection.database.client
+        if self._trail.client not in (None, client):
+            raise BatchFailed(f"{name} belongs to another client than db, with which the batches are noted.")
         about, bytes_each = arguments.measured(collection)
         self._walking = name
         try:
@@ -137,10 +139,25 @@ class Batches:
                 in_transactions = has_transactions(client)
                 replica_set = ReplicaSet(client.get_database("admin")) if in_transactions else None
                 pace = Pace(size, bytes_each, room)
-                yield Walk(collection, filter, checkpoint, pace, session, replica_set, in_transactions, self._watch)
+                walk = Walk(collection, filter, checkpoint, pace, session, replica_set, in_transactions, self._watch)
+                with self._left_before_its_end(walk):
+                    yield walk
         finally:
             self._walking = None
             self._line.clear()
+
+    @contextlib.contextmanager
+    def _left_before_its_end(self, walk: Walk) -> Iterator[None]:
+        try:
+            yield
+        except GeneratorExit:  # break
+            raise
+        except BaseException:
+            if self._trail.client:
+                half = "" if walk.in_transactions else ", and perhaps a part of the next batch"
+                progress = walk.checkpoint.progress
+                self._line.tell(f"{progress.migration}: {progress.far} are done{half}; the next run goes on from there")
+            raise
 
     def _begin(
         self, collection: Collection[Any], filter: Mapping[str, Any], update: Any, about: int, session: ClientSession
@@ -150,7 +167,7 @@ class Batches:
         identity = Identity(*which, self._begun[which])
         what = arguments.described(update, "update")
         total = functools.partial(counted, collection, filter, about)
-        return self._checkpoints.begin(identity, what, total, session, self._line.say)
+        return self._trail.begin(identity, what, total, session, self._line.tell)
 
     @contextlib.contextmanager
     def _until_the_loop_goes_on(self, collection: Collection[Any], documents: Documents) -> Iterator[None]:
@@ -169,8 +186,8 @@ class Batches:
                 f"The loop over {self._unwritten[0]} was left in the middle of a batch, and what the batch was to write"
                 " is not written: let the loop go on, with continue instead of break."
             )
-        for checkpoint in self._checkpoints.left():
-            self._line.say(
+        for checkpoint in self._trail.left():
+            self._line.tell(
                 f"{checkpoint.migration}: an earlier version of the file has gone through"
                 f" {checkpoint.progress.far} with another filter, and left it at that"
             )

@@ -11,17 +11,19 @@ import bson
 from pymongo import ReturnDocument
 from pymongo.errors import OperationFailure
 
+from .. import documents
 from ..errors import LockLost, WrongState
-from ..mongo import durable
+from ..mongo import answered, durable
 from .ids import EXACTLY
 from .progress import Progress
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
-    from pymongo.collection import Collection
     from pymongo.database import Database
 
-UP, DOWN = "up", "down"
+    from ..documents import Stranger
+
+    Say = Callable[[str], None]
 
 
 class Identity(NamedTuple):
@@ -43,10 +45,9 @@ class Checkpoint(NamedTuple):
     """
 
     migration: str
-    collection: str
-    filter: str
-    nth: int
-    total: int | None
+    direction: str
+    identity: Identity
+    total: int | None = None
     update: str = ""
     checksum: str = ""
     done: int = 0
@@ -54,22 +55,38 @@ class Checkpoint(NamedTuple):
     seconds: float = 0.0
     finished: bool = False
     at: datetime | None = None
-    session: Mapping[str, Any] | None = None
+    session: Any = None
     last: tuple[Any, ...] = ()
     """Empty before the first batch: None is an ``_id`` like others."""
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Checkpoint:
-        facts = {key: value for key, value in document.items() if key in cls._fields}
-        return cls(**{**facts, "last": (document["last"],) if "last" in document else ()})
-
-    @property
-    def identity(self) -> Identity:
-        return Identity(self.collection, self.filter, self.nth)
+    def read(cls, document: Mapping[str, Any]) -> Checkpoint | None:
+        """None if it is none of ours."""
+        get = document.get
+        migration, nth = documents.name(get("migration")), documents.number(get("nth"))
+        direction, collection, filter = (documents.text(get(key)) for key in ("direction", "collection", "filter"))
+        done = documents.number(get("done"))
+        if migration is None or direction is None or collection is None or filter is None or None in (nth, done):
+            return None
+        return cls(
+            migration,
+            direction,
+            Identity(collection, filter, nth or 0),
+            documents.number(get("total")),
+            documents.text(get("update")) or "",
+            documents.text(get("checksum")) or "",
+            done or 0,
+            documents.number(get("changed")) or 0,
+            documents.seconds(get("seconds")) or 0.0,
+            get("finished") is True,
+            documents.moment(get("at")),
+            get("session"),
+            (document["last"],) if "last" in document else (),
+        )
 
     @property
     def progress(self) -> Progress:
-        return Progress(self.migration, self.collection, self.done, self.total, self.seconds)
+        return Progress(self.migration, self.identity.collection, self.done, self.total, self.seconds, self.at)
 
 
 def digest(value: Any) -> str:
@@ -77,39 +94,66 @@ def digest(value: Any) -> str:
     return hashlib.sha256(bson.encode({"": value}, codec_options=EXACTLY)).hexdigest()
 
 
-def collection_of(db: Database[dict[str, Any]], migrations: str) -> Collection[dict[str, Any]]:
-    """Where the checkpoints are; ``migrations`` is the name of the collection of the registered migrations."""
-    return durable(db[f"{migrations}_batches"]).with_options(codec_options=EXACTLY.with_options(tz_aware=True))
-
-
 class Checkpoints:
-    """Those of one migration in one direction. ``goes_on`` says whether those that are there count, or are forgotten.
+    """All there are. ``migrations`` is the name of the collection of the registered migrations."""
 
-    ``checksum`` is that of the migration's file, ``by`` is ``user@host``.
+    def __init__(self, db: Database[dict[str, Any]], migrations: str, *, address: str, by: str) -> None:
+        self.address = address
+        self.strangers: set[Stranger] = set()
+        stored = durable(db[f"{migrations}_batches"])
+        dates = {"tz_aware": True, "unicode_decode_error_handler": "backslashreplace"}
+        self.collection = stored.with_options(codec_options=EXACTLY.with_options(**dates))
+        self.by = by
+
+    def trail(self, migration: str, direction: str, *, checksum: str, goes_on: bool) -> Trail:
+        """Those of one migration, for a run of it; ``goes_on`` says whether they count, or are forgotten."""
+        return Trail(self, migration, direction, checksum, goes_on)
+
+    def read(self, wanted: Mapping[str, Any]) -> list[Checkpoint]:
+        """The newest ones last."""
+        found = []
+        for document in documents.all_of(self.collection, wanted, self.strangers, sort=[("at", 1), ("_id", 1)]):
+            checkpoint = Checkpoint.read(document)
+            if checkpoint is None:
+                why = "it is no checkpoint of a migration"
+                self.strangers.add(documents.Stranger.met(self.collection.name, document, why))
+            else:
+                found.append(checkpoint)
+        return found
+
+    @answered
+    def progresses(self, directions: Mapping[str, str]) -> dict[str, Progress]:
+        """How far the newest walk of each of these migrations is; those of the migration's direction count."""
+        newest = self.read({"migration": {"$in": list(directions)}})
+        return {each.migration: each.progress for each in newest if directions[each.migration] == each.direction}
+
+    @answered
+    def forget(self, migrations: Iterable[str]) -> bool:
+        """Whether there was anything to forget."""
+        return bool(self.collection.delete_many({"migration": {"$in": list(migrations)}}).deleted_count)
+
+
+class Trail:
+    """The checkpoints of one migration in one direction, as a run of it moves them.
+
+    ``checksum`` is that of the migration's file.
     """
 
-    def __init__(
-        self,
-        collection: Collection[dict[str, Any]],
-        migration: str,
-        direction: str,
-        checksum: str,
-        by: str,
-        goes_on: bool,
-    ) -> None:
-        self._collection = collection
+    def __init__(self, checkpoints: Checkpoints, migration: str, direction: str, checksum: str, goes_on: bool) -> None:
+        self._checkpoints = checkpoints
+        self._collection = checkpoints.collection
         self._facts = {"migration": migration, "direction": direction}
-        self._run = {"checksum": checksum, "by": by}
+        self._run = {"checksum": checksum, "by": checkpoints.by}
         self._goes_on = goes_on
         self._left: dict[Identity, Checkpoint] | None = None
 
+    @property
+    def client(self) -> Any:
+        """The only one whose collections can be walked: a session is that of one client."""
+        return self._collection.database.client
+
     def begin(
-        self,
-        identity: Identity,
-        update: str,
-        total: Callable[[], int | None],
-        session: ClientSession,
-        say: Callable[[str], None],
+        self, identity: Identity, update: str, total: Callable[[], int | None], session: ClientSession, say: Say
     ) -> Checkpoint:
         """Go on with a walk, or begin one.
 
@@ -130,8 +174,9 @@ class Checkpoints:
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )
-        assert found is not None  # an upsert that returns the document after it
-        return Checkpoint.read(found)
+        checkpoint = Checkpoint.read(found or {})
+        assert checkpoint is not None  # what was just written
+        return checkpoint
 
     def move(self, checkpoint: Checkpoint, session: ClientSession) -> None:
         """A batch is done; in its transaction, if the session is in one.
@@ -146,7 +191,9 @@ class Checkpoints:
             session=session,
         )
         if not moved.matched_count:
-            raise LockLost(f"Another run goes on with {checkpoint.migration} meanwhile.")
+            raise LockLost(
+                f"Another run goes on with {checkpoint.migration} meanwhile.", migration=checkpoint.migration
+            )
 
     def left(self) -> list[Checkpoint]:
         """The unfinished walks of earlier runs that this one has not gone on with."""
@@ -156,71 +203,57 @@ class Checkpoints:
         if self._left is None:
             if not self._goes_on:
                 self._collection.delete_many(self._facts)
-            found = map(Checkpoint.read, self._collection.find(self._facts))
-            self._left = {checkpoint.identity: checkpoint for checkpoint in found}
+            self._left = {checkpoint.identity: checkpoint for checkpoint in self._checkpoints.read(self._facts)}
         return self._left
 
-    def _look_at(self, before: Checkpoint, update: str, session: ClientSession, say: Callable[[str], None]) -> None:
+    def _look_at(self, before: Checkpoint, update: str, session: ClientSession, say: Say) -> None:
         """Before a walk of an earlier run is gone on with."""
-        name = before.migration
+        name, far = before.migration, before.progress.far
         if before.finished and before.update != update:
             raise WrongState(
-                f"{name}: all {before.progress.far} have been gone through with another"
-                " update than the file has now; whether this one shall be done too cannot be known. The subtask forget"
-                " with its name begins from the start, ignore takes it as done."
+                f"{name}: all {far} have been gone through, with another update than the file has now. The subtask"
+                " forget with its name begins from the start, ignore takes it as done.",
+                migration=name,
             )
         if before.session and before.session != session.session_id:
             self._end(before.session)
-        changed = " with another version of the file" if before.checksum != self._run["checksum"] else ""
+        changed = "" if before.checksum == self._run["checksum"] else ", with another version of the file"
         if not before.finished:
-            say(f"{name}: {before.progress.far} are done, going on from there{changed}")
+            say(f"{name}: {far} are done, going on from there{changed}")
 
     def _end(self, session: Mapping[str, Any]) -> None:
         """A killed process leaves a transaction that blocks its documents until the server gives it up, after 60 s."""
         with contextlib.suppress(OperationFailure):
             self._collection.database.client.admin.command("killSessions", [session])
 
-    def _look_for_another(self, identity: Identity, say: Callable[[str], None]) -> None:
+    def _look_for_another(self, identity: Identity, say: Say) -> None:
         """Before a walk begins from the start while an earlier run has left one of the same collection."""
         for other in self.left():
-            if other.collection != identity.collection:
+            if other.identity.collection != identity.collection:
                 continue
-            far = f"{other.progress.far} are done"
+            name, far = other.migration, other.progress.far
             if other.checksum == self._run["checksum"]:
                 raise WrongState(
-                    f"{other.migration}: {far}, with another filter than now, or in another order, though the file is"
-                    " the same. Filters and the order of the calls have to be the same in each run. The subtask forget"
-                    " with its name begins from the start."
+                    f"{name}: {far} are done, with another filter than now or in another order, though the file is the"
+                    " same. Filters, and the order of the calls, have to be the same in each run. The subtask forget"
+                    " with its name begins from the start.",
+                    migration=name,
                 )
-            say(f"{other.migration}: {far} by another version of the file, with another filter; beginning anew")
+            say(f"{name}: {far} are done by another version of the file, with another filter; beginning anew")
 
 
-class NoCheckpoints:
+class NoTrail:
     """Outside of a run, as in a test, nothing is kept: every walk begins from the start."""
 
+    client = None
+
     def begin(
-        self,
-        identity: Identity,
-        update: str,
-        total: Callable[[], int | None],
-        session: ClientSession,
-        say: Callable[[str], None],
+        self, identity: Identity, update: str, total: Callable[[], int | None], session: ClientSession, say: Say
     ) -> Checkpoint:
-        return Checkpoint("", *identity, total=None)
+        return Checkpoint("", "", identity)
 
     def move(self, checkpoint: Checkpoint, session: ClientSession) -> None:
         pass
 
     def left(self) -> list[Checkpoint]:
         return []
-
-
-def read_all(collection: Collection[dict[str, Any]], migrations: Iterable[str]) -> list[Checkpoint]:
-    """The checkpoints of these migrations, the newest first."""
-    found = collection.find({"migration": {"$in": list(migrations)}}).sort("at", -1)
-    return [Checkpoint.read(document) for document in found]
-
-
-def forget(collection: Collection[dict[str, Any]], migration: str) -> bool:
-    """Forget how far a migration was; whether there was anything to forget."""
-    return bool(collection.delete_many({"migration": migration}).deleted_count)

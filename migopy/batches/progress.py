@@ -6,7 +6,11 @@ import os
 import shutil
 import sys
 import time
+from datetime import datetime
 from typing import Callable, NamedTuple
+
+from ..console import is_terminal, say
+from ..texts import escaped
 
 BAR = 24
 """Characters of the bar."""
@@ -16,13 +20,14 @@ BETWEEN_LOOKS, BETWEEN_LINES = 0.2, 30.0
 
 
 class Progress(NamedTuple):
-    """``done`` documents of about ``total``, if that is known, in ``seconds``."""
+    """``done`` documents of about ``total``, if that is known, in ``seconds``; as it was ``at`` that time."""
 
     migration: str
     collection: str
     done: int
     total: int | None
     seconds: float
+    at: datetime | None = None
 
     @property
     def documents(self) -> str:
@@ -65,40 +70,42 @@ def _rounded(rate: float) -> int:
 
 def _about(seconds: float) -> str:
     """``40 s``, ``12 min`` or ``3 h 20 min``."""
-    if seconds < 60:
+    if seconds < 59.5:
         return f"{round(seconds)} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Line:
-    """Shows progress on stderr: on a terminal one line that stays in place, else a line now and then.
+    """Shows progress to people: in a terminal one line that stays in place, else a line now and then.
 
-    ``say`` shows a message to stay.
+    ``tell`` is given the messages that stay.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._in_place = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._in_place = is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
         self._next = time.monotonic() + (0 if self._in_place else BETWEEN_LINES)
+        self._why = ""
         self._width = 0
 
     def show(self, progress: Progress, why: str = "") -> None:
-        """Show how far it is, if it is time; ``why`` says why it does not go on just now."""
-        if time.monotonic() < self._next and not why:
+        """Show how far it is, if it is time; ``why`` says at once why it does not go on just now."""
+        begins_to_wait = bool(why) and not self._why
+        self._why = why
+        if time.monotonic() < self._next and not begins_to_wait:
             return
-        text = f"{progress}{why and f'; {why}'}"
+        text = f"{progress}; {why}" if why else str(progress)
         if self._in_place:
-            bar = f"[{progress.bar()}] " if progress.total else ""
-            self._replace(f"{bar}{text}")
-            self._next = time.monotonic() + BETWEEN_LOOKS
+            self._replace(f"[{progress.bar()}] {text}" if progress.total else text)
         else:
-            self._say(text)
-            self._next = time.monotonic() + BETWEEN_LINES
+            self._tell(text)
+        self._next = time.monotonic() + (BETWEEN_LOOKS if self._in_place else BETWEEN_LINES)
 
-    def say(self, message: str) -> None:
+    def tell(self, message: str) -> None:
+        """A message that stays."""
         self.clear()
-        self._say(message)
+        self._tell(message)
 
     def clear(self) -> None:
         """Leave the place to others."""
@@ -106,13 +113,13 @@ class Line:
             self._replace("")
 
     def _replace(self, text: str) -> None:
-        text = text[: shutil.get_terminal_size().columns - 1]
-        print(f"\r{text.ljust(self._width)}\r{text}", end="", file=sys.stderr, flush=True)
+        text = escaped(text)[: shutil.get_terminal_size().columns - 1]
+        say(f"\r{text.ljust(self._width)}\r{text}", end="")
         self._width = len(text)
 
 
 class NoLine(Line):
-    """Shows nothing: nobody looks on."""
+    """Nobody looks on."""
 
     def __init__(self) -> None:
         super().__init__(lambda message: None)
