@@ -59,7 +59,14 @@ class Migration(NamedTuple):
             raise BadMigration(
                 f"{self.name} has no function {function}(db): add one. No migration was run.", migration=self.name
             )
-        return LoadedMigration(self, module, call, _checksum(content))
+        loaded = LoadedMigration(self, module, call, _checksum(content))
+        if loaded.in_transaction and loaded.in_batches:
+            raise BadMigration(
+                f"{self.name}: {function}() asks for session and for batches, and one transaction cannot be many: leave"
+                " out one of the two. No migration was run.",
+                migration=self.name,
+            )
+        return loaded
 
     def _content(self) -> bytes:
         try:
@@ -90,6 +97,11 @@ class LoadedMigration:
     def in_transaction(self) -> bool:
         """A parameter named ``session`` asks for a transaction."""
         return "session" in self.asks_for
+
+    @property
+    def in_batches(self) -> bool:
+        """A parameter named ``batches`` asks for them."""
+        return "batches" in self.asks_for
 
     @property
     def has_down(self) -> bool:

@@ -37,9 +37,25 @@ def status_rows(status: Status) -> dict[str, Any]:
             "subtask": holder.subtask,
             "migration": status.running,
             "since": holder.since,
+            "progress": _progress_row(status, status.running),
         }
         if holder
         else None,
+    }
+
+
+def _progress_row(status: Status, name: str | None) -> dict[str, Any] | None:
+    """How far a migration is that goes through a collection; seconds are those that it has taken, and has left."""
+    progress = status.progresses.get(name or "")
+    if progress is None:
+        return None
+    return {
+        "collection": progress.collection.partition(".")[2],
+        "done": progress.done,
+        "total": progress.total,
+        "seconds": round(progress.seconds, 3),
+        "seconds_left": None if progress.seconds_left is None else round(progress.seconds_left),
+        "at": progress.at,
     }
 
 
@@ -59,14 +75,23 @@ def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str
         "seconds": record.seconds if record else None,
         "by": record.by if record else None,
         "dump": record.dump if record else None,
+        "progress": _progress_row(status, name),
     }
 
 
 def history_table(rows: Sequence[Row]) -> str:
     return table(
         ["NAME", "STATE", "WHEN", "TOOK", "BY"],
-        [[row["name"], ", ".join([row["state"], *row["problems"]]), *_when_took_by(row)] for row in rows],
+        [[row["name"], ", ".join([row["state"], *row["problems"], *_far(row)]), *_when_took_by(row)] for row in rows],
     )
+
+
+def _far(row: Row) -> list[str]:
+    """``41 %``, or the number of documents where the total is not known."""
+    progress = row["progress"]
+    if not progress:
+        return []
+    return [f"{100 * progress['done'] // progress['total']} %" if progress["total"] else f"{progress['done']:,} done"]
 
 
 def event_rows(events: Sequence[Event]) -> list[dict[str, Any]]:
@@ -90,5 +115,9 @@ def plan_table(steps: Sequence[Row]) -> str:
     words = {True: "yes", False: "no", None: "?"}
     return table(
         ["NAME", "TRANSACTION", "DOWN", "DUMP"],
-        [[step["name"], *(words[step[key]] for key in ("transaction", "down", "dump"))] for step in steps],
+        [[step["name"], _transaction(step, words), words[step["down"]], words[step["dump"]]] for step in steps],
     )
+
+
+def _transaction(step: Row, words: Mapping[bool | None, str]) -> str:
+    return "in batches" if step["batches"] else words[step["transaction"]]

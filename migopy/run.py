@@ -10,6 +10,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from .errors import (
+    BatchFailed,
     LockLost,
     MigopyException,
     MigrationFailed,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
+    from .batches import Batches
+
 NOT_IN_TRANSACTION = 263  # OperationNotSupportedInTransaction
 
 NOT_KNOWN = "whether its transaction was committed is not known, the subtask show_status tells"
@@ -36,6 +39,7 @@ class Direction(NamedTuple):
     """What differs between executing and rolling back, in words: of people, of the log, of the way on."""
 
     subtask: Literal["execute", "rollback"]
+    function: Literal["up", "down"]
     doing: str
     done: str
     failure: EventKind
@@ -47,6 +51,7 @@ class Direction(NamedTuple):
 
 EXECUTE = Direction(
     subtask="execute",
+    function="up",
     doing="Executing",
     done="Executed",
     failure="failed",
@@ -58,6 +63,7 @@ EXECUTE = Direction(
 
 ROLL_BACK = Direction(
     subtask="rollback",
+    function="down",
     doing="Rollback",
     done="Rolled back",
     failure="rollback failed",
@@ -72,8 +78,10 @@ class Run:
     """Executes and rolls back loaded migrations while ``lock`` holds.
 
     ``hooks`` are before_each and after_each, called with the name around every migration. ``records`` are the
-    registrations when the run began. ``dump`` is the path of the dump taken before it. ``say`` is told what can go
-    into no exception of ours: a Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as it would without migopy.
+    registrations when the run began. ``dump`` is the path of the dump taken before it. ``batches`` makes those of a
+    migration that asks for them, ``forget`` is told what they have noted when it is no longer needed. ``say`` is told
+    what can go into no exception of ours: a Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as it would without
+    migopy.
     """
 
     def __init__(
@@ -86,6 +94,8 @@ class Run:
         records: Mapping[str, Record],
         dump: str | None,
         hooks: tuple[Callable[[str], None], Callable[[str], None]],
+        batches: Callable[[LoadedMigration], Batches],
+        forget: Callable[[str], None],
         say: Callable[[str], None],
         command: str,
     ) -> None:
@@ -96,6 +106,8 @@ class Run:
         self._records = records
         self._dump = dump
         self._before_each, self._after_each = hooks
+        self._batches = batches
+        self._forget = forget
         self._say = say
         self._command = command
 
@@ -116,15 +128,24 @@ class Run:
             started = clock()
             if migration.in_transaction:
                 self._in_transaction(migration)
+            elif migration.in_batches:
+                self._in_batches(migration)
             else:
                 migration.call(self._db)
         seconds = clock() - started
         with self._written_down():
             if not migration.in_transaction:
                 self._write(migration, seconds)
+        if migration.in_batches:
+            self._forget(migration.name)
         with self._failures(migration, None, f"it was in after_each(), {self._direction.after_success}", left):
             self._after_each(migration.name)
         return seconds
+
+    def _in_batches(self, migration: LoadedMigration) -> None:
+        batches = self._batches(migration)
+        migration.call(self._db, batches=batches)
+        batches.end()
 
     def _begin(self, name: str) -> None:
         try:
@@ -236,7 +257,7 @@ class Run:
             sentence = f"{migration.name} failed ({place}{summary(error)}): {known}."
             if event:
                 sentence += self._logged(event, migration.name, round(clock() - started, 3), summary(error))
-            if isinstance(error, MigopyException) and not isinstance(error, NoSuchCall):
+            if isinstance(error, MigopyException) and not isinstance(error, (NoSuchCall, BatchFailed)):
                 raise
             if isinstance(error, SystemExit) and not error.code:
                 # sys.exit() must not look like success to what comes after

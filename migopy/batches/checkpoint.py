@@ -109,6 +109,7 @@ class Checkpoints:
         """Those of one migration, for a run of it; ``goes_on`` says whether they count, or are forgotten."""
         return Trail(self, migration, direction, checksum, goes_on)
 
+    @answered
     def read(self, wanted: Mapping[str, Any]) -> list[Checkpoint]:
         """The newest ones last."""
         found = []
@@ -128,9 +129,10 @@ class Checkpoints:
         return {each.migration: each.progress for each in newest if directions[each.migration] == each.direction}
 
     @answered
-    def forget(self, migrations: Iterable[str]) -> bool:
-        """Whether there was anything to forget."""
-        return bool(self.collection.delete_many({"migration": {"$in": list(migrations)}}).deleted_count)
+    def forget(self, migrations: Iterable[str]) -> None:
+        names = list(migrations)
+        if names:
+            self.collection.delete_many({"migration": {"$in": names}})
 
 
 class Trail:
