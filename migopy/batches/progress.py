@@ -12,8 +12,8 @@ from typing import Callable, NamedTuple
 from ..console import is_terminal, say
 from ..texts import escaped
 
-BAR = 24
-"""Characters of the bar."""
+SHORTEST, LONGEST = 8, 24
+"""Characters of the bar; it is left out where there is no room for it."""
 
 BETWEEN_LOOKS, BETWEEN_LINES = 0.2, 30.0
 """Seconds between two looks of the line on a terminal, and between two lines where there is none."""
@@ -57,9 +57,13 @@ class Progress(NamedTuple):
         left = f", {_about(self.seconds_left)} left" if self.seconds_left is not None else ""
         return f"{self.migration}: {self.documents}{speed}{left}"
 
-    def bar(self) -> str:
-        share = min(1.0, self.done / self.total) if self.total else 0.0
-        return ("#" * int(share * BAR)).ljust(BAR, ".")
+    def bar(self, room: int) -> str:
+        """``[#########.............] ``; empty where the total is not known, or there is no room for it."""
+        length = min(LONGEST, room - len("[] "))
+        if not self.total or length < SHORTEST:
+            return ""
+        filled = "#" * int(min(1.0, self.done / self.total) * length)
+        return f"[{filled.ljust(length, '.')}] "
 
 
 def _rounded(rate: float) -> int:
@@ -97,7 +101,8 @@ class Line:
             return
         text = f"{progress}; {why}" if why else str(progress)
         if self._in_place:
-            self._replace(f"[{progress.bar()}] {text}" if progress.total else text)
+            columns = shutil.get_terminal_size().columns - 1
+            self._replace((progress.bar(columns - len(text)) + escaped(text))[:columns])
         else:
             self._tell(text)
         self._next = time.monotonic() + (BETWEEN_LOOKS if self._in_place else BETWEEN_LINES)
@@ -111,10 +116,10 @@ class Line:
         """Leave the place to others."""
         if self._width:
             self._replace("")
+            say("\r", end="")
 
     def _replace(self, text: str) -> None:
-        text = escaped(text)[: shutil.get_terminal_size().columns - 1]
-        say(f"\r{text.ljust(self._width)}\r{text}", end="")
+        say(f"\r{text.ljust(self._width)}", end="")
         self._width = len(text)
 
 
