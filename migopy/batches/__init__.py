@@ -129,7 +129,7 @@ class Batches:
         client = collection.database.client
         if self._walking:
             raise BatchFailed(f"A walk through {name} cannot begin inside of the one through {self._walking}.")
-        if self._trail.client not in (None, client):
+        if self._trail.client is not None and self._trail.client is not client:
             raise BatchFailed(f"{name} belongs to another client than db, with which the batches are noted.")
         about, bytes_each = arguments.measured(collection)
         self._walking = name
@@ -153,7 +153,7 @@ class Batches:
         except GeneratorExit:  # break
             raise
         except BaseException:
-            if self._trail.client:
+            if self._trail.client is not None:
                 half = "" if walk.in_transactions else ", and perhaps a part of the next batch"
                 progress = walk.checkpoint.progress
                 self._line.tell(f"{progress.migration}: {progress.far} are done{half}; the next run goes on from there")

@@ -14,6 +14,7 @@ from pymongo.errors import AutoReconnect, DocumentTooLarge, OperationFailure, Py
 from pymongo.read_concern import ReadConcern
 
 from ..errors import BatchFailed
+from ..texts import without_reply
 from .ids import EXACTLY, After, Ids, is_exact, page
 from .lag import Behind, ReplicaSet
 from .pace import Pace
@@ -263,4 +264,4 @@ def is_of_documents(error: Exception) -> bool:
 
 def said(error: PyMongoError) -> str:
     """The server's message without the whole reply that PyMongo puts behind it."""
-    return str(error).partition(", full error:")[0].rstrip(".")
+    return without_reply(str(error)).rstrip(".")

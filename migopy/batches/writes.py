@@ -10,6 +10,7 @@ from pymongo import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, Up
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError, WriteError
 
 from ..errors import BatchFailed, MigopyException, StopTaskExecution
+from ..texts import without_reply
 from . import arguments
 from .ids import BY_ID, Ids, among
 from .walk import FAILED_TO_PARSE, Done, Walk, is_of_documents, said
@@ -17,6 +18,8 @@ from .walk import FAILED_TO_PARSE, Done, Walk, is_of_documents, said
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
+
+TOO_LARGE = 10334  # BSONObjectTooLarge, src/mongo/base/error_codes.yml
 
 LARGEST = 16 * 1024 * 1024
 """Bytes of a document."""
@@ -79,7 +82,8 @@ class Documents(List[Any]):
                 raise BatchFailed(f"write() takes what bulk_write takes, such as InsertOne(...), not {request!r}.")
         if arguments.plain(collection).database.client is not self._client:
             raise BatchFailed(f"{collection.name} belongs to another client than the documents of the batch.")
-        self.writes.append((arguments.plain(collection), asked))
+        if asked:
+            self.writes.append((arguments.plain(collection), asked))
 
     def carry_out(self, ids: Ids, session: ClientSession | None) -> Done:
         return Done(ids, sum(_bulk_write(collection, requests, session) for collection, requests in self.writes))
@@ -97,8 +101,12 @@ def _bulk_write(collection: Collection[Any], requests: list[Any], session: Clien
             raise
         failed = failures[0]
         raise BatchFailed(f"{collection.name}, {_named(failed['op'])}: {failed['errmsg']}") from error
-    except (BSONError, DocumentTooLarge, OverflowError) as error:
-        raise BatchFailed(f"{collection.name}, {_unencodable(requests, collection)}: {error}") from error
+    except (BSONError, DocumentTooLarge, OverflowError, OperationFailure) as error:
+        if isinstance(error, OperationFailure) and error.code != TOO_LARGE:
+            raise
+        raise BatchFailed(
+            f"{collection.name}, {_unencodable(requests, collection)}: {without_reply(str(error))}"
+        ) from error
 
 
 def _named(operation: Any) -> str:
