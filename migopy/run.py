@@ -143,9 +143,8 @@ class Run:
         return seconds
 
     def _in_batches(self, migration: LoadedMigration) -> None:
-        batches = self._batches(migration)
-        migration.call(self._db, batches=batches)
-        batches.end()
+        with self._batches(migration) as batches:
+            migration.call(self._db, batches=batches)
 
     def _begin(self, name: str) -> None:
         try:

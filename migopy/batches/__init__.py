@@ -20,6 +20,8 @@ from .walk import TooMuch, Walk, Watch
 from .writes import Documents, by_function, explained, in_server
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
 
@@ -53,6 +55,7 @@ class Batches:
         self._watch = Watch(confirm, self._trail.move, self._line.show, max_lag)
         self._begun: Counter[tuple[str, str]] = Counter()
         self._walking: str | None = None
+        self._last: Walk | None = None
         self._unwritten: list[str] = []
 
     def update(
@@ -107,7 +110,9 @@ class Batches:
         """
         arguments.require_id(projection)
         asked = arguments.size(size, IN_PYTHON)
-        return self._loop(arguments.plain(collection), arguments.filter(filter or {}), projection, asked)
+        return self._loop(
+            arguments.plain(collection), arguments.filter({} if filter is None else filter), projection, asked
+        )
 
     def _loop(
         self, collection: Collection[Any], filter: Mapping[str, Any], projection: Any, size: int
@@ -140,24 +145,11 @@ class Batches:
                 replica_set = ReplicaSet(client.get_database("admin")) if in_transactions else None
                 pace = Pace(size, bytes_each, room)
                 walk = Walk(collection, filter, checkpoint, pace, session, replica_set, in_transactions, self._watch)
-                with self._left_before_its_end(walk):
-                    yield walk
+                self._last = walk
+                yield walk
         finally:
             self._walking = None
             self._line.clear()
-
-    @contextlib.contextmanager
-    def _left_before_its_end(self, walk: Walk) -> Iterator[None]:
-        try:
-            yield
-        except GeneratorExit:  # break
-            raise
-        except BaseException:
-            if self._trail.client is not None:
-                half = "" if walk.in_transactions else ", and perhaps a part of the next batch"
-                progress = walk.checkpoint.progress
-                self._line.tell(f"{progress.migration}: {progress.far} are done{half}; the next run goes on from there")
-            raise
 
     def _begin(
         self, collection: Collection[Any], filter: Mapping[str, Any], update: Any, about: int, session: ClientSession
@@ -179,8 +171,17 @@ class Batches:
                 self._unwritten.append(collection.name)
             raise
 
-    def end(self) -> None:
-        """The migration has ended by itself. Raises ``BatchFailed`` if something that it has asked for was not done."""
+    # Around up() and down()
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Raises ``BatchFailed`` if something that the migration has asked for was not done."""
+        if error:
+            return self._tell_how_far_it_is()
         if self._unwritten:
             raise BatchFailed(
                 f"The loop over {self._unwritten[0]} was left in the middle of a batch, and what the batch was to write"
@@ -191,6 +192,12 @@ class Batches:
                 f"{checkpoint.migration}: an earlier version of the file has gone through"
                 f" {checkpoint.progress.far} with another filter, and left it at that"
             )
+
+    def _tell_how_far_it_is(self) -> None:
+        if self._last and not self._last.checkpoint.finished:
+            progress = self._last.checkpoint.progress
+            half = "" if self._last.in_transactions else ", and perhaps a part of the next batch"
+            self._line.tell(f"{progress.migration}: {progress.far} are done{half}; the next run goes on from there")
 
 
 def counted(collection: Collection[Any], filter: Mapping[str, Any], about: int) -> int | None:

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple
 
 import bson
+from bson import DBRef
 from bson.errors import InvalidBSON
 from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import AutoReconnect, DocumentTooLarge, OperationFailure, PyMongoError, WriteError
@@ -106,6 +107,7 @@ class Walk:
             size = max(self._pace.size, min(PAGE, 10 * self._pace.size))
             with self._looking():
                 self._ahead = page(self.collection, self.filter, self.checkpoint.last, size)
+            self._require_known_types(self._ahead)
         ids = self._ahead[: self._pace.size]
         self._tried = len(ids)
         return ids
@@ -158,15 +160,25 @@ class Walk:
         except InvalidBSON as error:
             raise BatchFailed(f"{self.collection.name}, {self._unreadable(found)} cannot be read: {error}") from error
         exact = documents if is_exact(codec_options) else bson.decode_all(found, EXACTLY)
-        return Batch([document["_id"] for document in exact], documents)
+        ids = [document["_id"] for document in exact]
+        self._require_known_types(ids)
+        return Batch(ids, documents)
+
+    def _require_known_types(self, ids: Ids) -> None:
+        """PyMongo reads a DBPointer, of before MongoDB 1.0, as a DBRef, and so would never find the document again."""
+        if DBRef in map(type, ids) and self.collection.find_one({"_id": {"$type": "dbPointer"}}, {"_id": 1}):
+            raise BatchFailed(f"{self.collection.name} has an _id that is a DBPointer, which PyMongo cannot write.")
 
     def _unreadable(self, found: bytes) -> str:
-        read = 0
+        """The first document that the team's code cannot get; before PyMongo 4.3 it may be that nobody can read it."""
+        place, before = 0, self.checkpoint.last
         with contextlib.suppress(InvalidBSON):
-            for _ in bson.decode_iter(found, self.collection.codec_options):
-                read += 1
-        document = next(itertools.islice(bson.decode_iter(found, EXACTLY), read, None))
-        return f"_id {document['_id']!r}"
+            for document in bson.decode_iter(found, self.collection.codec_options):
+                place, before = place + 1, (document["_id"],)
+        with contextlib.suppress(InvalidBSON):
+            document = next(itertools.islice(bson.decode_iter(found, EXACTLY), place, None))
+            return f"_id {document['_id']!r}"
+        return f"the document after _id {before[0]!r}" if before else "the first document"
 
     @contextlib.contextmanager
     def _looking(self) -> Iterator[None]:
@@ -177,6 +189,8 @@ class Walk:
                 raise
             name = self.collection.name
             raise BatchFailed(f"MongoDB does not look for {self.filter!r} in {name}: {said(error)}") from error
+        except InvalidBSON as error:
+            raise BatchFailed(f"{self.collection.name} has an _id that PyMongo cannot read: {error}") from error
 
     def write(self, work: Work) -> bool:
         """Do a batch and move the checkpoint behind it, together where the server has transactions.

@@ -64,6 +64,9 @@ class InBothTestCase(MongoTestCase):
         self.db.users.insert_many([{"_id": n, "n": 0, **fields} for n in range(count)])
         return self.db.users
 
+    def another_client(self) -> MongoClient[Any]:
+        return MongoClient(self.server.uri)
+
     def counts(self, field: str = "n") -> dict[Any, int]:
         """How many documents of users have each value."""
         found = self.db.users.aggregate([{"$group": {"_id": f"${field}", "count": {"$sum": 1}}}])
@@ -116,7 +119,8 @@ class TestWalk(InBothTestCase):
         ids = [Binary(uuid4().bytes, subtype) for subtype in (3, 4) for _ in range(20)]
         self.db.users.with_options(codec_options=AS_THEY_ARE).insert_many([{"_id": id, "n": 0} for id in ids])
         for representation in (0, 3, 4):
-            users = self.db.users.with_options(codec_options=CodecOptions(uuid_representation=representation))
+            codec_options: CodecOptions[Any] = CodecOptions(uuid_representation=representation)
+            users = self.db.users.with_options(codec_options=codec_options)
             self.assertEqual(40, self.batches.update(users, {}, lambda one: {"$inc": {"n": 1}}, size=6))
         self.assertEqual({3: 40}, self.counts())
 
@@ -219,7 +223,7 @@ class TestWalkInSet(InSet, TestWalk):
         def double(user: dict[str, Any]) -> Any:
             if user["_id"] == 5 and not disturbed:
                 disturbed.append(1)
-                with MongoClient(self.server.uri) as other:
+                with self.another_client() as other:
                     other[self.database].users.update_one({"_id": 3}, {"$set": {"n": 50}})
             return {"$set": {"n": 2 * user["n"] + 1}}
 
@@ -256,7 +260,7 @@ class TestBadInput(InBothTestCase):
 
     def test_writes_that_make_no_sense_are_refused_at_once(self) -> None:
         users = self.fill(3)
-        with MongoClient[Any](self.server.uri) as other:
+        with self.another_client() as other:
             for pattern, arguments in (
                 (r"write\(\) takes what bulk_write takes, such as InsertOne\(...\), not \{", (users, [{"a": 1}])),
                 (r"of a collection", ("users", [])),
@@ -334,8 +338,23 @@ class TestBadInput(InBothTestCase):
         element = b"\x09date\0" + struct.pack("<q", 10**15)
         raw = b"\x10_id\0" + struct.pack("<i", 77) + element
         users.insert_one(RawBSONDocument(struct.pack("<i", len(raw) + 5) + raw + b"\0"))
-        self.assert_refused("users, _id 77 cannot be read: .*year", lambda: list(self.batches(users)))
+        self.assert_refused(
+            "users, (_id 77|the document after _id 9) cannot be read: .*year", lambda: list(self.batches(users))
+        )
         self.assertEqual(11, self.batches.update(users, {}, {"$inc": {"n": 1}}))
+
+    def test_ids_that_pymongo_cannot_write_are_refused(self) -> None:
+        users = self.fill(3)
+        element = b"\x0c_id\0" + struct.pack("<i", 2) + b"c\0" + bytes(12)
+        users.insert_one(RawBSONDocument(struct.pack("<i", len(element) + 5) + element + b"\0"))
+        every = {"$inc": {"n": 1}}
+        for call in (
+            lambda: self.batches.update(users, {}, every),
+            lambda: self.batches.update(users, {}, lambda user: every),
+            lambda: list(self.batches(users)),
+        ):
+            self.assert_refused("users has an _id that is a DBPointer", call)
+        self.assertEqual(3, self.counts()[0])
 
 
 class TestBadInputInSet(InSet, TestBadInput):
