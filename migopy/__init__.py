@@ -12,6 +12,7 @@ The map; each module stands above those that it imports:
     report      rows for programs, tables for people
     status      problems, and the way on from each
     inventory   files joined with registrations: which are unregistered, which are meant
+    batches     going through collections of any size in pieces, and how far each walk is
     loader      the directory: names, order, checksum, importing one file
     history     the collections migrations and migrations_log
     lock        the lease, and the life of its document
@@ -27,6 +28,10 @@ The map; each module stands above those that it imports:
     errors      MigopyException and its kinds, StopTaskExecution
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .console import ColorsLogger as ColorsLogger
 from .console import Str as Str
 from .errors import MigopyException as MigopyException
@@ -34,3 +39,15 @@ from .errors import StopTaskExecution as StopTaskExecution
 from .manager import MigrationsManager as MigrationsManager
 from .subtasks import task as task
 from .version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .batches import Batches as Batches
+
+
+def __getattr__(name: str) -> Any:
+    """Importing migopy does not import PyMongo, which ``Batches`` needs."""
+    if name == "Batches":
+        from . import rooms
+
+        return rooms.batches.Batches
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -52,6 +52,10 @@ class MigrationFailed(MigopyException):
     """The team's own code raised; ``__cause__`` is what it raised, shown with its traceback."""
 
 
+class BatchFailed(MigopyException):
+    """A batch could not be done, or what was asked of batches makes no sense. Names the document, if it was one."""
+
+
 class NoSuchCall(MigopyException):
     """A call that MongoDB or PyMongo no longer has, and for which migopy does not stand in."""
 

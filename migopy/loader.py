@@ -30,7 +30,7 @@ NUMBER_WIDTH = 3
 """Digits of the number of the first migration that ``create`` makes."""
 
 
-OFFERED = frozenset({"session"})
+OFFERED = frozenset({"session", "batches"})
 """What ``up`` and ``down`` may ask for by the name of a parameter."""
 
 
@@ -72,6 +72,12 @@ class Migration(NamedTuple):
         loaded = LoadedMigration(self, module, call, _checksum(content))
         require_runs(call, f"{function}() of {self.name}", migration=self.name)
         loaded.require_parameters(function)
+        if loaded.in_transaction and loaded.in_batches:
+            raise BadMigration(
+                f"{self.name}: {function}() asks for session and for batches, and one transaction cannot be many: leave"
+                " out one of the two. No migration was run.",
+                migration=self.name,
+            )
         return loaded
 
     def _content(self) -> bytes:
@@ -122,6 +128,11 @@ class LoadedMigration:
     def in_transaction(self) -> bool:
         """A parameter named ``session`` asks for a transaction."""
         return "session" in self.asks_for
+
+    @property
+    def in_batches(self) -> bool:
+        """A parameter named ``batches`` asks for them."""
+        return "batches" in self.asks_for
 
     @property
     def has_down(self) -> bool:

@@ -80,6 +80,8 @@ class MigrationsManager:
     """Seconds after which the lock of a run that died is free."""
     LOCK_WAIT: float = 60
     """Seconds to wait while another run holds the lock."""
+    BATCH_MAX_LAG: float = 10
+    """Seconds that a member of the replica set may be behind before a migration in batches waits for it."""
     STRICT: bool = False
     """Whether execute refuses when a registered file changed or is missing, or an unregistered one is out of order."""
     LEGACY_PYMONGO: bool = True
@@ -176,6 +178,7 @@ class MigrationsManager:
             checksums = {migration.name: migration.checksum() for migration in chosen}
             lock.confirm()
             session.history.ignore(checksums, at=lock.now())
+            session.forget_batches(*set(checksums).intersection(session.known(inventory).progresses))
 
     @task
     def rollback(self, spec_migr: str | None = None, last: str | None = None, to: str | None = None) -> None:
@@ -198,22 +201,26 @@ class MigrationsManager:
     def forget(self, name: str) -> None:
         """Unregister a migration without running down(), the opposite of ignore: forget,NAME"""
         session = self._session()
-        session.inventory().registered_name(name)
+        session.require_something_to_forget(session.inventory(), name)
         with session.locked("forget") as lock:
             inventory = session.inventory()
-            registered = inventory.registered_name(name)
-            self.logger.white_bold(f"Forgetting migration {registered}...")
+            known = session.require_something_to_forget(inventory, name)
+            record = inventory.records.get(known)
+            what = "migration" if record else "how far it was:"
+            self.logger.white_bold(f"Forgetting {what} {known}...")
             lock.confirm()
-            session.history.unregister(registered)
-            with done(f"{registered} is unregistered"):
-                session.history.log("forgotten", registered, executed_at=inventory.records[registered].at)
+            session.checkpoints.forget([known])
+            session.history.unregister(known)
+            with done(f"{known} is unregistered"):
+                session.history.log("forgotten", known, executed_at=record.at if record else None)
 
     @task
     def plan(self, to: str | None = None, json: str | None = None) -> None:
         """Show what execute would do, in order, and every problem; runs nothing (plan,to=NAME, json=yes)"""
         session = self._session()
         inventory = session.inventory()
-        steps, obstacles = self._planning(session).steps(inventory.up_to(to), inventory)
+        planning = self._planning(session)
+        steps, obstacles = planning.steps(inventory.up_to(to), inventory)
         status = session.status(inventory, with_changed=True)
         if is_yes("json", json):
             show(rooms.report.as_json({"plan": steps, "obstacles": obstacles, **rooms.report.status_rows(status)}))
@@ -224,6 +231,8 @@ class MigrationsManager:
             self._nothing_to_execute(inventory, to)
         for obstacle in [*(step["error"] for step in steps if step["error"]), *obstacles]:
             self.logger.red(f"execute would stop: {obstacle}")
+        for doubt in planning.doubts(steps):
+            self.logger.white(doubt)
         self._show_problems(status)
 
     @task
@@ -445,6 +454,8 @@ class MigrationsManager:
             records=plan.status.inventory.records,
             dump=dump,
             hooks=(self.before_each, self.after_each),
+            batches=session.batches(direction.function, plan.status, self.logger.white, self.BATCH_MAX_LAG),
+            forget=session.forget_batches,
             say=self.logger.red,
             command=f"fab {self.FAB_TASK}",
         )
@@ -484,6 +495,8 @@ class MigrationsManager:
             say(problem.text)
         if status.holder and status.holder.held:
             self.logger.white(f"Locked by {status.holder.described(status.inventory.records)}{status.holder.until()}.")
+            if status.running and status.running in status.progresses:
+                self.logger.white(status.progresses[status.running])
 
     def _agree(self, question: str, force: str | None) -> None:
         """Ask before something that cannot be undone; raises ``WrongState`` unless the answer, or ``force``, is yes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Callable, Literal, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple, Sequence
 
 from . import dump, signals
 from .errors import ConfigurationError, MigopyException, WrongState
@@ -114,12 +114,25 @@ class Planning:
 
     def _step(self, migration: Migration) -> tuple[dict[str, Any], LoadedMigration | None]:
         """What executing this migration would mean; None where its file cannot say."""
-        step: dict[str, Any] = {"name": migration.name, "transaction": None, "down": None, "dump": self._dumps}
+        unknown = dict.fromkeys(("transaction", "batches", "down"))
+        step: dict[str, Any] = {"name": migration.name, **unknown, "dump": self._dumps}
         try:
             loaded = migration.load("up")
         except MigopyException as error:
             return {**step, "error": str(error)}, None
-        return {**step, "transaction": loaded.in_transaction, "down": loaded.has_down, "error": None}, loaded
+        facts = {"transaction": loaded.in_transaction, "batches": loaded.in_batches, "down": loaded.has_down}
+        return {**step, **facts, "error": None}, loaded
+
+    def doubts(self, steps: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What execute would do, and may do twice."""
+        in_batches = [step["name"] for step in steps if step["batches"]]
+        if not in_batches or self._session.has_transactions():
+            return []
+        return [
+            f"{name} goes through its documents in batches, and MongoDB at {self._session.address} has no transactions:"
+            " when it is killed, one batch may be done twice"
+            for name in in_batches
+        ]
 
     def _obstacles(self, inventory: Inventory, loaded: Sequence[LoadedMigration]) -> list[str]:
         refusals: list[Callable[[], None]] = [

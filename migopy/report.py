@@ -46,6 +46,7 @@ def status_rows(status: Status) -> dict[str, Any]:
             "since": holder.since,
             "until": holder.expires_at,
             "gone": holder.is_gone,
+            "progress": _progress_row(status, status.running),
         }
         if holder
         else None,
@@ -66,6 +67,21 @@ def summary_line(status: Status) -> str:
     return f"{said}; last {last.name}{when}" if last else said
 
 
+def _progress_row(status: Status, name: str | None) -> dict[str, Any] | None:
+    """How far a migration is that goes through a collection; seconds are those that it has taken, and has left."""
+    progress = status.progresses.get(name or "")
+    if progress is None:
+        return None
+    return {
+        "collection": progress.collection.partition(".")[2],
+        "done": progress.done,
+        "total": progress.total,
+        "seconds": round(progress.seconds, 3),
+        "seconds_left": None if progress.seconds_left is None else round(progress.seconds_left),
+        "at": progress.at,
+    }
+
+
 def history_rows(status: Status) -> list[dict[str, Any]]:
     """A row for each migration there is or was, in order; registered names without a file among the others."""
     kinds = status.kinds()
@@ -84,6 +100,7 @@ def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str
         "seconds": known.seconds if known else None,
         "by": known.by if known else None,
         "dump": known.dump if known else None,
+        "progress": _progress_row(status, name),
     }
 
 
@@ -96,7 +113,7 @@ def executed_last(rows: Sequence[dict[str, Any]], number: int) -> list[dict[str,
 def history_table(rows: Sequence[Row]) -> str:
     return table(
         ["NAME", "STATE", "WHEN", "TOOK", "BY"],
-        [[row["name"], ", ".join([row["state"], *row["problems"]]), *_when_took_by(row)] for row in rows],
+        [[row["name"], ", ".join([row["state"], *row["problems"], *_far(row)]), *_when_took_by(row)] for row in rows],
         colours=[_colour(row) for row in rows],
     )
 
@@ -106,6 +123,14 @@ def _colour(row: Row) -> str:
     if set(row["problems"]) & set(UNFINISHED):
         return RED
     return BOLD if row["state"] == "unregistered" else ""
+
+
+def _far(row: Row) -> list[str]:
+    """``41 %``, or the number of documents where the total is not known."""
+    progress = row["progress"]
+    if not progress:
+        return []
+    return [f"{100 * progress['done'] // progress['total']} %" if progress["total"] else f"{progress['done']:,} done"]
 
 
 def event_rows(events: Sequence[Event]) -> list[dict[str, Any]]:
@@ -137,6 +162,10 @@ def plan_table(steps: Sequence[Row]) -> str:
     words = {True: "yes", False: "no", None: "?"}
     return table(
         ["NAME", "TRANSACTION", "DOWN", "DUMP"],
-        [[step["name"], *(words[step[key]] for key in ("transaction", "down", "dump"))] for step in steps],
+        [[step["name"], _transaction(step, words), words[step["down"]], words[step["dump"]]] for step in steps],
         colours=[RED if step["error"] else "" for step in steps],
     )
+
+
+def _transaction(step: Row, words: Mapping[bool | None, str]) -> str:
+    return "in batches" if step["batches"] else words[step["transaction"]]

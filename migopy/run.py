@@ -12,6 +12,7 @@ from pymongo.errors import OperationFailure
 from . import legacy, signals
 from .console import duration
 from .errors import (
+    BatchFailed,
     LockLost,
     MigopyException,
     MigrationFailed,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
+    from .batches import Batches
+
 # Error codes of MongoDB (src/mongo/base/error_codes.yml).
 NOT_IN_TRANSACTION = 263  # OperationNotSupportedInTransaction
 TRANSACTION_ENDED = (251, 290)  # NoSuchTransaction, TransactionExceededLifetimeLimitSeconds
@@ -43,6 +46,7 @@ class Direction(NamedTuple):
     """What differs between executing and rolling back, in words: of people, of the log, of the way on."""
 
     subtask: Literal["execute", "rollback"]
+    function: Literal["up", "down"]
     doing: str
     done: str
     failure: EventKind
@@ -54,6 +58,7 @@ class Direction(NamedTuple):
 
 EXECUTE = Direction(
     subtask="execute",
+    function="up",
     doing="Executing",
     done="Executed",
     failure="failed",
@@ -65,6 +70,7 @@ EXECUTE = Direction(
 
 ROLL_BACK = Direction(
     subtask="rollback",
+    function="down",
     doing="Rollback",
     done="Rolled back",
     failure="rollback failed",
@@ -83,8 +89,10 @@ class Run:
     """Executes and rolls back loaded migrations while ``lock`` holds.
 
     ``hooks`` are before_each and after_each, called with the name around every migration. ``records`` are the
-    registrations when the run began. ``dump`` is the path of the dump taken before it. ``say`` is told what can go
-    into no exception of ours: a Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as it would without migopy.
+    registrations when the run began. ``dump`` is the path of the dump taken before it. ``batches`` makes those of a
+    migration that asks for them, ``forget`` is told what they have noted when it is no longer needed. ``say`` is told
+    what can go into no exception of ours: a Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as it would without
+    migopy.
     """
 
     def __init__(
@@ -97,6 +105,8 @@ class Run:
         records: Mapping[str, Record],
         dump: str | None,
         hooks: tuple[Callable[[str], None], Callable[[str], None]],
+        batches: Callable[[LoadedMigration], Batches],
+        forget: Callable[[str], None],
         say: Callable[[str], None],
         command: str,
     ) -> None:
@@ -107,6 +117,8 @@ class Run:
         self._records = dict(records)
         self._dump = dump
         self._before_each, self._after_each = hooks
+        self._batches = batches
+        self._forget = forget
         self._say = say
         self._command = command
         self._client_session: ClientSession | None = None
@@ -144,6 +156,9 @@ class Run:
             seconds = self._in_transaction(migration) if migration.in_transaction else self._perform(migration)
         if not migration.in_transaction:
             self._write(migration, seconds)
+        if migration.in_batches:
+            with done(f"{migration.name}: {self._direction.after_success}"):
+                self._forget(migration.name)
         with self._failures(migration, None, f"it was in after_each(), {self._direction.after_success}", left):
             self._call(self._after_each, migration.name)
         return seconds
@@ -163,9 +178,10 @@ class Run:
 
     def _perform(self, migration: LoadedMigration, session: ClientSession | None = None) -> float:
         """Call ``up()`` or ``down()`` with what it asks for; how many seconds it took."""
-        offered = {"session": session}
         started = clock()
-        self._call(migration.call, self._db, **{name: offered[name] for name in migration.asks_for})
+        with self._batches(migration) if migration.in_batches else contextlib.nullcontext() as batches:
+            offered = {"session": session, "batches": batches}
+            self._call(migration.call, self._db, **{name: offered[name] for name in migration.asks_for})
         return clock() - started
 
     @staticmethod
@@ -327,7 +343,7 @@ class Run:
             if isinstance(error, ServerFailed) and migration.in_transaction:
                 error.told(before=f"Nothing of {migration.name} has happened, for its history is part of it:")
                 raise
-            if isinstance(error, MigopyException) and not isinstance(error, NoSuchCall):
+            if isinstance(error, MigopyException) and not isinstance(error, (NoSuchCall, BatchFailed)):
                 raise
             if isinstance(error, (StopTaskExecution, NotRun)) or (isinstance(error, SystemExit) and not error.code):
                 # sys.exit() must not look like success to what comes after

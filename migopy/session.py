@@ -7,6 +7,7 @@ may call two of ours one after the other, and each looks at the world as it is t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -16,7 +17,10 @@ from bson.binary import UUID_SUBTYPE, Binary
 from pymongo.errors import PyMongoError
 
 from . import loader, mongo, signals
-from .errors import ConfigurationError, LockHeld, done
+from .batches import Batches
+from .batches.checkpoint import Checkpoints
+from .batches.progress import Line
+from .errors import ConfigurationError, LockHeld, ServerFailed, done
 from .history import History
 from .inventory import Inventory
 from .lock import Holder, Lock
@@ -27,7 +31,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from .loader import Migration
+    from .loader import LoadedMigration, Migration
 
 LOCK_POLL = 0.5
 """Seconds between two attempts to take a lock that another run holds."""
@@ -57,6 +61,7 @@ class Session:
         require_seconds("LOCK_LEASE", lease, least=1)
         require_seconds("LOCK_WAIT", wait, least=0)
         self.history = History(db, collection, address=address, by=who(), version=__version__)
+        self.checkpoints = Checkpoints(db, collection, address=address, by=who())
         self.lock = Lock(
             db,
             collection,
@@ -89,19 +94,59 @@ class Session:
         )
 
     def known(self, inventory: Inventory) -> Status:
-        """What the log says of these migrations: one read more."""
-        return Status(inventory, self.history.last_events())
+        """What the log says of these migrations: one read more, and how far those are that have not ended well."""
+        return self._with_progresses(Status(inventory, self.history.last_events()))
 
     def status(self, inventory: Inventory, *, with_changed: bool = False) -> Status:
-        """The same and who has the lock: two reads more. ``with_changed`` reads the registered files too."""
+        """The same and who has the lock: two reads more. ``with_changed`` reads the registered files too.
+
+        How far migrations are that go through collections is one more, where one is under way or has not ended well.
+        """
         changed = self.changed(inventory) if with_changed else ()
         last_events, holder = self.history.last_events(), self.lock.holder()
-        strangers = sorted({*self.history.strangers, *self.lock.strangers})
-        return Status(inventory, last_events, holder, changed, strangers, self._db.name, self.address)
+        place = (self._db.name, self.address)
+        status = self._with_progresses(Status(inventory, last_events, holder, changed, (), *place))
+        strangers = sorted({*self.history.strangers, *self.lock.strangers, *self.checkpoints.strangers})
+        return dataclasses.replace(status, strangers=strangers)
+
+    def _with_progresses(self, status: Status) -> Status:
+        directions = {name: "down" if name in status.inventory.records else "up" for name in status.under_way}
+        progresses = self.checkpoints.progresses(directions) if directions else {}
+        return dataclasses.replace(status, progresses=progresses)
 
     def changed(self, inventory: Inventory) -> list[str]:
         """The registered migrations whose file is not what was executed; 1.0 noted no checksum."""
         return [migration.name for migration in inventory.registered if _is_changed(migration, inventory)]
+
+    # Migrations that go through collections in batches
+
+    def batches(
+        self, direction: str, status: Status, say: Callable[[str], None], max_lag: float
+    ) -> Callable[[LoadedMigration], Batches]:
+        """What makes the batches of a migration in this run.
+
+        How far it was counts only where the log says that it has not ended well since it was last registered.
+        """
+        require_seconds("BATCH_MAX_LAG", max_lag, least=0)
+
+        def of(migration: LoadedMigration) -> Batches:
+            goes_on = status.unfinished(migration.name) is not None
+            trail = self.checkpoints.trail(migration.name, direction, checksum=migration.checksum, goes_on=goes_on)
+            return Batches(trail, self.lock.confirm, Line(say), max_lag)
+
+        return of
+
+    def forget_batches(self, *names: str) -> None:
+        """These have ended, which stands in the history: how far they were counts no more, also if it stays."""
+        with contextlib.suppress(ServerFailed):
+            self.checkpoints.forget(names)
+
+    def require_something_to_forget(self, inventory: Inventory, short_name: str) -> str:
+        """The name of a migration that is registered, or of which it is noted how far it was; else ``WrongState``."""
+        name = inventory.name(short_name)
+        if name in inventory.records or self.checkpoints.read({"migration": name}):
+            return name
+        return inventory.registered_name(name)
 
     def has_transactions(self) -> bool:
         """Whether the server is a replica set or a sharded cluster. Raises ``ServerFailed``."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Mapping, NamedTuple, Sequence
 from .console import local_time
 
 if TYPE_CHECKING:
+    from .batches.progress import Progress
     from .documents import Stranger
     from .history import Event, Record, State
     from .inventory import Inventory
@@ -49,6 +50,8 @@ class Status:
     ``last_events`` are the last of the log for each migration. ``holder`` has the lock, or died with it. ``changed``
     are the names whose files are no longer what was executed; to know them their content has to be read. ``strangers``
     are the documents met in our collections that are not ours. ``database`` and ``server`` say where all that is.
+    ``progresses`` say how far those migrations are that go through collections and are under way, or have not ended
+    well.
     """
 
     inventory: Inventory
@@ -58,6 +61,7 @@ class Status:
     strangers: Sequence[Stranger] = ()
     database: str = ""
     server: str = ""
+    progresses: Mapping[str, Progress] = field(default_factory=dict)
 
     def count(self, state: State) -> int:
         return sum(record.state == state for record in self.inventory.records.values())
@@ -72,6 +76,13 @@ class Status:
     def running(self) -> str | None:
         """The migration that the holder of the lock is, or was, in the middle of."""
         return self.holder.migration(self.inventory.records) if self.holder else None
+
+    @property
+    def under_way(self) -> list[str]:
+        """What runs now, and what has not ended well; in order."""
+        suspects = {self.running, *self.last_events}
+        names = [name for name in self.inventory.names if name in suspects]
+        return [name for name in names if name == self.running or self.unfinished(name)]
 
     def unfinished(self, name: str) -> Unfinished | None:
         """How the migration ended without an end; None if it has been brought to one since."""
@@ -89,10 +100,12 @@ class Status:
     def interrupted(self, name: str) -> str:
         """The sentence for a migration that a run died in, with both ways on."""
         again, done = ("rollback", "forget") if name in self.inventory.records else ("execute", "ignore")
-        command = self.inventory.command
+        command, progress = self.inventory.command, self.progresses.get(name)
+        far = f" {progress.far} are done, in whole batches." if progress else ""
+        runs = "goes on from there" if progress else "runs it again"
         return (
-            f"{name} was interrupted: it may be half applied, or still be running behind a broken network. Look at"
-            f" the data; then {command}:{again},{name} runs it again, or {command}:{done},{name} takes it as done."
+            f"{name} was interrupted: it may be half applied, or still be running behind a broken network.{far} Look at"
+            f" the data; then {command}:{again},{name} {runs}, or {command}:{done},{name} takes it as done."
         )
 
     def failure(self, name: str) -> str:
@@ -100,9 +113,10 @@ class Status:
         kind = self.unfinished(name)
         if kind is None or kind == "interrupted":
             return ""
-        event = self.last_events[name]
+        event, progress = self.last_events[name], self.progresses.get(name)
         by = f" by {event.by}" if event.by else ""
-        return f"{name}: {kind} on {local_time(event.at)}{by} ({event.error or 'nobody knows why'})"
+        far = f"; {progress.far} are done" if progress else ""
+        return f"{name}: {kind} on {local_time(event.at)}{by} ({event.error or 'nobody knows why'}){far}"
 
     @property
     def problems(self) -> list[Problem]:

@@ -1,0 +1,87 @@
+"""The ``_id``s of a collection in the order of their index, a page at a time, whatever their types."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, Sequence
+
+import bson.codec_options
+from bson import CodecOptions, Int64, MaxKey, ObjectId
+
+if TYPE_CHECKING:
+    from pymongo.collection import Collection
+
+BY_ID = [("_id", 1)]
+
+Ids = List[Any]
+
+# A UUID of PyMongo 3 is read as one and written as another one, and a date can be later than Python's last year: what
+# is read like this is written back as it was. Dates that are out of range need PyMongo 4.3.
+_DATES: dict[str, Any] = (
+    {"datetime_conversion": bson.codec_options.DatetimeConversion.DATETIME_AUTO}
+    if hasattr(bson.codec_options, "DatetimeConversion")
+    else {}
+)
+EXACTLY: CodecOptions[Any] = CodecOptions(uuid_representation=0, **_DATES)
+
+RANGED = (int, Int64, str, ObjectId, datetime)
+"""Types of which all values are compared with each other by ``$gte`` and ``$lte``, and as their index has them."""
+
+
+def is_exact(codec_options: CodecOptions[Any]) -> bool:
+    """Whether what is read with these options, if it can be read, is what ``EXACTLY`` reads."""
+    return codec_options.with_options(**_DATES) == EXACTLY
+
+
+class After:
+    """The documents that fit a filter and come after a place in the order of the ``_id`` index.
+
+    ``{_id: {$gt: last}}`` would see those of the same type only; ``min()`` is a place in the index, which has an order
+    of all types. It begins with ``last`` itself, if that is still there, and ends before a ``MaxKey``.
+    """
+
+    def __init__(self, filter: Mapping[str, Any], last: Sequence[Any]) -> None:
+        self._filter = filter
+        self._last = last
+
+    def finds(self, size: int) -> Iterator[dict[str, Any]]:
+        """The arguments of ``find``: the second one finds what is after the last document that the first one finds."""
+        ordered = {"filter": self._filter, "sort": BY_ID, "hint": BY_ID}
+        if not self._last:
+            yield {**ordered, "limit": size, "batch_size": size}
+        elif not isinstance(self._last[0], MaxKey):
+            more = size + 1
+            yield {**ordered, "min": {"_id": self._last[0]}, "limit": more, "batch_size": more}
+            yield {"filter": {"$and": [self._filter, {"_id": MaxKey()}]}}
+
+    def begins_with_last(self, ids: Ids) -> bool:
+        """To the last bit: NaN is not equal to itself, and 1 is equal to True."""
+        return bool(ids and self._last) and _bits(ids[0]) == _bits(self._last[0])
+
+
+def page(collection: Collection[Any], filter: Mapping[str, Any], last: Sequence[Any], size: int) -> Ids:
+    """The next ``_id``s after the one in ``last``, or the first ones if that is empty."""
+    after = After(filter, last)
+    exactly = collection.with_options(codec_options=EXACTLY)
+    for find in after.finds(size):
+        ids = [document["_id"] for document in exactly.find(projection={"_id": 1}, **find)]
+        if after.begins_with_last(ids):
+            del ids[0]
+        if ids:
+            return ids[:size]
+    return []
+
+
+def among(filter: Mapping[str, Any], ids: Ids) -> dict[str, Any]:
+    """The filter, for these ``_id``s only.
+
+    A clustered collection has no index of ``_id``: for ``$in`` alone MongoDB 6.0 looks at all of its documents.
+    """
+    these: dict[str, Any] = {"$in": ids}
+    if type(ids[0]) is type(ids[-1]) and type(ids[0]) in RANGED:
+        these.update({"$gte": ids[0], "$lte": ids[-1]})
+    return {"$and": [filter, {"_id": these}]}
+
+
+def _bits(value: Any) -> bytes:
+    return bson.encode({"": value}, codec_options=EXACTLY)

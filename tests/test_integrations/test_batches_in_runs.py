@@ -1,0 +1,315 @@
+"""up(db, batches) and down(db, batches): what is gone on with, when, and what people are told of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import textwrap
+from typing import Any
+
+from tests.server import Mongod, Server, shared_replica_set, wait_for
+from tests.support import Result, RunTestCase
+
+SIZE = 20
+"""Documents of a batch in these tests."""
+
+COUNT = 200
+
+
+class BatchesTestCase(RunTestCase):
+    """A migration that counts in ``n`` how often it has changed each of the documents of ``users``."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.db.users.insert_many([{"_id": n, "n": 0} for n in range(COUNT)])
+        self.team = self.project()
+
+    def in_batches(self, up: str, down: str = "pass", more: str = "", name: str = "1_counts.py") -> None:
+        """Write a migration; ``more`` stands below its functions."""
+        path = self.team.migration(name, up, down, "db, batches")
+        path.write_text(f"{path.read_text()}\n\n{more}")
+
+    def by_function(self, body: str = "", filter: str = "{}") -> None:
+        """Write one whose function of a user does something more; it waits in the middle until there is a file go."""
+        self.in_batches(
+            f"batches.update(db.users, {filter}, once, size={SIZE})",
+            f"batches.update(db.users, {filter}, back, size={SIZE})",
+            "def once(user):\n"
+            + textwrap.indent(body or "pass", "    ")
+            + "\n    return {'$inc': {'n': 1}}\n\n\ndef back(user):\n    return {'$inc': {'n': -1}}\n",
+        )
+
+    def n(self) -> dict[int, int]:
+        """How many users were changed how often."""
+        found = self.db.users.aggregate([{"$group": {"_id": "$n", "count": {"$sum": 1}}}])
+        return {group["_id"]: group["count"] for group in found}
+
+    def fab(self, *words: str, code: int = 0) -> Result:
+        result = self.team.fab(*words)
+        self.assert_code(code, result)
+        return result
+
+    def start_until(self, done: int, *words: str) -> subprocess.Popen[str]:
+        """Start a fab and return when that many documents are done."""
+        process = self.team.fab_start(*words)
+        wait_for(f"{done} done", lambda: self.checkpoint(done={"$gte": done}))
+        return process
+
+    def checkpoint(self, **wanted: Any) -> Any:
+        return self.db.migrations_batches.find_one(wanted)
+
+
+FAILS = 'if user["_id"] == 77:\n    raise ValueError("no such thing")'
+WAITS = 'if user["_id"] == 110:\n    import os, time\n    while not os.path.exists("go"):\n        time.sleep(0.02)'
+
+
+class TestGoingOn(BatchesTestCase):
+    """On a standalone server, where what fails in a function leaves nothing of its batch either."""
+
+    def test_it_is_registered_and_leaves_no_checkpoint(self) -> None:
+        self.by_function()
+        self.fab("migrations:execute")
+        self.assertEqual({1: COUNT}, self.n())
+        self.assertEqual((["1_counts.py"], None), (self.registered(), self.checkpoint()))
+        self.fab("migrations:rollback,1")
+        self.assertEqual(({0: COUNT}, None), (self.n(), self.checkpoint()))
+        self.fab("migrations:execute", "migrations:check")
+        self.assertEqual({1: COUNT}, self.n())
+
+    def test_a_failure_names_the_document_and_the_next_execute_goes_on(self) -> None:
+        self.by_function(FAILS)
+        result = self.fab("migrations:execute", code=1)
+        self.assertIn("users, _id 77: ValueError: no such thing): it is not registered", result.stderr)
+        self.assertRegex(result.stderr, r'(?s)Traceback.*raise ValueError\("no such thing"\)')
+        self.assertIn("60 of 200 documents of users are done", result.stderr)
+        self.assertEqual({1: 60, 0: 140}, self.n())
+        self.assertIn("no such thing); 60 of 200 documents of users are done", self.fab("migrations").stderr)
+        self.by_function()
+        again = self.fab("migrations:execute")
+        self.assertIn(
+            "1_counts.py: 60 of 200 documents of users are done, going on from there, with another version of the file",
+            again.stderr,
+        )
+        self.assertEqual(({1: COUNT}, ["1_counts.py"], None), (self.n(), self.registered(), self.checkpoint()))
+
+    def test_the_last_document_of_a_batch_may_be_deleted_meanwhile(self) -> None:
+        self.by_function(FAILS)
+        self.fab("migrations:execute", code=1)
+        self.db.users.delete_many({"_id": {"$in": [58, 59, 60]}})
+        self.by_function()
+        self.fab("migrations:execute")
+        self.assertEqual({1: COUNT - 3}, self.n())
+
+    def test_a_rollback_goes_on_too(self) -> None:
+        self.by_function()
+        self.fab("migrations:execute")
+        self.in_batches(
+            "pass",
+            f"batches.update(db.users, {{}}, back, size={SIZE})",
+            "def back(user):\n    1 / (user['_id'] - 77)\n    return {'$inc': {'n': -1}}\n",
+        )
+        result = self.fab("migrations:rollback,1", code=1)
+        self.assertIn("users, _id 77: ZeroDivisionError", result.stderr)
+        self.assertEqual({0: 60, 1: 140}, self.n())
+        self.by_function()
+        self.assertIn("60 of 200 documents of users are done, going on", self.fab("migrations:rollback,1").stderr)
+        self.assertEqual(({0: COUNT}, [], None), (self.n(), self.registered(), self.checkpoint()))
+
+    def test_finished_walks_are_not_done_again_and_the_result_is_that_of_all(self) -> None:
+        up = f"""
+            changed = batches.update(db.users, {{}}, {{"$inc": {{"n": 1}}}}, size={SIZE})
+            again = batches.update(db.users, {{}}, {{"$inc": {{"n": 1}}}}, size={SIZE})
+            for users in batches(db.users, {{"_id": {{"$lt": 50}}}}, size={SIZE}):
+                if FAILS and users[0]["_id"] == 40:
+                    raise ValueError
+                users.write(db.archive, [__import__("pymongo").InsertOne(user) for user in users])
+            db.result.insert_one({{"changed": changed, "again": again}})
+        """
+        self.in_batches(up, more="FAILS = True")
+        self.fab("migrations:execute", code=1)
+        self.assertEqual({2: COUNT}, self.n())
+        self.assertEqual(40, self.db.archive.count_documents({}))
+        self.in_batches(up, more="FAILS = False")
+        self.fab("migrations:execute")
+        self.assertEqual(({2: COUNT}, 50), (self.n(), self.db.archive.count_documents({})))
+        self.assertEqual({"changed": COUNT, "again": COUNT}, self.db.result.find_one({}, {"_id": 0}))
+
+    def test_another_filter_begins_anew_and_says_so(self) -> None:
+        self.by_function(FAILS)
+        self.fab("migrations:execute", code=1)
+        self.by_function(filter="{'n': {'$gte': 0}}")
+        self.assertIn("60 of 200 documents of users are done by another version", self.fab("migrations:execute").stderr)
+        self.assertEqual({2: 60, 1: 140}, self.n())
+
+    def test_a_filter_that_is_another_one_in_each_run_is_refused(self) -> None:
+        self.in_batches(
+            "batches.update(db.users, {'n': {'$lt': __import__('time').time()}}, once, size=20)",
+            more="def once(user):\n    1 / (user['_id'] - 77)\n    return {'$inc': {'n': 1}}\n",
+        )
+        self.fab("migrations:execute", code=1)
+        again = self.fab("migrations:execute", code=1)
+        self.assertIn("with another filter than now or in another order, though the file is the same", again.stderr)
+        self.assertEqual({1: 60, 0: 140}, self.n())
+
+    def test_a_call_that_was_taken_out_makes_nobody_believe_that_the_other_is_done(self) -> None:
+        first, second = (f"batches.update(db.users, {{}}, {{'$inc': {{'n': {by}}}}})" for by in (1, 10))
+        self.in_batches(f"{first}\n1 / 0\n{second}")
+        self.fab("migrations:execute", code=1)
+        self.in_batches(second)
+        result = self.fab("migrations:execute", code=1)
+        self.assertIn("have been gone through, with another update than the file has now", result.stderr)
+        self.assertEqual({1: COUNT}, self.n())
+
+    def test_forget_of_an_unregistered_one_forgets_how_far_it_was(self) -> None:
+        self.by_function(FAILS)
+        self.fab("migrations:execute", code=1)
+        self.assertIn("Forgetting how far it was: 1_counts.py", self.fab("migrations:forget,1").stderr)
+        self.assertIsNone(self.checkpoint())
+        self.by_function()
+        self.fab("migrations:execute")
+        self.assertEqual({2: 60, 1: 140}, self.n())
+        self.fab("migrations:forget,1")
+        self.assertIn("is not registered", self.fab("migrations:forget,1", code=1).stderr)
+
+    def test_a_checkpoint_that_outlived_its_migration_counts_no_more(self) -> None:
+        self.by_function(FAILS)
+        self.fab("migrations:execute", code=1)
+        left = self.checkpoint()
+        for way in ("execute", "ignore"):
+            self.by_function()
+            self.fab(f"migrations:{way},1")
+            self.assertIsNone(self.checkpoint())
+            for back in ("rollback", "forget"):
+                self.db.migrations_batches.replace_one({}, left, upsert=True)  # as if it had been killed before that
+                self.fab(f"migrations:{back},1")
+                self.db.users.update_many({}, {"$set": {"n": 0}})
+                self.db.migrations_batches.replace_one({}, left, upsert=True)
+                self.fab("migrations:execute")
+                self.assertEqual({1: COUNT}, self.n(), (way, back))
+            self.fab("migrations:forget,1")
+            self.db.users.update_many({}, {"$set": {"n": 0}})
+
+    def test_other_checkpoints_stay_when_one_migration_ends(self) -> None:
+        self.by_function(FAILS)
+        self.fab("migrations:execute", code=1)
+        self.team.migration("2_other.py", "batches.update(db.users, {}, {'$inc': {'m': 1}})", arguments="db, batches")
+        self.team.migration("3_other.py")
+        self.fab("migrations:execute,2", "migrations:ignore,3")
+        self.assertEqual(60, self.checkpoint()["done"])
+
+    def test_documents_that_are_no_checkpoints_are_passed_over_and_named(self) -> None:
+        self.by_function(FAILS)
+        self.fab("migrations:execute", code=1)
+        self.db.migrations_batches.insert_one({"_id": "mine", "migration": "1_counts.py"})
+        self.assertIn("migrations_batches: not ours, the document with _id 'mine'", self.fab("migrations").stderr)
+        self.by_function()
+        self.fab("migrations:execute")
+        self.assertEqual({1: COUNT}, self.n())
+
+
+class TestGoingOnInSet(TestGoingOn):
+    """On a replica set."""
+
+    def find_server(self) -> Server | Mongod:
+        return Server(shared_replica_set().uri)
+
+
+class TestWhatPeopleSee(BatchesTestCase):
+    def find_server(self) -> Server | Mongod:
+        return Server(shared_replica_set().uri)
+
+    def test_other_terminals_see_how_far_it_is(self) -> None:
+        self.by_function(WAITS)
+        process = self.start_until(100, "migrations:execute")
+        status = self.fab("migrations", "migrations:history")
+        self.assertRegex(status.stderr, r"1_counts.py: 100 of 200 documents, [\d,]+ a second, \d+ s left\n")
+        self.assertRegex(status.stdout, r"1_counts.py +unregistered, 50 %\n")
+        shown = json.loads(self.fab("--hide=status", "migrations:,json=yes").stdout)["lock"]["progress"]
+        self.assertEqual(("users", 100, 200), (shown["collection"], shown["done"], shown["total"]))
+        rows = json.loads(self.fab("--hide=status", "migrations:history,json=yes").stdout)["migrations"]
+        self.assertEqual(shown, rows[0]["progress"])
+        self.team.write("go", "")
+        self.assert_code(0, self.end_of(process))
+        rows = json.loads(self.fab("--hide=status", "migrations:history,json=yes").stdout)["migrations"]
+        self.assertIsNone(rows[0]["progress"])
+
+    def test_in_a_terminal_one_line_stays_in_place(self) -> None:
+        self.by_function("import time\ntime.sleep(0.01)")
+        result = self.team.fab_in_terminal("migrations:execute", env={"COLUMNS": "100"})
+        self.assert_code(0, result)
+        self.assertRegex(
+            result.stdout, r"\r\[#####+\.+\] 1_counts.py: 1\d0 of 200 documents, \d+ a second, 1 s left *\r"
+        )
+        self.assertRegex(result.stdout, r"\r *\rExecuted 1_counts.py in")
+        self.assertLess(max(map(len, re.split(r"[\r\n]", result.stdout))), 100)
+        self.assertEqual({1: COUNT}, self.n())
+
+    def test_in_a_pipe_it_says_something_now_and_then(self) -> None:
+        fabfile = self.team.path / "fabfile.py"
+        fabfile.write_text(
+            f"{fabfile.read_text()}\nimport migopy.batches.progress\nmigopy.batches.progress.BETWEEN_LINES = 0.5\n"
+        )
+        self.by_function("import time\ntime.sleep(0.01)")
+        lines = re.findall("(?m)^1_counts.py: .* documents.*$", self.fab("migrations:execute").stderr)
+        self.assertIn(len(lines), (2, 3, 4, 5), lines)
+        self.assertRegex(lines[-1], r"^1_counts.py: 1\d0 of 200 documents, \d+ a second, \d s left$")
+
+    def test_the_plan_says_it(self) -> None:
+        self.by_function()
+        plan = self.fab("migrations:plan")
+        self.assertRegex(plan.stdout, r"1_counts.py +in batches +yes +no\n")
+        self.assertNotIn("twice", plan.output)
+        shown = json.loads(self.fab("--hide=status", "migrations:plan,json=yes").stdout)["plan"]
+        self.assertEqual([(True, False)], [(step["batches"], step["transaction"]) for step in shown])
+
+    def test_session_and_batches_together_are_refused_before_anything_runs(self) -> None:
+        self.team.migration("1_first.py", "db.ran.insert_one({})")
+        self.team.migration("2_both.py", arguments="db, session, batches")
+        result = self.fab("migrations:execute", code=1)
+        self.assertRegex(result.stderr, r"2_both.py: up\(\) asks for session and for batches")
+        self.assertEqual(0, self.db.ran.count_documents({}))
+        self.assertRegex(self.fab("migrations:plan").stderr, "execute would stop: 2_both.py: up")
+
+    def test_collections_of_another_client_are_refused(self) -> None:
+        uri = self.server.uri
+        self.in_batches(
+            f"batches.update(__import__('pymongo').MongoClient({uri!r}).x.users, {{}}, {{'$inc': {{'n': 1}}}})"
+        )
+        result = self.team.fab("migrations:execute", env={"PYTHONWARNINGS": "ignore"})
+        self.assert_code(1, result)
+        self.assertIn("users belongs to another client than db", result.stderr)
+
+    def test_writes_that_a_break_has_left_out_are_not_taken_as_done(self) -> None:
+        leaving = "for users in batches(db.users, size=20):\n    users.write(db.x, [])\n    "
+        self.in_batches(leaving + "break")
+        self.fab("migrations:execute")
+        writing = leaving.replace("[]", "[__import__('pymongo').InsertOne({})]")
+        self.in_batches(writing + "break", name="2_breaks.py")
+        result = self.fab("migrations:execute", code=1)
+        self.assertIn("The loop over users was left in the middle of a batch", result.stderr)
+        self.assertEqual(["1_counts.py"], self.registered())
+
+    def test_the_lock_was_freed_it_stops_between_batches(self) -> None:
+        self.by_function(WAITS)
+        process = self.start_until(100, "migrations:execute")
+        self.fab("migrations:unlock,force=yes")
+        self.team.write("go", "")
+        result = self.end_of(process)
+        self.assert_code(3, result)
+        self.assertIn("The lock was taken away", result.stderr)
+        self.assertEqual(({1: 100, 0: 100}, []), (self.n(), self.registered()))
+        self.assertIn(
+            "100 of 200 documents of users are done, in whole batches. Look at the data; then fab"
+            " migrations:execute,1_counts.py goes on from there",
+            self.fab("migrations:execute", code=1).stderr,
+        )
+        self.fab("migrations:execute,1")
+        self.assertEqual(({1: COUNT}, ["1_counts.py"]), (self.n(), self.registered()))
+
+
+class TestStandalone(BatchesTestCase):
+    def test_the_plan_says_what_may_be_done_twice(self) -> None:
+        self.by_function()
+        plan = self.fab("migrations:plan")
+        self.assertRegex(plan.stderr, "1_counts.py goes through .* no transactions: .* one batch may be done twice")
