@@ -10,7 +10,7 @@ from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import WriteError
 
 from . import sampling
-from .raw import AT_ONCE, Batch, documents, listed
+from .raw import AT_ONCE, COLLECTION, TIMESERIES, VIEW, Batch, collections, documents, indexes
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -23,9 +23,6 @@ NEVER = 2**31 - 1
 """Seconds, 68 years: the longest time a TTL index takes, so that nothing of the copy expires."""
 
 DUPLICATE_KEY = 11000
-
-VIEW, TIMESERIES = "view", "timeseries"
-"""Kinds of collections that are not ``collection``, as ``listCollections`` calls them."""
 
 
 class Original(NamedTuple):
@@ -54,20 +51,12 @@ class Copied(NamedTuple):
 
 def originals(db: Database[Any], without: Iterable[str]) -> list[Original]:
     """What there is to copy, the largest first; not what MongoDB keeps for itself, nor the names in ``without``."""
-    infos = [info for info in listed(db, "listCollections", 1) if _is_data(info)]
-    left_out = set(without)
-    found = [_measured(db, info) for info in infos if info["name"] not in left_out]
+    found = [_measured(db, info) for info in collections(db, without)]
     return sorted(found, key=lambda original: original.size, reverse=True)
 
 
-def _is_data(info: Mapping[str, Any]) -> bool:
-    """Stored functions are; the buckets of a time series are copied with it, and what is temporary is no data."""
-    name = info["name"]
-    return (name == "system.js" or not name.startswith("system.")) and not info["options"].get("temp")
-
-
 def _measured(db: Database[Any], info: Mapping[str, Any]) -> Original:
-    original = Original(info["name"], info.get("type", "collection"), info["options"])
+    original = Original(info["name"], info.get("type", COLLECTION), info["options"])
     if original.kind == VIEW:
         return original
     shards = list(db[original.name].aggregate([{"$collStats": {"storageStats": {}}}]))
@@ -100,15 +89,17 @@ class Copy:
         self.documents = 0
         """How many have been copied so far."""
 
-    def run(self, what: Sequence[Original], progress: Callable[[int], None] = lambda documents: None) -> dict[str, Copied]:
+    def run(
+        self, what: Sequence[Original], progress: Callable[[int], None] = lambda documents: None
+    ) -> dict[str, Copied]:
         """Copy them; what was copied by name. ``progress`` is told now and then how many documents have been."""
         views = [original for original in what if original.kind == VIEW]
-        collections = [original for original in what if original.kind != VIEW]
-        for original in collections:
+        filled = [original for original in what if original.kind != VIEW]
+        for original in filled:
             self._create(original)
         pool = ThreadPoolExecutor(THREADS, "migopy copy")
         try:
-            jobs = {original.name: pool.submit(self._fill, original) for original in collections}
+            jobs = {original.name: pool.submit(self._fill, original) for original in filled}
             pending = set(jobs.values())
             while pending:
                 done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
@@ -152,15 +143,16 @@ class Copy:
         if original.documents <= limit:
             return iter(collection.find_raw_batches({}, batch_size=AT_ONCE))
         if original.is_capped:
-            last = [document for batch in sampling.newest(collection, limit, "$natural") for document in documents(batch)]
+            last = [
+                document for batch in sampling.newest(collection, limit, "$natural") for document in documents(batch)
+            ]
             return iter([b"".join(reversed(last))])
         return sampling.sample(collection, limit)
 
     def _build_indexes(self, original: Original) -> None:
-        indexes = [_lasting(index) for index in listed(self._source, "listIndexes", original.name)]
-        indexes = [index for index in indexes if not _is_made_with_the_collection(index)]
-        if indexes:
-            self._target.command("createIndexes", original.name, indexes=indexes)
+        described = [_lasting(index) for index in indexes(self._source, original.name)]
+        if described:
+            self._target.command("createIndexes", original.name, indexes=described)
 
 
 def insert(collection: Collection[Any], batch: bytes) -> int:
@@ -187,7 +179,3 @@ def _lasting(index: Mapping[str, Any]) -> dict[str, Any]:
     if "expireAfterSeconds" in described:
         described["expireAfterSeconds"] = NEVER
     return described
-
-
-def _is_made_with_the_collection(index: Mapping[str, Any]) -> bool:
-    return bool(index["name"] == "_id_" or index.get("clustered"))
