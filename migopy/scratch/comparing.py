@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Collection, Container, Iterator, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Collection, Iterator, Mapping, NamedTuple, Sequence
 
 from . import fields, raw
 from .digest import Digest, Digester
@@ -124,8 +124,7 @@ class Change:
 class Look:
     """What is in a database at one moment, but for the collections ``without``.
 
-    Of a look that was taken ``last`` the documents of a collection count as still the same unless it is among the
-    ``written`` ones.
+    Collections of which the server says that they are the same as in the ``last`` look are not read again.
     """
 
     def __init__(
@@ -134,16 +133,16 @@ class Look:
         digester: Digester,
         without: Collection[str] = (),
         last: Look | None = None,
-        written: Container[str] = (),
     ) -> None:
         self._db = db
         self._digester = digester
         self._room = KEPT
+        self.hashes = raw.hashes(db)
         self.states: dict[str, State] = {}
         for info in raw.collections(db, without):
             name = info["name"]
-            known = last.states.get(name) if last and name not in written else None
-            self.states[name] = self._state(info, known.documents if known else None)
+            is_known = last and name in last.states and last.hashes.get(name, 0) == self.hashes.get(name, 1)
+            self.states[name] = self._state(info, last.states[name].documents if last and is_known else None)
 
     def _state(self, info: Mapping[str, Any], known: Documents | None) -> State:
         name, kind = info["name"], info.get("type", raw.COLLECTION)

@@ -17,7 +17,10 @@ UNDEFINED, BOOLEAN, NULL, MIN_KEY, MAX_KEY = 0x06, 0x08, 0x0A, 0xFF, 0x7F
 NUMBER = b"\0"  # no type of BSON: that of a number of any of them
 
 SIZES = {UNDEFINED: 0, NULL: 0, MIN_KEY: 0, MAX_KEY: 0, BOOLEAN: 1, DATE: 8, TIMESTAMP: 8, DOUBLE: 8, DECIMAL128: 16}
-"""Bytes of the values that always have as many, but for the commonest types."""
+"""Bytes of the values that always have as many, but for those of the commonest types."""
+
+BESIDES_LENGTH = {CODE: 4, SYMBOL: 4, CODE_WITH_SCOPE: 0, BINARY: 5, POINTER: 16}
+"""Bytes beside those that are counted by the length at the beginning of the value."""
 
 LARGEST = 2**62
 """Up to here a double that is whole is told as an integer."""
@@ -87,7 +90,7 @@ class Digester:
             elif kind == INT64:
                 stop = value + 8
                 said = NUMBER + raw[position + 1 : stop]
-            elif kind == DOCUMENT or kind == ARRAY:
+            elif kind in (DOCUMENT, ARRAY):
                 stop = value + _int32(raw, value)[0]
                 said = raw[position:value] + _as_int64(hash(frozenset(self._fields(raw, value + 4, stop - 1))))
             elif kind == OBJECT_ID:
@@ -107,7 +110,7 @@ class Digester:
             return self._new(raw, position, value, stop, _int64(raw, value)[0] / 1000)
         if kind == TIMESTAMP:
             return self._new(raw, position, value, stop, _uint32(raw, value + 4)[0])
-        if kind == DOUBLE or kind == DECIMAL128:
+        if kind in (DOUBLE, DECIMAL128):
             number = _double(raw, value)[0] if kind == DOUBLE else _decimal(raw[value:stop])
             return NUMBER + raw[position + 1 : value] + _said_by_number(number)
         return raw[position:stop]
@@ -127,20 +130,14 @@ class Digester:
 
 
 def _end_of_value(raw: bytes, kind: int, value: int) -> int:
-    size = SIZES.get(kind)
-    if size is not None:
-        return value + size
-    if kind in (CODE, SYMBOL):
-        return value + 4 + _int32(raw, value)[0]
-    if kind == CODE_WITH_SCOPE:
-        return value + _int32(raw, value)[0]
-    if kind == BINARY:
-        return value + 5 + _int32(raw, value)[0]
-    if kind == POINTER:
-        return value + 4 + _int32(raw, value)[0] + 12
+    if kind in SIZES:
+        return value + SIZES[kind]
     if kind == REGEX:
         return raw.index(0, raw.index(0, value) + 1) + 1
-    raise ValueError(f"BSON has no type {kind:#x}.")
+    if kind not in BESIDES_LENGTH:
+        raise ValueError(f"BSON has no type {kind:#x}.")
+    length: int = _int32(raw, value)[0]
+    return value + BESIDES_LENGTH[kind] + length
 
 
 def _decimal(value: bytes) -> float | Decimal:

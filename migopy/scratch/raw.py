@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
+from pymongo.errors import OperationFailure
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -46,16 +46,21 @@ def documents(batch: bytes) -> Iterator[bytes]:
 
 
 def read(collection: Collection[Any]) -> Iterator[bytes]:
-    """All documents. The next batch is on its way while the last one is being worked at."""
-    batches = collection.find_raw_batches({}, batch_size=AT_ONCE)
-    with ThreadPoolExecutor(1, "migopy read") as pool:
-        coming = pool.submit(next, batches, None)
-        while True:
-            batch = coming.result()
-            if batch is None:
-                return
-            coming = pool.submit(next, batches, None)
-            yield from documents(batch)
+    """All documents of a collection."""
+    for batch in collection.find_raw_batches({}, batch_size=AT_ONCE):
+        yield from documents(batch)
+
+
+def hashes(db: Database[Any]) -> Mapping[str, str]:
+    """The server's own hash of each collection. It stops whoever writes to the database meanwhile.
+
+    Empty where it is not to be had: a sharded cluster has none.
+    """
+    try:
+        found: Mapping[str, str] = db.command("dbHash")["collections"]
+    except OperationFailure:
+        return {}
+    return found
 
 
 def collections(db: Database[Any], without: Iterable[str] = ()) -> list[Mapping[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Iterator
 
-from bson.codec_options import CodecOptions
 from pymongo import DESCENDING
 from pymongo.errors import OperationFailure
 
