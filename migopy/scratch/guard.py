@@ -13,31 +13,36 @@ from typing import Any, Iterable, Iterator, Mapping, NamedTuple
 import pymongo
 from pymongo import MongoClient, monitoring
 
-OF_CONNECTIONS = frozenset(
-    "hello ismaster ping buildinfo connectionstatus whatsmyuri endsessions startsession refreshsessions killcursors"
-    " committransaction aborttransaction authenticate getnonce logout saslstart saslcontinue".split()
-)
-"""Commands that neither read nor write documents; some of them name the database that knows the user."""
 
-READING = frozenset(
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+OF_CONNECTIONS = _names(
+    "hello ismaster ping buildinfo connectionstatus whatsmyuri endsessions startsession refreshsessions killcursors"
+    " committransaction aborttransaction authenticate getnonce logout saslstart saslcontinue"
+)
+"""Commands that neither read nor write documents; some of them are sent to the database that knows the user."""
+
+READING = _names(
     "find aggregate count distinct getmore explain listcollections listindexes listdatabases collstats dbstats"
     " datasize dbhash serverstatus hostinfo getparameter getcmdlineopts getlog top features listcommands currentop"
-    " replsetgetstatus replsetgetconfig usersinfo rolesinfo validate".split()
+    " replsetgetstatus replsetgetconfig usersinfo rolesinfo"
 )
 """Commands that only read, but for an aggregation that says where its result goes."""
 
-OF_THE_SERVER = frozenset(
+OF_THE_SERVER = _names(
     "createuser updateuser dropuser dropallusersfromdatabase grantrolestouser revokerolesfromuser createrole updaterole"
     " droprole dropallrolesfromdatabase grantprivilegestorole revokeprivilegesfromrole grantrolestorole"
-    " revokerolesfromrole profile".split()
+    " revokerolesfromrole profile"
 )
-"""Commands that name a database, and change something that is not in it: users are kept in ``admin``."""
+"""Commands that are sent to a database, and change what is not in it: users are kept in ``admin``."""
 
 NAMING_COLLECTIONS = ("renamecollection", "bulkwrite")
 """Commands that are sent to ``admin`` and name collections with their databases."""
 
-COLLECTION_IN = {"$out": "", "$merge": "into", "$lookup": "from", "$unionWith": "coll"}
-"""Stages that may name another database, and the option in which."""
+COLLECTION_IN = {"$out": "coll", "$merge": "into", "$lookup": "from", "$unionWith": "coll"}
+"""Stages that may name another database, and the option that names the collection."""
 
 
 class OutsideError(BaseException):
@@ -147,17 +152,21 @@ def _named_in_stages(part: Any, database: str) -> Iterator[str]:
     """Where ``$out`` and ``$merge`` write, and the other databases that ``$lookup`` and ``$unionWith`` read."""
     if isinstance(part, Mapping):
         for key, value in part.items():
-            target = (
-                value.get(COLLECTION_IN[key]) or value if key in COLLECTION_IN and isinstance(value, Mapping) else value
-            )
-            if key in COLLECTION_IN and isinstance(target, Mapping) and "db" in target:
-                yield target["db"]
-            elif key in ("$out", "$merge"):
-                yield database
+            if key in COLLECTION_IN:
+                yield from _named_in_stage(key, value, database)
             yield from _named_in_stages(value, database)
     elif isinstance(part, (list, tuple)):
         for inner in part:
             yield from _named_in_stages(inner, database)
+
+
+def _named_in_stage(stage: str, value: Any, database: str) -> Iterator[str]:
+    target = value if isinstance(value, Mapping) else {}
+    collection = target.get(COLLECTION_IN[stage])
+    named = [place["db"] for place in (target, collection) if isinstance(place, Mapping) and "db" in place]
+    yield from named
+    if not named and stage in ("$out", "$merge"):
+        yield database
 
 
 @functools.lru_cache(maxsize=None)
