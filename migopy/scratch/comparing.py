@@ -124,7 +124,7 @@ class Change:
 class Look:
     """What is in a database at one moment, but for the collections ``without``.
 
-    Collections of which the server says that they are the same as in the ``last`` look are not read again.
+    Collections of which the server says that they are the same as in one of the ``known`` looks are not read again.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Look:
         db: Database[Any],
         digester: Digester,
         without: Collection[str] = (),
-        last: Look | None = None,
+        known: Sequence[Look] = (),
     ) -> None:
         self._db = db
         self._digester = digester
@@ -140,9 +140,13 @@ class Look:
         self.hashes = raw.hashes(db)
         self.states: dict[str, State] = {}
         for info in raw.collections(db, without):
-            name = info["name"]
-            is_known = last and name in last.states and last.hashes.get(name, 0) == self.hashes.get(name, 1)
-            self.states[name] = self._state(info, last.states[name].documents if last and is_known else None)
+            self.states[info["name"]] = self._state(info, self._known(info["name"], known))
+
+    def _known(self, name: str, known: Sequence[Look]) -> Documents | None:
+        for look in known:
+            if name in self.hashes and look.hashes.get(name) == self.hashes[name]:
+                return look.states[name].documents
+        return None
 
     def _state(self, info: Mapping[str, Any], known: Documents | None) -> State:
         name, kind = info["name"], info.get("type", raw.COLLECTION)

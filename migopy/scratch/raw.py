@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from datetime import timezone
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping
 
 from bson.codec_options import CodecOptions
@@ -95,3 +96,9 @@ def listed(db: Database[Any], command: str, value: object) -> list[Mapping[str, 
             reply = reply["cursor"]
             found += reply["nextBatch"]
     return found
+
+
+def server_time(db: Database[Any]) -> float:
+    """The clock of the server, in Unix time."""
+    now = db.client.admin.command("isMaster")["localTime"]
+    return float((now if now.tzinfo else now.replace(tzinfo=timezone.utc)).timestamp())
