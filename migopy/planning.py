@@ -98,12 +98,14 @@ class Planning:
 
     def _step(self, migration: Migration) -> tuple[dict[str, Any], LoadedMigration | None]:
         """What executing this migration would mean; None where its file cannot say."""
-        step: dict[str, Any] = {"name": migration.name, "transaction": None, "down": None, "dump": self._dumps}
+        unknown = dict.fromkeys(("transaction", "verify", "down"))
+        step: dict[str, Any] = {"name": migration.name, **unknown, "dump": self._dumps}
         try:
             loaded = migration.load("up")
         except MigopyException as error:
             return {**step, "error": str(error)}, None
-        return {**step, "transaction": loaded.in_transaction, "down": loaded.has_down, "error": None}, loaded
+        known = {"transaction": loaded.in_transaction, "verify": bool(loaded.verify), "down": loaded.has_down}
+        return {**step, **known, "error": None}, loaded
 
     def _obstacles(self, inventory: Inventory, loaded: Sequence[LoadedMigration]) -> list[str]:
         refusals: list[Callable[[], None]] = [

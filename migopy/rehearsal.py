@@ -8,27 +8,30 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence, cast
 
-from .progress import in_bytes
 from .errors import ConfigurationError, MigopyException, MigrationFailed
 from .loader import line_in
-from .mongo import server_errors
+from .mongo import close, has_transactions, server_errors
+from .options import positive
+from .progress import in_bytes
 from .run import EXECUTE, ROLL_BACK, Direction, Run
 from .scratch.comparing import Change, Look, compare
 from .scratch.copying import Copied, Copy, Original, originals
-from .scratch.database import MARK
+from .scratch.database import MARK, Scratch, is_same_server
 from .scratch.digest import Digester
+from .scratch.guard import Guard, Place, addresses, clients
 from .scratch.raw import VIEW, server_time
+from .texts import summary
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pymongo import MongoClient
     from pymongo.database import Database
 
-    from .history import History
     from .loader import LoadedMigration, Migration
     from .lock import Lock
-    from .scratch.database import Scratch
-    from .scratch.guard import Guard
+    from .mongo import Server
+    from .session import Session
 
 DOCUMENTS = 1000
 """How many documents of each collection are copied if nothing else is said."""
@@ -41,13 +44,20 @@ DOWN = ROLL_BACK._replace(after_failure="the rehearsal ends here")
 
 
 class Extent(NamedTuple):
-    """How much is copied: documents, bytes without compression, bytes on disk, and of how many collections a sample."""
+    """How much is copied: collections, of how many a sample of so many documents; documents; bytes without compression
+    and on disk with the indexes.
+    """
 
     collections: int
+    sampled: int
+    limit: int | None
     documents: int
     size: int
     storage: int
-    sampled: int
+
+    def __str__(self) -> str:
+        sample = f" (of {self.sampled} a sample of about {self.limit:,})" if self.sampled else ""
+        return f"{self.collections} collections{sample}, about {self.documents:,} documents, {in_bytes(self.size)}"
 
 
 @dataclass
@@ -69,9 +79,29 @@ class Rehearsed:
     error: MigopyException | None = None
 
     @property
+    def verdict_of_down(self) -> str:
+        """``restores``, ``does not restore``, ``failed``, ``none``; empty where it did not come to that."""
+        if self.restored is not None:
+            return _verdict(self.restored, "restores", "does not restore")
+        if self.seconds is None:
+            return ""
+        return "failed" if self.error else "none"
+
+    @property
+    def verdict_of_again(self) -> str:
+        """``the same``, ``differs``, ``failed``; empty where it did not come to that."""
+        if self.repeated is not None:
+            return _verdict(self.repeated, "the same", "differs")
+        return "failed" if self.error and self.restored is not None else ""
+
+    @property
     def is_well(self) -> bool:
         """Whether ``down()`` restores what was there, and the second ``up()`` does what the first has done."""
         return not any(change.is_real for change in (*(self.restored or ()), *(self.repeated or ())))
+
+
+def _verdict(changes: Sequence[Change], good: str, bad: str) -> str:
+    return bad if any(change.is_real for change in changes) else good
 
 
 class Alone:
@@ -89,40 +119,115 @@ class Alone:
         return datetime.now(timezone.utc)
 
 
-class Rehearsal:
-    """Rehearses migrations in ``scratch``, with a copy of ``source`` of which it takes ``limit`` documents of each
-    collection, or all.
+def limit_of(documents: str | None) -> int | None:
+    """How many documents of each collection the option ``documents`` asks for; None for all."""
+    if documents == "all":
+        return None
+    return DOCUMENTS if documents is None else positive("documents", documents)
 
-    The migrations get ``db``, the scratch database by a client that ``guard`` sees. ``history`` is the history there.
-    ``before`` is called with that database once the copy is there. ``collection`` is ``MIGRATIONS_COLLECTION``.
-    ``progress`` is told how many documents of how many are copied.
+
+class Stage:
+    """The scratch database for a ``with`` block, by two clients: ``scratch`` is ours, ``db`` is for the team's code,
+    by a client that ``guard`` sees.
+
+    ``server`` says where the scratch database is, ``connect`` makes a client of it; ``ours`` is one that is connected.
     """
 
     def __init__(
         self,
         source: Database[Any],
-        scratch: Scratch,
+        ours: MongoClient[Any],
+        server: Server,
+        connect: Callable[[], MongoClient[Any]],
         *,
+        owner: str,
+        keep: bool,
+    ) -> None:
+        self.source = source
+        self.scratch = Scratch(
+            ours[server.database_name()], owner=owner, source=source.name, address=server.address, keep=keep
+        )
+        self.overlooked = len(clients()) - len({id(ours), id(source.client)})
+        """How many clients the process had already made, of which no guard can be told."""
+        self._connect = connect
+        self._exit = contextlib.ExitStack()
+
+    def __enter__(self) -> Stage:
+        """Raises, before anything is written, ``ConfigurationError`` or ``LockHeld`` when it cannot be had."""
+        scratch, name = self.scratch, self.scratch.db.name
+        with server_errors(scratch.address):
+            if name == self.source.name and is_same_server(scratch.db, self.source):
+                raise ConfigurationError(
+                    f"The rehearsal would be in {name} at {scratch.address}, which is the real database: set"
+                    " REHEARSAL_DATABASE to another name. Nothing was copied."
+                )
+            scratch.require_free()
+        with contextlib.ExitStack() as undo:
+            inside = Place(addresses(scratch.db.client.nodes), name)
+            self.guard = undo.enter_context(Guard(inside, forbidden=self.source.name))
+            client = self._connect()
+            undo.callback(close, client)
+            if not self.guard.sees(client):
+                raise ConfigurationError(
+                    "MongoClient of the class in the fabfile gives a client that was made before the rehearsal: it has"
+                    " to make one each time it is called. Nothing was copied."
+                )
+            self.db = client[name]
+            self._exit = undo.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._exit.__exit__(*error)
+
+    @property
+    def where(self) -> str:
+        return f"{self.scratch.db.name} at {self.scratch.address}"
+
+    def warnings(self, extent: Extent) -> Iterator[str]:
+        """What a person should know before so much is copied."""
+        if self.overlooked > 0:
+            number = "1 MongoClient was" if self.overlooked == 1 else f"{self.overlooked} MongoClients were"
+            yield (
+                f"{number} made before the rehearsal, by the fabfile or by what it imports: what goes through there"
+                " cannot be seen. The sure way is a REHEARSAL_URI whose user may write nowhere else."
+            )
+        if self.scratch.db.client is self.source.client and has_transactions(self.source.client):
+            yield (
+                f"The copy is on the servers of the original: {in_bytes(extent.size)} go through their oplog."
+                " REHEARSAL_URI names another."
+            )
+        if extent.sampled:
+            yield (
+                f"Of {extent.sampled} collections a sample: the newest documents, some at random, one of every shape."
+                " What they refer to may not be among the others. documents=all copies everything."
+            )
+
+
+class Rehearsal:
+    """Rehearses migrations on a ``stage``, with ``limit`` documents of each collection, or all.
+
+    ``db`` is what the migrations get, the scratch database with whatever they are used to; ``session`` is about that
+    one. ``collection`` is ``MIGRATIONS_COLLECTION``.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        session: Session,
         db: Database[dict[str, Any]],
-        history: History,
-        guard: Guard,
+        *,
         limit: int | None,
         collection: str,
-        before: Callable[[Database[dict[str, Any]]], None],
-        progress: Callable[[int, int], None],
     ) -> None:
-        self._source = source
-        self._scratch = scratch
+        self._source, self._scratch, self._guard = stage.source, stage.scratch, stage.guard
+        self._session = session
         self._db = db
-        self._history = history
-        self._guard = guard
         self._limit = limit
-        self._before = before
-        self._progress = progress
         beside = [f"{collection}_{name}" for name in ("lock", "log", "batches")]
         self._whole = [collection]
         self._ours = [MARK, collection, *beside]
-        self._originals = originals(source, without=[MARK, *beside])
+        with server_errors(session.address):
+            self._originals = originals(self._source, without=[MARK, *beside])
         self._copied: Mapping[str, Copied] = {}
 
     # What is copied
@@ -133,10 +238,11 @@ class Rehearsal:
         parts = [self._part(original) for original in self._originals]
         return Extent(
             collections=sum(original.kind != VIEW for original in self._originals),
+            sampled=sum(part < 1 for part in parts),
+            limit=self._limit,
             documents=sum(round(part * original.documents) for part, original in zip(parts, self._originals)),
             size=sum(round(part * original.size) for part, original in zip(parts, self._originals)),
             storage=sum(round(part * original.storage) for part, original in zip(parts, self._originals)),
-            sampled=sum(part < 1 for part in parts),
         )
 
     def _part(self, original: Original) -> float:
@@ -144,51 +250,72 @@ class Rehearsal:
             return 1
         return self._limit / original.documents
 
-    def require_space(self) -> None:
-        """Raises ``ConfigurationError`` when the disk of the scratch database would be too small."""
+    def require_possible(self, migrations: Sequence[LoadedMigration]) -> None:
+        """Raises ``ConfigurationError`` when a migration needs a transaction that the server of the copy does not have,
+        or the copy more disk than there is. Nothing has been copied then.
+        """
+        functions = [*migrations, *(down_of(migration) for migration in migrations if migration.has_down)]
+        asking = [function.name for function in functions if function.in_transaction]
+        if asking and not self._session.has_transactions():
+            raise ConfigurationError(
+                f"{asking[0]} has a parameter named session, which asks for a transaction, and MongoDB at"
+                f" {self._session.address} is neither a replica set nor a sharded cluster: REHEARSAL_URI may name one."
+                " Nothing was copied.",
+                migration=asking[0],
+            )
+        with server_errors(self._session.address):
+            self._require_space()
+
+    def _require_space(self) -> None:
         stats = self._scratch.db.command("dbStats")
         if "fsTotalSize" not in stats:
             return
         needed, free = SPACE * self.extent.storage, stats["fsTotalSize"] - stats["fsUsedSize"]
         if needed > free:
             raise ConfigurationError(
-                f"The copy needs about {in_bytes(needed)} of disk, and {self._scratch.address} has {in_bytes(free)}: take a"
-                " smaller sample with documents=N, or another server with REHEARSAL_URI. Nothing was copied."
+                f"The copy needs about {in_bytes(needed)} of disk, and at {self._scratch.address} there are"
+                f" {in_bytes(free)}: take a smaller sample with documents=N, or another server with REHEARSAL_URI."
+                " Nothing was copied."
             )
 
-    def copy(self) -> int:
-        """Copy the database, and let the team mask what is in the copy; how many documents were copied."""
+    def copy(self, progress: Callable[[int, int], None]) -> int:
+        """Copy the database; how many documents there are in the copy. ``progress`` is told how many of how many."""
         copy = Copy(self._source, self._scratch.db, self._limit, self._whole)
         total = self.extent.documents
-        self._copied = copy.run(self._originals, lambda documents: self._progress(documents, total))
-        with self._guarded("before_rehearsal()", None):
-            self._before(self._db)
-        self._digester = Digester(min(time.time(), server_time(self._scratch.db)))
-        self._look = self._looked()
-        self._digester.learned()
+        with server_errors(self._scratch.address):
+            self._copied = copy.run(self._originals, lambda documents: progress(documents, total))
         return copy.documents
+
+    def prepare(self, before: Callable[[Database[dict[str, Any]]], None]) -> None:
+        """Let the team do something with the copy, and take a first look at it."""
+        with self._guarded("before_rehearsal()"):
+            try:
+                before(self._db)
+            except Exception as error:
+                raise MigrationFailed(f"before_rehearsal() failed ({summary(error)}).") from error
+        with server_errors(self._scratch.address):
+            self._digester = Digester(min(time.time(), server_time(self._scratch.db)))
+        self._looked()
+        self._digester.learned()
 
     # The migrations
 
     def load(self, chosen: Sequence[Migration]) -> list[LoadedMigration]:
-        """Import the files: what they do meanwhile is guarded too, and no client that they make is overlooked."""
+        """Import the files; what they do meanwhile is guarded, and so are the clients that they make."""
         loaded = []
         for migration in chosen:
             with self._guarded(migration.name, migration.path):
                 loaded.append(migration.load("up"))
         return loaded
 
-    def each(self, migrations: Sequence[LoadedMigration]) -> Iterator[Rehearsed]:
-        """What comes of one after the other, up to the first that fails."""
-        for place, migration in enumerate(migrations, start=1):
-            rehearsed = Rehearsed(migration.name)
-            try:
-                self._rehearse(migration, rehearsed, left=len(migrations) - place)
-            except MigopyException as error:
-                rehearsed.error = error
-            yield rehearsed
-            if rehearsed.error:
-                return
+    def one(self, migration: LoadedMigration, left: int) -> Rehearsed:
+        """Up, down and up again; ``left`` is the number of those that come after it."""
+        rehearsed = Rehearsed(migration.name)
+        try:
+            self._rehearse(migration, rehearsed, left)
+        except MigopyException as error:
+            rehearsed.error = error
+        return rehearsed
 
     def _rehearse(self, up: LoadedMigration, rehearsed: Rehearsed, left: int) -> None:
         before = self._look
@@ -199,7 +326,7 @@ class Rehearsal:
         rehearsed.changes = compare(before, after)
         if not up.has_down:
             return
-        rehearsed.down_seconds = self._run(DOWN, replace(up, call=up.module.down), left)
+        rehearsed.down_seconds = self._run(DOWN, down_of(up), left)
         back = self._looked(before, after)
         rehearsed.restored = compare(before, back)
         self._run(UP, up, left)
@@ -209,19 +336,22 @@ class Rehearsal:
         run = Run(
             direction,
             cast("Lock", Alone()),
-            self._history,
+            self._session.history,
             self._db,
-            records=self._history.registered(),
+            records=self._session.history.registered(),
             dump=None,
             hooks=(_nothing, _nothing),
             say=_nothing,
             command="",
         )
-        with self._guarded(migration.name, migration.migration.path):
-            return run.one(migration, left)
+        try:
+            with self._guarded(migration.name, migration.migration.path):
+                return run.one(migration, left)
+        finally:
+            self._scratch.mark_again()
 
     @contextlib.contextmanager
-    def _guarded(self, name: str, path: Path | None) -> Iterator[None]:
+    def _guarded(self, name: str, path: Path | None = None) -> Iterator[None]:
         """Raises ``MigrationFailed`` when code wants to leave the scratch database, also if it has hidden that."""
         try:
             with self._guard.watching():
@@ -229,8 +359,6 @@ class Rehearsal:
         except BaseException:
             if not self._guard.stopped:
                 raise
-        finally:
-            self._scratch.mark_again()
         if self._guard.stopped:
             line = line_in(path, self._guard.stopped) if path else None
             place = f" (line {line})" if line else ""
@@ -253,6 +381,11 @@ class Rehearsal:
         copied = [self._copied[name] for name, _ in rehearsed.commands if name in self._copied]
         times = max((one.original / one.copy for one in copied if one.copy), default=1)
         return times * (rehearsed.seconds or 0) if times > 1 else None
+
+
+def down_of(up: LoadedMigration) -> LoadedMigration:
+    """The other function of the file, which is not imported again."""
+    return replace(up, call=up.module.down)
 
 
 def _nothing(text: str) -> None:

@@ -89,6 +89,6 @@ def _when_took_by(row: Row) -> list[str]:
 def plan_table(steps: Sequence[Row]) -> str:
     words = {True: "yes", False: "no", None: "?"}
     return table(
-        ["NAME", "TRANSACTION", "DOWN", "DUMP"],
-        [[step["name"], *(words[step[key]] for key in ("transaction", "down", "dump"))] for step in steps],
+        ["NAME", "TRANSACTION", "VERIFY", "DOWN", "DUMP"],
+        [[step["name"], *(words[step[key]] for key in ("transaction", "verify", "down", "dump"))] for step in steps],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Literal, Mapping, NamedTuple, Sequence
 
 from pymongo import ReadPreference, WriteConcern
@@ -118,6 +119,7 @@ class Run:
                 self._in_transaction(migration)
             else:
                 migration.call(self._db)
+                self._verify(migration)
         seconds = clock() - started
         with self._written_down():
             if not migration.in_transaction:
@@ -125,6 +127,13 @@ class Run:
         with self._failures(migration, None, f"it was in after_each(), {self._direction.after_success}", left):
             self._after_each(migration.name)
         return seconds
+
+    def _verify(self, migration: LoadedMigration, session: ClientSession | None = None) -> None:
+        """Let ``verify()`` of the file look at what ``up()`` has done, before that counts."""
+        verify = migration.verify if self._direction.subtask == "execute" else None
+        if verify:
+            asks_for_session = "session" in inspect.signature(verify).parameters
+            verify(self._db, **{"session": session} if asks_for_session else {})
 
     def _begin(self, name: str) -> None:
         try:
@@ -144,11 +153,11 @@ class Run:
         """Of a migration outside of a transaction, once it has run."""
         with self._explained(migration.name):
             self._lock.confirm()
-            if self._direction is EXECUTE:
+            if self._direction.subtask == "execute":
                 self._history.register(self._record(migration, seconds), self._lock.confirm)
             else:
                 self._history.unregister(migration.name)
-        if self._direction is ROLL_BACK:
+        if self._direction.subtask == "rollback":
             self._log_rolled_back(migration.name, seconds)
 
     def _in_transaction(self, migration: LoadedMigration) -> None:
@@ -158,6 +167,7 @@ class Run:
             started = clock()
             self._write_first(migration, session)
             migration.call(self._db, session=session)
+            self._verify(migration, session)
             self._write_last(migration, clock() - started, session)
             self._lock.confirm()
 
@@ -167,13 +177,13 @@ class Run:
 
     def _write_first(self, migration: LoadedMigration, session: ClientSession) -> None:
         """With a broken lock the second of two owners fails on this, before its ``up()``."""
-        if self._direction is EXECUTE:
+        if self._direction.subtask == "execute":
             self._history.register(self._record(migration, None), self._lock.confirm, session=session)
         else:
             self._history.unregister(migration.name, session=session)
 
     def _write_last(self, migration: LoadedMigration, seconds: float, session: ClientSession) -> None:
-        if self._direction is EXECUTE:
+        if self._direction.subtask == "execute":
             self._history.took(migration.name, round(seconds, 3), session=session)
         else:
             self._log_rolled_back(migration.name, seconds, session)
@@ -232,6 +242,7 @@ class Run:
         except BaseException as error:
             line = line_in(migration.migration.path, error)
             place = f"line {line}, " if line else ""
+            place += "verify(), " if migration.is_from_verify(error) else ""
             known = NOT_KNOWN if _is_unknown_commit(error) else f"{consequence}{_not_run(left)}"
             sentence = f"{migration.name} failed ({place}{summary(error)}): {known}."
             if event:

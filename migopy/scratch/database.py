@@ -39,8 +39,8 @@ NEEDED = (
 class Scratch:
     """A database of our own for a ``with`` block, gone at its end unless it is kept.
 
-    The mark tells whose it is: ``owner`` (user@host), ``host``, ``pid``, ``since``, ``source``. Its ``expires_at`` moves
-    on while the owner lives, for those on other machines, who cannot look for its process.
+    The mark tells whose it is: ``owner`` (user@host), ``host``, ``pid``, ``since``, ``source``. Its ``expires_at``
+    moves on while the owner lives, for those on other machines, who cannot look for its process.
     """
 
     def __init__(self, db: Database[Any], *, owner: str, source: str, address: str, keep: bool = False) -> None:

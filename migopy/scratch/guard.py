@@ -75,8 +75,15 @@ class Guard(monitoring.CommandListener):
         """The first command that was not sent, also where the code has caught the error."""
         self.commands: Counter[tuple[str, str]] = Counter()
         """How often which command was sent to which collection."""
-        self.seen = 0
+        self._seen = 0
+
+    def __enter__(self) -> Guard:
         monitoring.register(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """PyMongo has no way to take a listener back; this one does nothing any more."""
+        self._watches = False
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -90,12 +97,12 @@ class Guard(monitoring.CommandListener):
 
     def sees(self, client: MongoClient[Any]) -> bool:
         """Whether it is told of the commands of that client."""
-        before = self.seen
+        before = self._seen
         client.admin.command("ping")
-        return self.seen > before
+        return self._seen > before
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self.seen += 1
+        self._seen += 1
         if not self._watches:
             return
         where = self._outside(event)

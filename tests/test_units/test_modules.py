@@ -10,9 +10,23 @@ FOLDER = Path(migopy.__file__).parent
 
 # From the top to the ground: a module may import those below it.
 ORDER = (
-    *("__init__", "manager", "rooms", "subtasks", "run", "planning", "session", "report", "status", "inventory"),
+    *(
+        "__init__",
+        "manager",
+        "rooms",
+        "subtasks",
+        "rehearsal_report",
+        "rehearsal",
+        "scratch",
+        "run",
+        "planning",
+        "session",
+        "report",
+        "status",
+        "inventory",
+    ),
     *("loader", "history", "lock", "documents", "mongo", "dump", "legacy", "options"),
-    *("console", "trace", "texts", "errors", "version"),
+    *("progress", "console", "trace", "texts", "errors", "version"),
 )
 
 OF_A_FABFILE = {
