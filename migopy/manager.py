@@ -257,7 +257,7 @@ class MigrationsManager:
             with session.importable():
                 rehearsed = self._rehearse(rehearsal, rehearsal.load(chosen), stage)
         report = rooms.rehearsal_report
-        show(report.as_json(rehearsed) if as_json else report.as_text(rehearsed))
+        show(report.as_json(rehearsed, rehearsal.sampled) if as_json else report.as_text(rehearsed))
         self._judge(rehearsed)
 
     @task
@@ -527,7 +527,7 @@ class MigrationsManager:
 
     def _rehearse(self, rehearsal: Rehearsal, migrations: Sequence[LoadedMigration], stage: Stage) -> list[Rehearsed]:
         """Copy the database, and try one migration after the other, up to the first that fails."""
-        rehearsal.require_possible(migrations)
+        rehearsal.require_transactions(migrations)
         for warning in stage.warnings(rehearsal.extent):
             self.logger.white(warning)
         self.logger.white_bold(f"Copying {rehearsal.extent} to {stage.where}...")
@@ -536,6 +536,7 @@ class MigrationsManager:
         with stage.scratch as scratch:
             if scratch.left_behind:
                 self.logger.white(f"Removed there what {scratch.left_behind} had left behind")
+            rehearsal.require_space()
             with rooms.progress.Progress("Copied documents") as progress:
                 documents = rehearsal.copy(progress)
             self.logger.white(f"Copied {documents:,} documents in {duration(time.monotonic() - started)}")

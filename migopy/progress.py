@@ -49,3 +49,8 @@ def in_bytes(number: float) -> str:
     while number >= 1000 and power < len(UNITS) - 1:
         number, power = number / 1000, power + 1
     return f"{number:.1f} {UNITS[power]}" if power and number < 10 else f"{number:.0f} {UNITS[power]}"
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 document``, ``2,341 documents``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

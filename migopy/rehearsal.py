@@ -12,7 +12,7 @@ from .errors import ConfigurationError, MigopyException, MigrationFailed
 from .loader import line_in
 from .mongo import close, has_transactions, server_errors
 from .options import positive
-from .progress import in_bytes
+from .progress import counted, in_bytes
 from .run import EXECUTE, ROLL_BACK, Direction, Run
 from .scratch.comparing import Change, Look, compare
 from .scratch.copying import Copied, Copy, Original, originals
@@ -39,25 +39,29 @@ DOCUMENTS = 1000
 SPACE = 1.2
 """How much disk there has to be for a copy, as a multiple of what is to be copied."""
 
+NAMES = 5
+"""How many of the collections are named of which there is a sample."""
+
 UP = EXECUTE._replace(after_failure="the rehearsal ends here")
 DOWN = ROLL_BACK._replace(after_failure="the rehearsal ends here")
 
 
 class Extent(NamedTuple):
-    """How much is copied: collections, of how many a sample of so many documents; documents; bytes without compression
-    and on disk with the indexes.
+    """How much is copied: collections, documents, bytes without compression and on disk with the indexes; and of which
+    collections only a sample.
     """
 
     collections: int
-    sampled: int
-    limit: int | None
     documents: int
     size: int
     storage: int
+    sampled: Sequence[str]
 
     def __str__(self) -> str:
-        sample = f" (of {self.sampled} a sample of about {self.limit:,})" if self.sampled else ""
-        return f"{self.collections} collections{sample}, about {self.documents:,} documents, {in_bytes(self.size)}"
+        return (
+            f"{counted(self.collections, 'collection')} with about {counted(self.documents, 'document')}"
+            f" ({in_bytes(self.size)})"
+        )
 
 
 @dataclass
@@ -80,12 +84,12 @@ class Rehearsed:
 
     @property
     def verdict_of_down(self) -> str:
-        """``restores``, ``does not restore``, ``failed``, ``none``; empty where it did not come to that."""
+        """``restores``, ``does not restore``, ``failed``, ``no down()``; empty where it did not come to that."""
         if self.restored is not None:
             return _verdict(self.restored, "restores", "does not restore")
         if self.seconds is None:
             return ""
-        return "failed" if self.error else "none"
+        return "failed" if self.error else "no down()"
 
     @property
     def verdict_of_again(self) -> str:
@@ -186,10 +190,10 @@ class Stage:
     def warnings(self, extent: Extent) -> Iterator[str]:
         """What a person should know before so much is copied."""
         if self.overlooked > 0:
-            number = "1 MongoClient was" if self.overlooked == 1 else f"{self.overlooked} MongoClients were"
             yield (
-                f"{number} made before the rehearsal, by the fabfile or by what it imports: what goes through there"
-                " cannot be seen. The sure way is a REHEARSAL_URI whose user may write nowhere else."
+                f"{counted(self.overlooked, 'MongoClient')} had been made before the rehearsal began, by the fabfile or"
+                " what it imports: what is sent there cannot be seen. The sure way is a REHEARSAL_URI whose user may"
+                " write nowhere else."
             )
         if self.scratch.db.client is self.source.client and has_transactions(self.source.client):
             yield (
@@ -197,9 +201,10 @@ class Stage:
                 " REHEARSAL_URI names another."
             )
         if extent.sampled:
+            names = ", ".join(extent.sampled[:NAMES]) + (", ..." if len(extent.sampled) > NAMES else "")
             yield (
-                f"Of {extent.sampled} collections a sample: the newest documents, some at random, one of every shape."
-                " What they refer to may not be among the others. documents=all copies everything."
+                f"Of {counted(len(extent.sampled), 'collection')} a sample ({names}): the newest documents, some at"
+                " random, one of every shape. What they refer to may not be in the copy; documents=all copies everything."
             )
 
 
@@ -230,6 +235,11 @@ class Rehearsal:
             self._originals = originals(self._source, without=[MARK, *beside])
         self._copied: Mapping[str, Copied] = {}
 
+    @property
+    def sampled(self) -> Mapping[str, Copied]:
+        """The collections that were not copied as a whole."""
+        return {name: copied for name, copied in self._copied.items() if copied.copy < copied.original}
+
     # What is copied
 
     @property
@@ -238,11 +248,10 @@ class Rehearsal:
         parts = [self._part(original) for original in self._originals]
         return Extent(
             collections=sum(original.kind != VIEW for original in self._originals),
-            sampled=sum(part < 1 for part in parts),
-            limit=self._limit,
             documents=sum(round(part * original.documents) for part, original in zip(parts, self._originals)),
             size=sum(round(part * original.size) for part, original in zip(parts, self._originals)),
             storage=sum(round(part * original.storage) for part, original in zip(parts, self._originals)),
+            sampled=[original.name for part, original in zip(parts, self._originals) if part < 1],
         )
 
     def _part(self, original: Original) -> float:
@@ -250,10 +259,8 @@ class Rehearsal:
             return 1
         return self._limit / original.documents
 
-    def require_possible(self, migrations: Sequence[LoadedMigration]) -> None:
-        """Raises ``ConfigurationError`` when a migration needs a transaction that the server of the copy does not have,
-        or the copy more disk than there is. Nothing has been copied then.
-        """
+    def require_transactions(self, migrations: Sequence[LoadedMigration]) -> None:
+        """Raises ``ConfigurationError`` when a migration needs one, and the server of the copy has none."""
         functions = [*migrations, *(down_of(migration) for migration in migrations if migration.has_down)]
         asking = [function.name for function in functions if function.in_transaction]
         if asking and not self._session.has_transactions():
@@ -263,12 +270,12 @@ class Rehearsal:
                 " Nothing was copied.",
                 migration=asking[0],
             )
-        with server_errors(self._session.address):
-            self._require_space()
 
-    def _require_space(self) -> None:
-        stats = self._scratch.db.command("dbStats")
-        if "fsTotalSize" not in stats:
+    def require_space(self) -> None:
+        """Raises ``ConfigurationError`` when the copy needs more disk than there is, as far as the server tells."""
+        with server_errors(self._session.address):
+            stats = self._scratch.db.command("dbStats")
+        if not stats.get("fsTotalSize"):
             return
         needed, free = SPACE * self.extent.storage, stats["fsTotalSize"] - stats["fsUsedSize"]
         if needed > free:

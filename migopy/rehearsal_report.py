@@ -7,28 +7,27 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 from . import report
 from .console import duration, table
+from .progress import counted
 from .texts import one_line, shortened
 
 if TYPE_CHECKING:
     from .rehearsal import Rehearsed
     from .scratch.comparing import Change, Example
-
-WIDEST = 100
-"""Characters of a line with the fields of a document."""
+    from .scratch.copying import Copied
 
 
-def as_json(rehearsed: Sequence[Rehearsed]) -> str:
-    return report.as_json(
-        {"ok": all(one.is_well and not one.error for one in rehearsed), "rehearsed": _rows(rehearsed)}
-    )
+def as_json(rehearsed: Sequence[Rehearsed], sampled: Mapping[str, Copied]) -> str:
+    ok = all(one.is_well and not one.error for one in rehearsed)
+    samples = {name: {"documents": copied.original, "copied": copied.copy} for name, copied in sampled.items()}
+    return report.as_json({"ok": ok, "sampled": samples, "rehearsed": _rows(rehearsed)})
 
 
 def _rows(rehearsed: Sequence[Rehearsed]) -> list[dict[str, Any]]:
     return [
         {
             "name": one.name,
-            "seconds": one.seconds,
-            "whole_seconds": one.whole,
+            "seconds": _rounded(one.seconds),
+            "whole_seconds": _rounded(one.whole),
             "down": one.verdict_of_down,
             "again": one.verdict_of_again,
             "changes": _changes(one.changes),
@@ -63,6 +62,10 @@ def _changes(changes: Sequence[Change] | None) -> list[dict[str, Any]] | None:
     )
 
 
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
 def _commands(commands: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
     by_collection: dict[str, dict[str, int]] = defaultdict(dict)
     for (collection, command), number in commands.items():
@@ -71,8 +74,10 @@ def _commands(commands: Mapping[tuple[str, str], int]) -> dict[str, dict[str, in
 
 
 def as_text(rehearsed: Sequence[Rehearsed]) -> str:
+    head = ["NAME", "UP", "OF ALL", "DOWN", "UP AGAIN", "CHANGES"]
     rows = [_row(one) for one in rehearsed]
-    head = ["NAME", "UP", "WHOLE", "DOWN", "UP AGAIN", "CHANGES"]
+    if not any(one.whole for one in rehearsed):
+        head, rows = head[:2] + head[3:], [row[:2] + row[3:] for row in rows]
     return "\n".join([table(head, rows), *(line for one in rehearsed for line in _details(one))])
 
 
@@ -91,7 +96,7 @@ def _details(one: Rehearsed) -> Iterator[str]:
         *_under("down() restores, but for:", one.restored, False),
         *_under("the second up() differs from the first:", one.repeated, True),
         *_under("the second up() does the same, but for:", one.repeated, False),
-        *(f"  commands to {name}: {_counted(sent)}" for name, sent in sorted(_commands(one.commands).items())),
+        *(f"  sent to {name}: {_counted(sent)}" for name, sent in sorted(_commands(one.commands).items())),
     ]
     if lines:
         yield from ("", one.name, *lines)
@@ -116,16 +121,19 @@ def _indented(changes: Sequence[Change], indent: str = "  ") -> Iterator[str]:
 
 def _facts(change: Change) -> Iterator[str]:
     for definition in change.definitions:
-        yield f"{definition.what} {definition.event}{f' {definition.text}' if definition.text else ''}"
-    counts = [f"{change.counts[event]:,} {event}" for event in ("added", "changed", "removed") if change.counts[event]]
-    if counts:
-        yield f"{', '.join(counts)} of {change.documents:,} documents"
+        empty = "" if change.is_real else "empty "
+        yield f"{empty}{definition.what} {definition.event}{f': {definition.text}' if definition.text else ''}"
+    if change.counts["added"]:
+        yield f"{counted(change.counts['added'], 'document')} added"
+    for event in ("changed", "removed"):
+        if change.counts[event]:
+            yield f"{change.counts[event]:,} of {counted(change.documents, 'document')} {event}"
     if change.counts["same"]:
         unlike = " and ".join(sorted(change.unlike)) or "the order of fields or the type of numbers"
-        yield f"{change.counts['same']:,} documents differ only in {unlike}"
+        yield f"only {unlike} differs in {counted(change.counts['same'], 'document')}"
 
 
 def _example(example: Example) -> Iterator[str]:
     yield one_line(f"{example.event} {example.id}")
     for field in example.fields:
-        yield one_line(f"  {field.path}: {field.before} -> {field.after}")
+        yield "  " + one_line(f"{field.path}: {field.before} -> {field.after}")

@@ -97,7 +97,7 @@ class Example(NamedTuple):
 
 @dataclass
 class Change:
-    """What is different in one collection of so many ``documents``.
+    """What is different in one collection that had so many ``documents`` before.
 
     ``counts`` tells how many of them were added, removed and changed, and how many say the ``SAME`` in other bytes;
     ``unlike`` in what those differ: the order of fields, the type of numbers, fresh ids and times.
@@ -187,7 +187,7 @@ def _change(name: str, before: State | None, now: Look) -> Change:
     after = now.states.get(name)
     ours = before.documents if before else Documents()
     theirs = after.documents if after else Documents()
-    change = Change(name, len(theirs), definitions(before, after))
+    change = Change(name, len(ours), definitions(before, after))
     keys: dict[str, list[int]] = {event: [] for event in (ADDED, REMOVED, CHANGED, SAME)}
     for event, key in _events(ours, theirs):
         change.counts[event] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
@@ -20,7 +21,9 @@ THREADS = 2
 """One reads while the other writes; more would be faster, at the expense of whoever else uses the server."""
 
 NEVER = 2**31 - 1
-"""Seconds, 68 years: the longest time a TTL index takes, so that nothing of the copy expires."""
+"""Seconds, 68 years: the longest time that a TTL index takes. Nothing that is alive in the original is so old."""
+
+DAY = 86_400
 
 DUPLICATE_KEY = 11000
 
@@ -49,7 +52,7 @@ class Copied(NamedTuple):
     copy: int
 
 
-def originals(db: Database[Any], without: Iterable[str]) -> list[Original]:
+def originals(db: Database[Any], without: Iterable[str] = ()) -> list[Original]:
     """What there is to copy, the largest first; not what MongoDB keeps for itself, nor the names in ``without``."""
     found = [_measured(db, info) for info in collections(db, without)]
     return sorted(found, key=lambda original: original.size, reverse=True)
@@ -116,7 +119,7 @@ class Copy:
     def _create(self, original: Original) -> None:
         options = dict(original.options)
         if "expireAfterSeconds" in options:
-            options["expireAfterSeconds"] = NEVER
+            options["expireAfterSeconds"] = int(time.time()) - DAY  # MongoDB takes no time that began before 1970
         if original.name != "system.js":
             self._target.command("create", original.name, **options)
 

@@ -34,23 +34,29 @@ def newest(collection: Collection[Any], size: int, by: str) -> list[bytes]:
 def one_of_every_shape(at_most: int) -> list[dict[str, Any]]:
     """A pipeline that finds a document for each combination of field names and types, the rarest ones first.
 
-    Of embedded documents and of the elements of arrays the names and types count too, one level deep.
+    The names and types in embedded documents count too, and the types in arrays, one level deep.
     """
+    shape = _each("$$ROOT", "field", ["$$field.k", {"$type": "$$field.v"}, _inside("$$field.v")])
     return [
-        {"$group": {"_id": _shape("$$ROOT", depth=1), "document": {"$first": "$$ROOT"}, "count": {"$sum": 1}}},
+        {"$group": {"_id": shape, "document": {"$first": "$$ROOT"}, "count": {"$sum": 1}}},
         {"$sort": {"count": 1}},
         {"$limit": at_most},
         {"$replaceRoot": {"newRoot": "$document"}},
     ]
 
 
-def _shape(value: str, depth: int) -> dict[str, Any]:
-    return {"$map": {"input": {"$objectToArray": value}, "as": f"field{depth}", "in": _kind(f"$$field{depth}", depth)}}
+def _inside(value: str) -> dict[str, Any]:
+    names_and_types = _each(value, "inner", ["$$inner.k", {"$type": "$$inner.v"}])
+    types = {"$setUnion": [{"$map": {"input": value, "as": "inner", "in": {"$type": "$$inner"}}}]}
+    branches = [
+        {"case": {"$eq": [{"$type": value}, "object"]}, "then": names_and_types},
+        {"case": {"$isArray": value}, "then": types},
+    ]
+    return {"$switch": {"branches": branches, "default": None}}
 
 
-def _kind(field: str, depth: int) -> dict[str, Any]:
-    kind = {"$concat": [f"{field}.k", ":", {"$type": f"{field}.v"}]}
-    return kind
+def _each(document: str, name: str, told: list[Any]) -> dict[str, Any]:
+    return {"$map": {"input": {"$objectToArray": document}, "as": name, "in": told}}
 
 
 def _aggregated(collection: Collection[Any], pipeline: list[dict[str, Any]], **options: Any) -> Iterator[bytes]:
