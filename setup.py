@@ -12,7 +12,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
-    packages=["migopy", "migopy.batches", "migopy.legacy"],
+    packages=["migopy", "migopy.batches", "migopy.legacy", "migopy.scratch"],
     package_data={"migopy": ["py.typed"]},
     python_requires=">=3.8",
     install_requires=[

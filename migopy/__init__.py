@@ -5,6 +5,9 @@ The map; each module stands above those that it imports:
     manager     MigrationsManager: settings, subtasks, hooks, messages; reads like the README
     rooms       the door to what follows, opened when a subtask needs the database
     subtasks    @task, finding a subtask, its help; the dispatching function; fab_command
+    rehearsal_report  what a rehearsal has shown, for programs and for people
+    rehearsal   migrations on a copy: up, down and up again, and what they change
+    scratch     copying, comparing, the guard: a database of our own, and what happens in it
     run         one run under the lock: up and down on one road, and the history of it
     transactions  one transaction, begun again, committed within a time
     planning    what may run, and why not: loading, drift, transactions needed, obstacles
@@ -21,6 +24,7 @@ The map; each module stands above those that it imports:
     dump        mongodump and mongorestore
     legacy      the calls of PyMongo 2 and 3 on today's
     options     what the words of a command line mean
+    progress    how far something is that takes long
     console     messages in colours, tables, questions, and the streams that they go to
     trace       the traceback of the team's own code
     texts       texts that can be shown and stored: one line, no control characters, no secrets

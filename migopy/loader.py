@@ -138,6 +138,23 @@ class LoadedMigration:
     def has_down(self) -> bool:
         return callable(getattr(self.module, "down", None))
 
+    @cached_property
+    def verify(self) -> Callable[..., None] | None:
+        """What looks at what ``up()`` has done: ``verify(db)`` or ``verify(db, session)``, parameters named as there.
+
+        With other parameters a function of that name is the file's own affair; files of 2014 may have one.
+        """
+        verify = getattr(self.module, "verify", None)
+        if not callable(verify) or not callable(getattr(self.module, "up", None)):
+            return None
+        database = list(inspect.signature(self.module.up).parameters)[:1]
+        return verify if list(inspect.signature(verify).parameters) in (database, [*database, "session"]) else None
+
+    def is_from_verify(self, error: BaseException) -> bool:
+        """Whether it was ``verify()`` that raised, and not ``up()``."""
+        code = getattr(self.verify, "__code__", None)
+        return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
+
 
 def find(directory: Path, pattern: str) -> list[Migration]:
     """The migration files of the directory, in order, those with a bad name last.

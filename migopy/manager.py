@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sized
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sequence, Sized
 
 from fabric.state import env, output
 
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from .inventory import Inventory
+    from .loader import LoadedMigration
     from .mongo import Server
     from .planning import Plan, Planning
+    from .rehearsal import Rehearsal, Rehearsed, Stage
     from .run import Direction
     from .session import Session
     from .status import Status
@@ -86,6 +88,11 @@ class MigrationsManager:
     """Whether execute refuses when a registered file changed or is missing, or an unregistered one is out of order."""
     LEGACY_PYMONGO: bool = True
     """Whether databases answer the calls that PyMongo 3 and 4 removed."""
+
+    REHEARSAL_URI: str | None = None
+    """Another server for rehearsals; the database keeps its name there. By default the copy is on the same one."""
+    REHEARSAL_DATABASE: str | None = None
+    """The name of the copy; by default that of the database with ``_rehearsal`` behind it."""
 
     FAB_TASK: str = "migrations"
     """The name that the task has in the fabfile."""
@@ -236,6 +243,36 @@ class MigrationsManager:
         self._show_problems(status)
 
     @task
+    def rehearse(
+        self,
+        spec_migr: str | None = None,
+        to: str | None = None,
+        documents: str | None = None,
+        keep: str | None = None,
+        json: str | None = None,
+    ) -> None:
+        """Try migrations on a copy of the database, and show what they change and whether down() takes it back: all
+        unregistered, one (rehearse,NAME) or up to one (rehearse,to=NAME); with a sample of each collection, or as
+        documents=N|all says (keep=yes leaves the copy, json=yes for programs)
+        """
+        limit = rooms.rehearsal.limit_of(documents)
+        as_json, keeps = is_yes("json", json), is_yes("keep", keep)
+        inventory = self._session().inventory()
+        chosen = inventory.to_execute(spec_migr, to)
+        if not chosen:
+            return self._nothing_to_execute(inventory, to)
+        with self._stage(keeps) as stage:
+            session = self._session(stage.db)
+            rehearsal = rooms.rehearsal.Rehearsal(
+                stage, session, self._with_legacy_calls(stage.db), limit=limit, collection=self.MIGRATIONS_COLLECTION
+            )
+            with session.importable():
+                rehearsed = self._rehearse(rehearsal, rehearsal.load(chosen), stage)
+        report = rooms.rehearsal_report
+        show(report.as_json(rehearsed, rehearsal.sampled) if as_json else report.as_text(rehearsed))
+        self._judge(rehearsed)
+
+    @task
     def check(self, json: str | None = None) -> None:
         """Exit with 0 if the database is up to date and nothing is wrong, else with 4 (json=yes for programs)"""
         session = self._session()
@@ -352,16 +389,12 @@ class MigrationsManager:
     @cached_property
     def db(self) -> Database[dict[str, Any]]:
         """The database of the settings, the one that ``up`` and ``down`` get."""
-        db = self.mongo_client[self._server.database_name()]
-        if not self.LEGACY_PYMONGO:
-            return db
-        self._until_closed.enter_context(rooms.legacy.warnings_shown(self.logger.white))
-        return rooms.legacy.database(db, self._own_collections)
+        return self._with_legacy_calls(self.mongo_client[self._server.database_name()])
 
     @property
     def _own_collections(self) -> list[str]:
         """What is there beside the registered migrations: 1.0 had none of these."""
-        return [f"{self.MIGRATIONS_COLLECTION}_{name}" for name in ("lock", "log")]
+        return [f"{self.MIGRATIONS_COLLECTION}_{name}" for name in ("lock", "log", "batches")]
 
     @cached_property
     def collection(self) -> Collection[dict[str, Any]]:
@@ -384,17 +417,22 @@ class MigrationsManager:
     def after_each(self, name: str) -> None:
         """Override it to do something after each ``up()`` and ``down()``; what it raises stops the run."""
 
+    def before_rehearsal(self, db: Database[dict[str, Any]]) -> None:
+        """Override it to mask personal data in the copy, before anything else is done with it."""
+
     def close(self) -> None:
         """Let go of what was taken at first use: the client, if there is one."""
         self._until_closed.close()
 
     # What a subtask works with
 
-    def _session(self) -> Session:
-        """What one subtask finds; nothing that it reads or holds is there for the next one."""
-        server = self._server
+    def _session(self, db: Database[dict[str, Any]] | None = None) -> Session:
+        """What one subtask finds; nothing that it reads or holds is there for the next one. ``db`` is that of the
+        settings, but for a rehearsal.
+        """
+        server = self._server if db is None else self._rehearsal_server
         return rooms.session.Session(
-            self.mongo_client[server.database_name()],
+            self.mongo_client[server.database_name()] if db is None else db,
             collection=self.MIGRATIONS_COLLECTION,
             address=server.address,
             folder=self._folder,
@@ -426,6 +464,19 @@ class MigrationsManager:
             auth_database=self.MONGO_AUTH_DATABASE,
             client_options=self.MONGO_CLIENT_OPTIONS,
         )
+
+    @property
+    def _rehearsal_server(self) -> Server:
+        """Where the copy is."""
+        database = self._server.database_name()
+        name = self.REHEARSAL_DATABASE or (database if self.REHEARSAL_URI else f"{database}_rehearsal")
+        return self._server.elsewhere(self.REHEARSAL_URI, name)
+
+    def _with_legacy_calls(self, db: Database[dict[str, Any]]) -> Database[dict[str, Any]]:
+        if not self.LEGACY_PYMONGO:
+            return db
+        self._until_closed.enter_context(rooms.legacy.warnings_shown(self.logger.white))
+        return rooms.legacy.database(db, self._own_collections)
 
     @property
     def _folder(self) -> Path:
@@ -470,6 +521,61 @@ class MigrationsManager:
             took = duration(time.monotonic() - started)
             self.logger.green(f"{direction.done} {len(plan.ready)} migrations in {took}")
         plan.stop_at_interrupted()
+
+    @contextlib.contextmanager
+    def _stage(self, keep: bool) -> Iterator[Stage]:
+        """The scratch database of a rehearsal, on the server of the settings or on one of its own."""
+        server = self._rehearsal_server
+
+        def connect() -> Client:
+            return rooms.mongo.connect(self.MongoClient, server)
+
+        with contextlib.ExitStack() as until_closed:
+            ours = self.mongo_client
+            if self.REHEARSAL_URI:
+                ours = connect()
+                until_closed.callback(rooms.mongo.close, ours)
+            source = self.mongo_client[self._server.database_name()]
+            yield until_closed.enter_context(
+                rooms.rehearsal.Stage(source, ours, server, connect, owner=rooms.session.who(), keep=keep)
+            )
+
+    def _rehearse(self, rehearsal: Rehearsal, migrations: Sequence[LoadedMigration], stage: Stage) -> list[Rehearsed]:
+        """Copy the database, and try one migration after the other, up to the first that fails."""
+        rehearsal.require_transactions(migrations)
+        for warning in stage.warnings(rehearsal.extent):
+            self.logger.white(warning)
+        self.logger.white_bold(f"Copying {rehearsal.extent} to {stage.where}...")
+        started = time.monotonic()
+        rehearsed: list[Rehearsed] = []
+        with stage.scratch as scratch:
+            if scratch.left_behind:
+                self.logger.white(f"Removed there what {scratch.left_behind} had left behind")
+            rehearsal.require_space()
+            with rooms.progress.Progress("Copied documents") as progress:
+                documents = rehearsal.copy(progress)
+            self.logger.white(f"Copied {documents:,} documents in {duration(time.monotonic() - started)}")
+            rehearsal.prepare(self.before_rehearsal)
+            for place, migration in enumerate(migrations, start=1):
+                position = f" ({place} of {len(migrations)})" if len(migrations) > 1 else ""
+                self.logger.white_bold(f"Rehearsing migration {migration.name}...{position}")
+                rehearsed.append(rehearsal.one(migration, left=len(migrations) - place))
+                if rehearsed[-1].error:
+                    break
+        return rehearsed
+
+    def _judge(self, rehearsed: Sequence[Rehearsed]) -> None:
+        """Raises what has ended the rehearsal, or ``CheckFailed`` for what it has found."""
+        error = rehearsed[-1].error
+        if error:
+            raise error
+        found = [one.name for one in rehearsed if not one.is_well]
+        if found:
+            raise CheckFailed(
+                f"down() does not restore everything, or up() does not do the same again: {', '.join(found)}. The real"
+                " database is as it was."
+            )
+        self.logger.green("The rehearsal went well; the real database is as it was")
 
     @staticmethod
     def _run_tool(command: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Iterator, Mapping, TypeVar, cast
 from urllib.parse import quote, unquote, urlencode
 
@@ -76,6 +76,7 @@ class Server:
     password: str | None = field(default=None, repr=False)
     auth_database: str | None = None
     client_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    uri_setting: str = "MONGO_URI"
 
     def __post_init__(self) -> None:
         hide(*self._secrets())
@@ -91,6 +92,19 @@ class Server:
             if SECRET_OPTION.search(str(name)):
                 yield from value.values() if isinstance(value, Mapping) else [value]
 
+    def elsewhere(self, uri: str | None, database: str) -> Server:
+        """Another database, on the same server; or on that of ``REHEARSAL_URI``, where of the client's options those
+        hold that do not say how to reach this one.
+        """
+        if uri is None:
+            return replace(self, database=database, auth_database=self.auth_database or self.database_name())
+        of_reading = {
+            name: value
+            for name, value in (self.client_options or {}).items()
+            if not CONNECTION_OPTION.match(name) and name not in ("username", "password")
+        }
+        return Server(self.host, self.port, uri, database, client_options=of_reading, uri_setting="REHEARSAL_URI")
+
     @property
     def address(self) -> str:
         """Host and port for messages; never a user name or a password."""
@@ -98,7 +112,7 @@ class Server:
             return self.hosts
         authority = re.split("[/?]", self.uri.partition("://")[2])[0]
         if "@" not in authority and _unfit_port(authority):
-            return "the address in MONGO_URI"  # it is cut in the middle of a password
+            return f"the address in {self.uri_setting}"  # it is cut in the middle of a password
         return authority.rpartition("@")[2]
 
     @property
@@ -230,7 +244,7 @@ def _made(make: Callable[..., Any], server: Server) -> MongoClient[dict[str, Any
     try:
         return cast("MongoClient[dict[str, Any]]", make())
     except (PyMongoError, ValueError, TypeError) as error:
-        setting = "MONGO_URI" if server.uri else "MONGO_HOST, MONGO_PORT or MONGO_CLIENT_OPTIONS"
+        setting = server.uri_setting if server.uri else "MONGO_HOST, MONGO_PORT or MONGO_CLIENT_OPTIONS"
         raise errors.ConfigurationError(
             f"PyMongo does not take the settings of the server ({setting}): {_without_secrets(error, server)}."
         ) from None

@@ -114,14 +114,19 @@ class Planning:
 
     def _step(self, migration: Migration) -> tuple[dict[str, Any], LoadedMigration | None]:
         """What executing this migration would mean; None where its file cannot say."""
-        unknown = dict.fromkeys(("transaction", "batches", "down"))
+        unknown = dict.fromkeys(("transaction", "batches", "verify", "down"))
         step: dict[str, Any] = {"name": migration.name, **unknown, "dump": self._dumps}
         try:
             loaded = migration.load("up")
         except MigopyException as error:
             return {**step, "error": str(error)}, None
-        facts = {"transaction": loaded.in_transaction, "batches": loaded.in_batches, "down": loaded.has_down}
-        return {**step, **facts, "error": None}, loaded
+        known = {
+            "transaction": loaded.in_transaction,
+            "batches": loaded.in_batches,
+            "verify": bool(loaded.verify),
+            "down": loaded.has_down,
+        }
+        return {**step, **known, "error": None}, loaded
 
     def doubts(self, steps: Sequence[Mapping[str, Any]]) -> list[str]:
         """What execute would do, and may do twice."""

@@ -161,8 +161,11 @@ def _when_took_by(row: Row) -> list[str]:
 def plan_table(steps: Sequence[Row]) -> str:
     words = {True: "yes", False: "no", None: "?"}
     return table(
-        ["NAME", "TRANSACTION", "DOWN", "DUMP"],
-        [[step["name"], _transaction(step, words), words[step["down"]], words[step["dump"]]] for step in steps],
+        ["NAME", "TRANSACTION", "VERIFY", "DOWN", "DUMP"],
+        [
+            [step["name"], _transaction(step, words), *(words[step[key]] for key in ("verify", "down", "dump"))]
+            for step in steps
+        ],
         colours=[RED if step["error"] else "" for step in steps],
     )
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from . import loader as loader
     from . import mongo as mongo
     from . import planning as planning
+    from . import progress as progress
+    from . import rehearsal as rehearsal
+    from . import rehearsal_report as rehearsal_report
     from . import report as report
     from . import run as run
     from . import session as session

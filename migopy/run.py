@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Literal, Mapping, NamedTuple, Sequence
 
@@ -111,6 +112,7 @@ class Run:
         command: str,
     ) -> None:
         self._direction = direction
+        self._executes = direction.subtask == "execute"
         self._lock = lock
         self._history = history
         self._db = db
@@ -182,7 +184,16 @@ class Run:
         with self._batches(migration) if migration.in_batches else contextlib.nullcontext() as batches:
             offered = {"session": session, "batches": batches}
             self._call(migration.call, self._db, **{name: offered[name] for name in migration.asks_for})
-        return clock() - started
+        seconds = clock() - started
+        self._verify(migration, session)
+        return seconds
+
+    def _verify(self, migration: LoadedMigration, session: ClientSession | None) -> None:
+        """Let ``verify()`` of the file look at what ``up()`` has done, before that counts."""
+        verify = migration.verify if self._executes else None
+        if verify:
+            asks_for_session = "session" in inspect.signature(verify).parameters
+            self._call(verify, self._db, **{"session": session} if asks_for_session else {})
 
     @staticmethod
     def _call(function: Callable[..., Any], *args: Any, **options: Any) -> None:
@@ -205,12 +216,12 @@ class Run:
         """Of a migration outside of a transaction, once it has run."""
         with self._unwritten(migration.name), self._written_down():
             self._lock.confirm()
-            if self._direction is EXECUTE:
+            if self._executes:
                 self._history.register(self._record(migration, seconds), self._lock.confirm)
             else:
                 self._history.unregister(migration.name)
         with done(f"{migration.name}: {self._direction.after_success}"):
-            if self._direction is ROLL_BACK:
+            if not self._executes:
                 self._log_rolled_back(migration.name, seconds)
             self._remember(migration, seconds)
             self._mend_history()
@@ -236,13 +247,13 @@ class Run:
 
     def _write_first(self, migration: LoadedMigration, session: ClientSession) -> None:
         """With a broken lock the second of two owners fails on this, before its ``up()``."""
-        if self._direction is EXECUTE:
+        if self._executes:
             self._history.register(self._record(migration, None), self._lock.confirm, session=session)
         else:
             self._history.unregister(migration.name, session=session)
 
     def _write_last(self, migration: LoadedMigration, seconds: float, session: ClientSession) -> None:
-        if self._direction is EXECUTE:
+        if self._executes:
             self._history.took(migration.name, round(seconds, 3), session=session)
         else:
             self._log_rolled_back(migration.name, seconds, session)
@@ -264,7 +275,7 @@ class Run:
 
     def _remember(self, migration: LoadedMigration, seconds: float) -> None:
         """Know what is registered now, without a read."""
-        if self._direction is EXECUTE:
+        if self._executes:
             self._records[migration.name] = self._record(migration, seconds)
         else:
             del self._records[migration.name]
@@ -312,7 +323,7 @@ class Run:
             return ""
         try:
             with self._written_down():
-                if (name in self._history.registered()) != (self._direction is EXECUTE):
+                if (name in self._history.registered()) != self._executes:
                     self._history.log("interrupted", name, error=summary(error))
         except ServerFailed as failure:
             return f" The log could not be written either: {failure}"
@@ -335,6 +346,7 @@ class Run:
         except BaseException as error:
             line = line_in(migration.migration.path, error)
             place = f"line {line}, " if line else ""
+            place += "verify(), " if migration.is_from_verify(error) else ""
             is_open = self._transaction is not None and self._transaction.is_open_question
             known = NOT_KNOWN if is_open else f"{consequence}{_not_run(left)}"
             sentence = f"{migration.name} failed ({place}{summary(error)}): {known}."

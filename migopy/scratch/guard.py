@@ -1,0 +1,196 @@
+"""Keeping what a process sends to MongoDB inside of one database."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import socket
+import threading
+from collections import Counter
+from typing import Any, Iterable, Iterator, Mapping, NamedTuple
+
+import pymongo
+from pymongo import MongoClient, monitoring
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+OF_CONNECTIONS = _names(
+    "hello ismaster ping buildinfo connectionstatus whatsmyuri endsessions startsession refreshsessions killcursors"
+    " committransaction aborttransaction authenticate getnonce logout saslstart saslcontinue"
+)
+"""Commands that neither read nor write documents; some of them are sent to the database that knows the user."""
+
+READING = _names(
+    "find aggregate count distinct getmore explain listcollections listindexes listdatabases collstats dbstats"
+    " datasize dbhash serverstatus hostinfo getparameter getcmdlineopts getlog top features listcommands currentop"
+    " replsetgetstatus replsetgetconfig usersinfo rolesinfo"
+)
+"""Commands that only read, but for an aggregation that says where its result goes."""
+
+OF_THE_SERVER = _names(
+    "createuser updateuser dropuser dropallusersfromdatabase grantrolestouser revokerolesfromuser createrole updaterole"
+    " droprole dropallrolesfromdatabase grantprivilegestorole revokeprivilegesfromrole grantrolestorole"
+    " revokerolesfromrole profile"
+)
+"""Commands that are sent to a database, and change what is not in it: users are kept in ``admin``."""
+
+NAMING_COLLECTIONS = ("renamecollection", "bulkwrite")
+"""Commands that are sent to ``admin`` and name collections with their databases."""
+
+COLLECTION_IN = {"$out": "coll", "$merge": "into", "$lookup": "from", "$unionWith": "coll"}
+"""Stages that may name another database, and the option that names the collection."""
+
+
+class OutsideError(BaseException):
+    """Code wants to write elsewhere, or to touch what is not to be touched. Nothing has been sent.
+
+    No ``Exception``: PyMongo logs those of a listener and goes on, and so may the code that is to be stopped.
+    """
+
+
+class Place(NamedTuple):
+    """A database on a server, that on all its addresses."""
+
+    addresses: frozenset[tuple[str, int | None]]
+    database: str
+
+
+class Guard(monitoring.CommandListener):
+    """Sees every command before it is sent, of the clients that are made after it: PyMongo has no way to join others.
+
+    While ``watching()``, what writes outside of the database ``inside`` raises ``OutsideError``, and so does whatever
+    touches the database named ``forbidden``, here or elsewhere. Else it does nothing.
+    """
+
+    def __init__(self, inside: Place, forbidden: str) -> None:
+        self._inside = inside
+        self._forbidden = forbidden
+        self._watches = False
+        self._lock = threading.Lock()
+        self.stopped: OutsideError | None = None
+        """The first command that was not sent, also where the code has caught the error."""
+        self.commands: Counter[tuple[str, str]] = Counter()
+        """How often which command was sent to which collection."""
+        self._seen = 0
+
+    def __enter__(self) -> Guard:
+        monitoring.register(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """PyMongo has no way to take a listener back; this one does nothing any more."""
+        self._watches = False
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        self.stopped = None
+        self.commands = Counter()
+        self._watches = True
+        try:
+            yield
+        finally:
+            self._watches = False
+
+    def sees(self, client: MongoClient[Any]) -> bool:
+        """Whether it is told of the commands of that client."""
+        before = self._seen
+        client.admin.command("ping")
+        return self._seen > before
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self._seen += 1
+        if not self._watches:
+            return
+        where = self._outside(event)
+        if where:
+            error = OutsideError(f"{event.command_name} of {where}")
+            self.stopped = self.stopped or error
+            raise error
+        self._count(event)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+    def _count(self, event: monitoring.CommandStartedEvent) -> None:
+        collection = event.command.get("collection") or event.command.get(event.command_name)
+        if isinstance(collection, str):
+            with self._lock:
+                self.commands[collection, event.command_name] += 1
+
+    def _outside(self, event: monitoring.CommandStartedEvent) -> str:
+        """What the command would touch and must not; empty if it may be sent."""
+        name, database = event.command_name.lower(), event.database_name
+        if name in OF_CONNECTIONS:
+            return ""
+        is_here = not self._inside.addresses.isdisjoint(addresses([event.connection_id]))
+        for named in _named_databases(name, event):
+            if not is_here or named != self._inside.database:
+                return named
+        if name in NAMING_COLLECTIONS:
+            return ""
+        if is_here and database == self._inside.database:
+            return "admin, where users and profiles are kept" if name in OF_THE_SERVER else ""
+        return "" if name in READING and database != self._forbidden else database
+
+
+def _named_databases(name: str, event: monitoring.CommandStartedEvent) -> Iterator[str]:
+    """The databases that a command names besides the one that it is sent to, and that one where it has to be inside."""
+    command = event.command
+    if name == "renamecollection":
+        yield from (_database_of(command[event.command_name]), _database_of(command["to"]))
+    elif name == "bulkwrite":
+        yield from (_database_of(namespace["ns"]) for namespace in command["nsInfo"])
+    elif name == "mapreduce" and isinstance(command["out"], Mapping):
+        yield command["out"].get("db", event.database_name)
+    elif name in ("aggregate", "explain"):
+        yield from _named_in_stages(command, event.database_name)
+
+
+def _database_of(namespace: str) -> str:
+    return namespace.partition(".")[0]
+
+
+def _named_in_stages(part: Any, database: str) -> Iterator[str]:
+    """Where ``$out`` and ``$merge`` write, and the other databases that ``$lookup`` and ``$unionWith`` read."""
+    if isinstance(part, Mapping):
+        for key, value in part.items():
+            if key in COLLECTION_IN:
+                yield from _named_in_stage(key, value, database)
+            yield from _named_in_stages(value, database)
+    elif isinstance(part, (list, tuple)):
+        for inner in part:
+            yield from _named_in_stages(inner, database)
+
+
+def _named_in_stage(stage: str, value: Any, database: str) -> Iterator[str]:
+    target = value if isinstance(value, Mapping) else {}
+    collection = target.get(COLLECTION_IN[stage])
+    named = [place["db"] for place in (target, collection) if isinstance(place, Mapping) and "db" in place]
+    yield from named
+    if not named and stage in ("$out", "$merge"):
+        yield database
+
+
+@functools.lru_cache(maxsize=None)
+def _resolved(host: str, port: int | None) -> frozenset[tuple[str, int | None]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        found = []
+    return frozenset([(host, port), *((str(address[0]), port) for *_, address in found)])
+
+
+def addresses(nodes: Iterable[tuple[str, int | None]]) -> frozenset[tuple[str, int | None]]:
+    """All addresses of these servers: one may be called localhost and 127.0.0.1."""
+    return frozenset().union(*(_resolved(*node) for node in nodes))
+
+
+def clients() -> list[Any]:
+    """The clients that this process has made and not given up yet."""
+    kinds = tuple(vars(pymongo)[name] for name in ("MongoClient", "AsyncMongoClient") if name in vars(pymongo))
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), kinds)]
