@@ -59,6 +59,8 @@ def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str
         "seconds": record.seconds if record else None,
         "by": record.by if record else None,
         "dump": record.dump if record else None,
+        "dump_documents": record.dump_documents if record else None,
+        "dump_bytes": record.dump_bytes if record else None,
     }
 
 
@@ -67,6 +69,12 @@ def history_table(rows: Sequence[Row]) -> str:
         ["NAME", "STATE", "WHEN", "TOOK", "BY"],
         [[row["name"], ", ".join([row["state"], *row["problems"]]), *_when_took_by(row)] for row in rows],
     )
+
+
+def dump_line(row: Row) -> str:
+    """Which dump was taken before a migration, and what is in it."""
+    facts = f" ({row['dump_documents']:,} documents, {row['dump_bytes']:,} bytes)" if row["dump_bytes"] else ""
+    return f"Dumped before it: {row['dump']}{facts}"
 
 
 def event_rows(events: Sequence[Event]) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ class Run:
     """Executes and rolls back loaded migrations while ``lock`` holds.
 
     ``hooks`` are before_each and after_each, called with the name around every migration. ``records`` are the
-    registrations when the run began. ``dump`` is the path of the dump taken before it. ``say`` is told what can go
+    registrations when the run began. ``dump`` says which dump was taken before it. ``say`` is told what can go
     into no exception of ours: a Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as it would without migopy.
     """
 
@@ -84,7 +84,7 @@ class Run:
         db: Database[dict[str, Any]],
         *,
         records: Mapping[str, Record],
-        dump: str | None,
+        dump: Mapping[str, Any],
         hooks: tuple[Callable[[str], None], Callable[[str], None]],
         say: Callable[[str], None],
         command: str,
@@ -163,7 +163,8 @@ class Run:
 
         with self._db.client.start_session() as session:
             # Whatever the URI says; with another level than local a new collection could not be made (MongoDB 4.4).
-            session.with_transaction(both, ReadConcern("local"), WriteConcern("majority"), ReadPreference.PRIMARY)
+            concerns = ReadConcern("local"), WriteConcern("majority", j=True)
+            session.with_transaction(both, *concerns, ReadPreference.PRIMARY)
 
     def _write_first(self, migration: LoadedMigration, session: ClientSession) -> None:
         """With a broken lock the second of two owners fails on this, before its ``up()``."""
@@ -185,12 +186,12 @@ class Run:
             state="executed",
             seconds=None if seconds is None else round(seconds, 3),
             checksum=migration.checksum,
-            dump=self._dump,
+            **self._dump,
         )
 
     def _log_rolled_back(self, name: str, seconds: float, session: ClientSession | None = None) -> None:
         executed_at = self._records[name].at
-        facts = {"seconds": round(seconds, 3), "executed_at": executed_at, "dump": self._dump}
+        facts = {"seconds": round(seconds, 3), "executed_at": executed_at, **self._dump}
         self._history.log("rolled back", name, session=session, **facts)
 
     # Failures

@@ -221,7 +221,9 @@ def clean_environment() -> dict[str, str]:
 def tools_on_path(directory: str | Path, record_file: str | Path, **variables: str) -> str:
     """Put the stand-ins of mongodump and mongorestore into `directory`; return a PATH that begins with it.
 
-    Each call is noted in `record_file`. `variables` are for the stand-ins only: STANDIN_FAIL, STANDIN_SLEEP.
+    Each call is noted in `record_file`. `variables` are for the stand-ins only: STANDIN_SLEEP, the seconds before they
+    begin, and STANDIN_FAIL: "connect" as if no server answered, "quietly" for half of the work and exit code 0,
+    anything else for half of the work and a failure.
     """
     environment = {**variables, "STANDIN_RECORD": str(Path(record_file).resolve())}
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())

@@ -10,9 +10,9 @@ FOLDER = Path(migopy.__file__).parent
 
 # From the top to the ground: a module may import those below it.
 ORDER = (
-    *("__init__", "manager", "rooms", "subtasks", "run", "planning", "session", "report", "status", "inventory"),
-    *("loader", "history", "lock", "documents", "mongo", "dump", "legacy", "options"),
-    *("console", "trace", "texts", "errors", "version"),
+    *("__init__", "manager", "rooms", "subtasks", "run", "planning", "session", "restore", "report", "status"),
+    *("inventory", "loader", "history", "lock", "documents", "translation", "mongo", "tools", "leash", "dump"),
+    *("legacy", "options", "console", "trace", "texts", "errors", "version"),
 )
 
 OF_A_FABFILE = {
