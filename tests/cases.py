@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.server import wait_for
+from tests.server import runs, wait_for
 from tests.support import MongoTestCase, Project, Result, RunTestCase, basic_fabfile, tools_on_path
 
 UNREGISTERED = "Unregistered migrations (fab migrations:execute to execute them):\n"
@@ -135,7 +135,7 @@ class DumpTestCase(RunTestCase):
     def ended_calls(self, project: Project) -> list[dict[str, Any]]:
         """The calls of the tools until now, whose processes have ended and have left nothing behind."""
         for call in self.calls(project):
-            self.assertFalse(is_running(call["pid"]))
+            self.assertFalse(runs(call["pid"]))
         self.assertEqual([], self.left_over(project))
         return self.calls(project)
 

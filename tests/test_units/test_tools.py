@@ -14,7 +14,7 @@ from unittest.mock import patch
 from migopy import tools
 from migopy.dump import Collection, Dump
 from migopy.errors import DumpFailed, LockLost
-from tests.server import is_running, wait_for
+from tests.server import runs, wait_for
 
 ROOT = Path("/srv/mongodumps/2014")
 
@@ -86,7 +86,7 @@ class TestRun(unittest.TestCase):
                 pids = [self.pid(name) for name in ("pid", "child")]
                 ours.send_signal(number)
             for pid in pids:
-                wait_for("end of the tool", lambda pid=pid: not is_running(pid), timeout=10)  # type: ignore[misc]
+                wait_for("end of the tool", lambda pid=pid: not runs(pid), timeout=10)  # type: ignore[misc]
             for name in ("pid", "child"):
                 (self.folder / name).unlink()
 
@@ -100,14 +100,14 @@ class TestRun(unittest.TestCase):
 
         with self.assertRaises(LockLost):
             self.sh(self.waiting(), seconds_left=seconds_left)
-        self.assertFalse(is_running(self.pid()))
+        self.assertFalse(runs(self.pid()))
 
     @patch.object(tools, "LOOK", 0.1)
     def test_it_is_killed_when_nobody_says_that_the_lock_is_still_ours(self) -> None:
         """As when this process is stopped, or hangs, and the lease runs out meanwhile."""
         with self.assertRaisesRegex(DumpFailed, "exit code 137"):
             self.sh(self.waiting(), seconds_left=lambda: 0.0 if (self.folder / "pid").exists() else 60.0)
-        self.assertFalse(is_running(self.pid()))
+        self.assertFalse(runs(self.pid()))
 
     def test_a_tool_that_cannot_be_executed(self) -> None:
         broken = self.folder / "tool"
