@@ -74,19 +74,15 @@ def run(command: Sequence[str], config: str, seconds_left: Callable[[], float] |
         try:
             with contextlib.suppress(BrokenPipeError):
                 leash.stdin.write(f"{order}\n".encode())
-            while not _has_ended(leash):
+            while leash.returncode is None:
                 if seconds_left:
                     word = f"{seconds_left()}\n".encode()
                     with contextlib.suppress(BrokenPipeError):
                         leash.stdin.write(word)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    leash.wait(LOOK)
         finally:
             leash.stdin.close()
             code = leash.wait()
     if code:
         raise DumpFailed(f"{command[0]} failed with exit code {code}, see what it says above.")
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(LOOK)
-    return process.returncode is not None

@@ -42,6 +42,10 @@ else:
 WARNING_FILTERS = ",".join(["error", *KNOWN_WARNINGS])
 
 
+NAMED = {"name": {"$exists": True}}
+"""What makes a document of `migrations` a registration."""
+
+
 class MongoTestCase(unittest.TestCase):
     """A test with a database of its own: `self.db`, named `self.database`, on `self.server`."""
 
@@ -64,7 +68,7 @@ class MongoTestCase(unittest.TestCase):
 
     def registered(self, collection: str = "migrations") -> list[str]:
         """The registered names in the order of their registration; those of 1.0, which have no time, first."""
-        return [document["name"] for document in self.db[collection].find().sort([("at", 1), ("_id", 1)])]
+        return [document["name"] for document in self.db[collection].find(NAMED).sort([("at", 1), ("_id", 1)])]
 
     def assert_code(self, code: int, result: Result) -> None:
         self.assertEqual(code, result.code, result.output)

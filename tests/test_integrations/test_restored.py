@@ -98,9 +98,16 @@ class TestRestored(DumpTestCase):
             name, options = collection["name"], collection["options"]
             if name.startswith(("migrations", "system.buckets.", "system.views")):
                 continue
-            indexes = [] if "viewOn" in options else sorted(self.db[name].list_indexes(), key=lambda index: index["name"])
+            indexes = (
+                [] if "viewOn" in options else sorted(self.db[name].list_indexes(), key=lambda index: index["name"])
+            )
             documents = self.db[name].with_options(codec_options=RAW).find().sort("_id", 1)
-            contents[name] = (collection["type"], options, [dict(index) for index in indexes], [d.raw for d in documents])
+            contents[name] = (
+                collection["type"],
+                options,
+                [dict(index) for index in indexes],
+                [d.raw for d in documents],
+            )
         return contents
 
     def destroy(self) -> None:
