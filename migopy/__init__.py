@@ -12,6 +12,7 @@ The map; each module stands above those that it imports:
     transactions  one transaction, begun again, committed within a time
     planning    what may run, and why not: loading, drift, transactions needed, obstacles
     session     what one subtask finds: files, history, lock; made for it, gone with it
+    restore     a dump in place of what is there: compared, written down, the history with it
     report      rows for programs, tables for people
     status      problems, and the way on from each
     inventory   files joined with registrations: which are unregistered, which are meant
@@ -21,7 +22,10 @@ The map; each module stands above those that it imports:
     lock        the lease, and the life of its document
     documents   reading what stands in our collections: anybody may have written it
     mongo       settings to client and database; PyMongo's errors as sentences
-    dump        mongodump and mongorestore
+    translation the settings of the connection in the words of mongodump and mongorestore
+    tools       mongodump and mongorestore: their command lines, and a run that does not outlive ours
+    leash       a program of its own, between fab and such a tool
+    dump        dumps on disk: a name only for what is whole, and what is in one
     legacy      the calls of PyMongo 2 and 3 on today's
     options     what the words of a command line mean
     progress    how far something is that takes long

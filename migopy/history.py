@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, NamedTuple, Sequence, cast
 
 from bson import ObjectId
-from pymongo.errors import AutoReconnect, DuplicateKeyError
+from pymongo.errors import AutoReconnect, CollectionInvalid, DuplicateKeyError
 
 from . import documents
 from .documents import Stranger
@@ -15,19 +16,33 @@ from .errors import RegisteredMeanwhile
 from .mongo import MAJORITY_TIMEOUT, RETRY_PAUSE, answered, durable
 
 if TYPE_CHECKING:
+    from bson.raw_bson import RawBSONDocument
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
 State = Literal["executed", "ignored"]
 
-EventKind = Literal["failed", "interrupted", "rolled back", "rollback failed", "forgotten", "unlocked", "restored"]
+EventKind = Literal[
+    "failed",
+    "interrupted",
+    "rolled back",
+    "rollback failed",
+    "forgotten",
+    "unlocked",
+    "restore begun",
+    "restore failed",
+    "restored",
+]
+
+HALF_RESTORED = "half restored"
+"""The ``_id`` of the one document among the registrations that is none: a restore has begun and not ended."""
 
 
 class Record(NamedTuple):
     """A registered migration. Of those that 1.0 registered only the name and the time are known.
 
     ``at`` is the server's time, ``seconds`` how long ``up()`` took, ``by`` is ``user@host``, ``dump`` the path of the
-    dump taken before.
+    dump taken before, with the number of documents in it and its size on disk.
     """
 
     name: str
@@ -37,6 +52,8 @@ class Record(NamedTuple):
     by: str | None = None
     checksum: str | None = None
     dump: str | None = None
+    dump_documents: int | None = None
+    dump_bytes: int | None = None
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Record | None:
@@ -47,18 +64,33 @@ class Record(NamedTuple):
             return None
         if at is None and isinstance(get("_id"), ObjectId):
             at = document["_id"].generation_time
-        texts = {key: documents.text(get(key)) for key in ("by", "checksum", "dump")}
+        texts: dict[str, Any] = {key: documents.text(get(key)) for key in ("by", "checksum", "dump")}
         state: State = "ignored" if get("state") == "ignored" else "executed"
-        return cls(name, at, state, documents.seconds(get("seconds")), **texts)
+        numbers: dict[str, Any] = {key: documents.number(get(key)) for key in ("dump_documents", "dump_bytes")}
+        return cls(name, at, state, documents.seconds(get("seconds")), **texts, **numbers)
 
     def is_older(self, other: Record) -> bool:
         return other.at is not None and (self.at is None or self.at < other.at)
 
 
+class HalfRestored(NamedTuple):
+    """A restore of the dump ``dump`` that has begun and not ended: its run goes on, or died, or failed."""
+
+    dump: str
+    at: datetime | None
+    by: str
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> HalfRestored:
+        get = document.get
+        return cls(documents.text(get("dump")) or "?", documents.moment(get("at")), documents.text(get("by")) or "?")
+
+
 class Event(NamedTuple):
     """One line of the log. ``name`` is None where the event was about no single migration.
 
-    ``by`` is who has written it, ``run`` describes the run that was interrupted or unlocked.
+    ``by`` is who has written it, ``run`` describes the run that was interrupted or unlocked. ``logged_until`` is, of a
+    restore, the time of the last event that the dump knew of, if there is one.
     """
 
     event: EventKind
@@ -70,6 +102,7 @@ class Event(NamedTuple):
     executed_at: datetime | None = None
     dump: str | None = None
     run: str | None = None
+    logged_until: datetime | None = None
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Event | None:
@@ -78,9 +111,9 @@ class Event(NamedTuple):
         kind, at, name = documents.text(get("event")), documents.moment(get("at")), documents.name(get("name"))
         if kind is None or at is None or (name is None and get("name") is not None):
             return None
-        texts = {key: documents.text(get(key)) for key in ("by", "error", "dump", "run")}
-        seconds, executed_at = documents.seconds(get("seconds")), documents.moment(get("executed_at"))
-        return cls(cast("EventKind", kind), name, at, seconds=seconds, executed_at=executed_at, **texts)
+        texts: dict[str, Any] = {key: documents.text(get(key)) for key in ("by", "error", "dump", "run")}
+        moments: dict[str, Any] = {key: documents.moment(get(key)) for key in ("executed_at", "logged_until")}
+        return cls(cast("EventKind", kind), name, at, seconds=documents.seconds(get("seconds")), **moments, **texts)
 
 
 class History:
@@ -98,17 +131,24 @@ class History:
         self._version = version
         self.strangers: set[Stranger] = set()
 
-    @answered
     def registered(self) -> dict[str, Record]:
-        """The registered migrations by name; of one that 1.0 registered twice the first."""
+        """The registered migrations by name."""
+        return self.read()[0]
+
+    @answered
+    def read(self) -> tuple[dict[str, Record], HalfRestored | None]:
+        """The registered migrations by name, of one that 1.0 registered twice the first; and a restore without end."""
         records: dict[str, Record] = {}
-        for document in documents.all_of(self._collection, {"name": {"$exists": True}}, self.strangers):
+        half_restored = None
+        for document in documents.all_of(self._collection, {}, self.strangers):
             record = Record.read(document)
-            if record is None:
-                self.strangers.add(Stranger.met(self._collection.name, document, "its name is no file name"))
-            elif record.is_older(records.setdefault(record.name, record)):
+            if document["_id"] == HALF_RESTORED:
+                half_restored = HalfRestored.read(document)
+            elif record is None and "name" in document:
+                self.strangers.add(Stranger.met(self._collection.name, document, "its name is none of a migration"))
+            elif record and record.is_older(records.setdefault(record.name, record)):
                 records[record.name] = record
-        return records
+        return records, half_restored
 
     @answered
     def register(self, record: Record, confirm: Callable[[], None], session: ClientSession | None = None) -> None:
@@ -170,12 +210,33 @@ class History:
 
     @answered
     def log(self, event: EventKind, name: str | None, session: ClientSession | None = None, **facts: Any) -> None:
-        """Append an event to the log, with the server's time: an insert cannot ask for that, an update can."""
+        """Append an event to the log."""
         given = {"event": event, "name": name, "by": self._by, **documents.storable(facts)}
-        literally = {key: {"$literal": value} for key, value in given.items() if value is not None or key == "name"}
-        self._log.update_one(
-            {"_id": ObjectId()}, [{"$set": {**literally, "at": "$$NOW"}}], upsert=True, session=session
-        )
+        self._log.update_one({"_id": ObjectId()}, _at_server_time(given), upsert=True, session=session)
+
+    @answered
+    def make_collections(self) -> None:
+        """Make the collections that transactions write to, where they do not exist yet."""
+        for collection in (self._collection, self._log):
+            with contextlib.suppress(CollectionInvalid):
+                collection.database.create_collection(collection.name, write_concern=collection.write_concern)
+
+    @answered
+    def begin_restore(self, dump: str) -> None:
+        """From now on the database counts as half restored."""
+        self.log("restore begun", None, dump=dump)
+        facts = documents.storable({"dump": dump, "by": self._by})
+        self._collection.update_one({"_id": HALF_RESTORED}, _at_server_time(facts), upsert=True)
+
+    @answered
+    def end_restore(self, dump: str, registrations: Sequence[RawBSONDocument], logged_until: datetime | None) -> None:
+        """The registrations that are in the dump take the place of those that are here."""
+        self._collection.delete_many({"_id": {"$ne": HALF_RESTORED}})
+        registered = [document for document in registrations if document["_id"] != HALF_RESTORED]
+        if registered:
+            self._collection.insert_many(registered)
+        self.log("restored", None, dump=dump, logged_until=logged_until)
+        self._collection.delete_one({"_id": HALF_RESTORED})
 
     @answered
     def events(self, name: str | None = None) -> list[Event]:
@@ -197,9 +258,21 @@ class History:
         return self._log.find_one(wanted, max_time_ms=MAJORITY_TIMEOUT) is not None
 
     def last_events(self) -> dict[str, Event]:
-        """The last event of each migration that has one."""
-        return {event.name: event for event in self.events() if event.name}
+        """The last event of each migration that has one, of those that no restore has undone."""
+        standing: list[Event] = []
+        for event in self.events():
+            if event.event == "restored":
+                until = event.logged_until
+                standing = [earlier for earlier in standing if until and earlier.at <= until]
+            standing.append(event)
+        return {event.name: event for event in standing if event.name}
 
 
 def _known(record: Record) -> dict[str, Any]:
     return documents.storable({key: value for key, value in record._asdict().items() if value is not None})
+
+
+def _at_server_time(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The update that writes these facts and ``at``: an insert cannot ask for the server's time, an update can."""
+    literally = {key: {"$literal": value} for key, value in facts.items() if value is not None or key == "name"}
+    return [{"$set": {**literally, "at": "$$NOW"}}]

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Sequence
 
-from .errors import BadMigration, MigrationNotFound, UnknownSubtask, WrongState
-from .loader import Migration, order
+from .console import local_time
+from .errors import MigrationNotFound, UnknownSubtask, WrongState
+from .loader import Migration, order, require_good_names
 from .options import positive
 
 if TYPE_CHECKING:
-    from .history import Record
+    from .history import HalfRestored, Record
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Inventory:
     pattern: str = ""
     directory: str = "mongomigrations"
     command: str = "fab migrations"
+    half_restored: HalfRestored | None = None
 
     @cached_property
     def unregistered(self) -> list[Migration]:
@@ -97,12 +99,24 @@ class Inventory:
 
     def require_good_names(self) -> None:
         """Raises ``BadMigration`` when an unregistered file does not match the pattern."""
-        if self.badly_named:
-            raise BadMigration(
-                f"Not the name of a migration: {', '.join(self.badly_named)}. A name has to match {self.pattern}, or"
-                " start with _ if the file is no migration.",
-                migration=self.badly_named[0],
-            )
+        require_good_names(self.badly_named, self.pattern)
+
+    @property
+    def restore_problem(self) -> str:
+        """The sentence about a restore that has not ended, with the way on; empty if there is none."""
+        if self.half_restored is None:
+            return ""
+        dump, at, by = self.half_restored
+        begun = f"begun on {local_time(at)}" if at else "begun"
+        return (
+            f"The database is half restored: the restore of {dump}, {begun} by {by}, has not come to its end."
+            f" {self.command}:dbrestore,{dump} begins it again; another dump does as well."
+        )
+
+    def refuse_half_restored(self) -> None:
+        """Raises ``WrongState`` while what is in the database is neither what it was nor what is in a dump."""
+        if self.half_restored:
+            raise WrongState(f"{self.restore_problem} Nothing was done.")
 
     def to_execute(self, spec_migr: str | None, to: str | None) -> list[Migration]:
         """Of the unregistered migrations all, the one that is named, or those up to one.
@@ -110,9 +124,12 @@ class Inventory:
         Raises ``BadMigration`` when one is badly named, and ``WrongState`` when the one is registered. Where nothing is
         unregistered, whatever name was given, there is nothing to choose, as in 1.0.
         """
+        self.refuse_half_restored()
         self.require_good_names()
         if spec_migr and to:
-            raise UnknownSubtask(f"Write one migration or to=, not both: {spec_migr!r} and to={to!r}.")
+            raise UnknownSubtask(
+                f"Two migrations are named, {spec_migr!r} and {to!r}: write one of them, or to=NAME for all up to one."
+            )
         if not spec_migr or not self.unregistered:
             return self.up_to(to)
         name = self.name(spec_migr)
@@ -136,6 +153,7 @@ class Inventory:
 
         Raises ``MigrationNotFound`` when one of them has no file any more.
         """
+        self.refuse_half_restored()
         if spec_migr:
             return self._files_of([self.registered_name(spec_migr)])
         newest_first = sorted(self.records.values(), key=self._time_and_order, reverse=True)

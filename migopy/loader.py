@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import CodeType, GeneratorType, ModuleType
-from typing import Any, Callable, Iterable, Iterator, NamedTuple
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
 
 from .errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed
 from .texts import summary
@@ -183,6 +183,16 @@ def order(number: int | None, name: str) -> tuple[bool, int, str]:
 
 def in_order(names: Iterable[str], number_of: Callable[[str], int | None]) -> list[str]:
     return sorted(names, key=lambda name: order(number_of(name), name))
+
+
+def require_good_names(badly_named: Sequence[str], pattern: str) -> None:
+    """Raises ``BadMigration`` when there are any."""
+    if badly_named:
+        raise BadMigration(
+            f"Not the name of a migration: {', '.join(badly_named)}. A name has to match {pattern}, or"
+            " start with _ if the file is no migration.",
+            migration=badly_named[0],
+        )
 
 
 def numbering(pattern: str) -> Callable[[str], int | None]:

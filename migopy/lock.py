@@ -355,6 +355,11 @@ class Lock:
                 f"The lock was lost: its lease of {self._lease:g} s was not renewed in time, another run may have it."
             )
 
+    def seconds_sure(self) -> float:
+        """For how long nobody else can have the lock. Raises ``LockLost`` when somebody may. No round trip."""
+        self.check()
+        return self.seconds_left()
+
     def seconds_left(self) -> float:
         return self._confirmed + self._lease * (1 - MARGIN) - clock()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import shlex
 import sys
 import time
 from functools import cached_property
@@ -310,6 +312,8 @@ class MigrationsManager:
             show(report.as_json({"migrations": rows} if events is None else {"migrations": rows, "events": events}))
             return
         show(report.history_table(rows))
+        if name and rows[0]["dump"]:
+            show(f"\n{report.dump_line(rows[0])}")
         if events:
             show(f"\n{report.event_table(events)}")
         if events is not None and report.dumps([*rows, *events]):
@@ -327,36 +331,39 @@ class MigrationsManager:
     @task
     def dbdump(self) -> str | None:
         """Dump the database with mongodump into a new folder"""
-        dump = rooms.dump
-        dump.require("mongodump")
-        server = self._server
-        database = server.database_name()
-        self.mongo_client  # noqa: B018 - of a server that is not there our client says so in 5 s, mongodump in 30
+        config = self._require_tool("mongodump")
+        database = self._server.database_name()
         self.logger.white_bold("Doing mongo dump...")
-        parent = self._folder / self.MONGO_DUMP_DIRECTORY
-        with dump.config_file(server.connection_string()) as config, dump.new_folder(parent) as folder:
-            self._run_tool(dump.dump_command(config, database, folder))
-        if folder.exists():
+
+        def mongodump(folder: Path) -> None:
+            self._run_tool(rooms.tools.dump_command(database, folder), config)
+
+        folder = rooms.dump.make(self._dumps_folder, mongodump)
+        if folder:
             return str(folder)
         self.logger.white(f"The database {database} does not exist yet, there was nothing to dump.")
         return None
 
     @task
-    def dbrestore(self, dump_folder: str, force: str | None = None) -> None:
-        """Restore the collections of a dump, after a question: dbrestore,DUMP (force=yes answers it)"""
-        dump = rooms.dump
-        dump.require("mongorestore")
+    def dbrestore(self, dump_folder: str, force: str | None = None, from_: str | None = None) -> None:
+        """Restore a dump in place of what is there, after a question: dbrestore,DUMP (force=yes answers it,
+        from=NAME takes the dump of another database)
+        """
+        config = self._require_tool("mongorestore")
         server = self._server
         database = server.database_name()
-        folder = dump.find_folder(dump_folder, self._folder / self.MONGO_DUMP_DIRECTORY, database)
-        self._agree(f"Replace the collections of {database} at {server.address} by those in {folder}?", force)
+        dump = rooms.dump.find(dump_folder, self._dumps_folder, from_ or database)
         session = self._session()
-        with session.locked("dbrestore") as lock, dump.config_file(server.connection_string()) as config:
-            self._run_tool(dump.restore_command(config, database, folder, without=self._own_collections))
-            lock.check()
-            with done(f"{database} is restored from {folder}"):
-                session.history.log("restored", None, dump=str(folder))
-        self.logger.green(f"Restored {database} from {folder}.")
+        restore = session.restore(dump)
+        restore.require_rights()
+        newer = restore.newer()
+        if newer:
+            self.logger.white(f"Not in the dump, so they stay as they are: {', '.join(newer)}.")
+        self._agree(f"Replace the collections of {database} at {server.address} by those in {dump.root}?", force)
+        with session.locked("dbrestore") as lock:
+            command = rooms.tools.restore_command(dump, database, without=restore.not_for_mongorestore)
+            restore.run(lambda: self._run_tool(command, config, lock.seconds_sure))
+        self.logger.green(f"Restored {database} from {dump.root}.")
 
     @task
     def unlock(self, force: str | None = None) -> None:
@@ -408,8 +415,11 @@ class MigrationsManager:
         return [migration.name for migration in inventory.unregistered]
 
     def sorted(self, names: list[str]) -> list[str]:
-        """The names in the order of their numbers, equal ones by name."""
-        return rooms.loader.in_order(names, rooms.loader.numbering(self.MIGRATIONS_FILE_PATTERN))
+        """The names in the order of their numbers, equal ones by name. Raises ``BadMigration`` for one without."""
+        number_of = rooms.loader.numbering(self.MIGRATIONS_FILE_PATTERN)
+        badly_named = [name for name in names if number_of(name) is None]
+        rooms.loader.require_good_names(badly_named, self.MIGRATIONS_FILE_PATTERN)
+        return rooms.loader.in_order(names, number_of)
 
     def before_each(self, name: str) -> None:
         """Override it to do something before each ``up()`` and ``down()``; what it raises stops the run."""
@@ -445,7 +455,8 @@ class MigrationsManager:
         )
 
     def _planning(self, session: Session) -> Planning:
-        return rooms.planning.Planning(session, strict=self.STRICT, dumps=self.DO_MONGO_DUMP)
+        require_dump = functools.partial(self._require_tool, "mongodump")
+        return rooms.planning.Planning(session, strict=self.STRICT, dumps=self.DO_MONGO_DUMP, require_dump=require_dump)
 
     @property
     def _server(self) -> Server:
@@ -497,13 +508,15 @@ class MigrationsManager:
         rooms.loader.require_runs(self.before_each, "before_each")
         rooms.loader.require_runs(self.after_each, "after_each")
         dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
+        if any(migration.in_transaction for migration in plan.ready):
+            session.prepare_transactions()
         run = rooms.run.Run(
             direction,
             session.lock,
             session.history,
             self.db,
             records=plan.status.inventory.records,
-            dump=dump,
+            dump=rooms.dump.facts(dump, self._server.database_name()),
             hooks=(self.before_each, self.after_each),
             batches=session.batches(direction.function, plan.status, self.logger.white, self.BATCH_MAX_LAG),
             forget=session.forget_batches,
@@ -577,13 +590,30 @@ class MigrationsManager:
             )
         self.logger.green("The rehearsal went well; the real database is as it was")
 
+    @property
+    def _dumps_folder(self) -> Path:
+        return self._folder / self.MONGO_DUMP_DIRECTORY
+
+    def _require_tool(self, tool: str) -> str:
+        """What mongodump or mongorestore connects with. Raises ``DumpFailed`` when it is not installed.
+
+        It is asked for when our client is connected: of a server that is not there the client says so in 5 s, the tools
+        in 30.
+        """
+        rooms.tools.require(tool)
+        server = self._server
+        rooms.translation.connection(server)  # what the tools cannot do is said without a server too
+        with rooms.mongo.server_errors(server.address):
+            replica_set = rooms.mongo.followed_replica_set(self.mongo_client)
+        return rooms.translation.connection(server, replica_set).config()
+
     @staticmethod
-    def _run_tool(command: str) -> None:
+    def _run_tool(command: Sequence[str], config: str, seconds_left: Callable[[], float] | None = None) -> None:
         """Show the command as Fabric's ``local()`` would, and run it. Raises ``DumpFailed`` when it fails."""
         if output.running:
-            print(f"[localhost] local: {command}", flush=True)
+            print(f"[localhost] local: {shlex.join(command)}", flush=True)
         with signals.let_through():
-            rooms.dump.run(command)
+            rooms.tools.run(command, config, seconds_left)
 
     # Messages
 

@@ -7,13 +7,14 @@ import functools
 import re
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Iterator, Mapping, TypeVar, cast
-from urllib.parse import quote, unquote, urlencode
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, TypeVar, cast
+from urllib.parse import unquote
 
 from bson.codec_options import CodecOptions
 from bson.errors import InvalidBSON
 from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.collection import Collection
+from pymongo.database import Database
 from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
@@ -43,7 +44,13 @@ MAJORITY_TIMEOUT = 10_000
 # Error codes of MongoDB (src/mongo/base/error_codes.yml).
 AUTHENTICATION_FAILED, UNAUTHORIZED, COMMAND_NOT_FOUND = 18, 13, 59
 
-# Of the client's options those that say how to reach the server; the others are not for mongodump.
+EXTERNAL_MECHANISMS = ("MONGODB-X509", "MONGODB-AWS", "MONGODB-OIDC", "GSSAPI")
+"""Mechanisms of which no database of the server knows the user: their authSource is ``$external``."""
+
+WIRE_OF_4_4 = 9
+"""The version of the wire protocol that MongoDB 4.4 speaks."""
+
+# Of the client's options those that say how to reach the server; the others are about reading and writing.
 CONNECTION_OPTION = re.compile(r"tls|ssl|auth|replicaset|directconnection|loadbalanced|connecttimeout", re.IGNORECASE)
 
 SECRET_OPTION = re.compile(r"pass|secret|token|mechanismproperties", re.IGNORECASE)
@@ -62,6 +69,7 @@ ACTIONS = {
 """The privileges that our commands need, where they are not named as the command is."""
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+Durable = TypeVar("Durable", "Collection[dict[str, Any]]", "Database[dict[str, Any]]")
 
 
 @dataclass(frozen=True)
@@ -119,13 +127,14 @@ class Server:
     def hosts(self) -> str:
         """``MONGO_HOST`` may name several, and each may have a port of its own, as ``MongoClient`` takes them."""
         parts = [part.strip() for part in self.host.rpartition("@")[2].split(",")]
-        return ",".join(part if ":" in part.rpartition("]")[2] else f"{part}:{self.port}" for part in parts)
+        has_port = (":" in part.rpartition("]")[2] or part.endswith(".sock") for part in parts)
+        return ",".join(part if has else f"{part}:{self.port}" for part, has in zip(parts, has_port))
 
     def database_name(self) -> str:
         """``MONGO_DATABASE``, or the database in ``MONGO_URI``. Raises ``ConfigurationError`` when there is neither."""
         if self.database:
             return self.database
-        in_uri = _split(self.uri)[1] if self.uri else ""
+        in_uri = (self.uri or "").partition("://")[2].partition("?")[0].partition("/")[2]
         if not in_uri:
             raise errors.ConfigurationError(
                 "No database is set: add MONGO_DATABASE = 'name of the database' to the class in the fabfile,"
@@ -133,40 +142,15 @@ class Server:
             )
         return unquote(in_uri)
 
-    def connection_string(self) -> str:
-        """The whole of it, secrets included, for the configuration file of mongodump; names no default database."""
-        options = {name: value for name, value in self.client_options.items() if CONNECTION_OPTION.match(name)}
-        if self.uri:
-            start, database, query = _split(self.uri)
-            if "@" in start and database and "authsource=" not in query.lower():
-                options.setdefault("authSource", unquote(database))
-        else:
-            user = self.user or self.client_options.get("username")
-            password = self.password or self.client_options.get("password") or ""
-            credentials = f"{_quoted(user)}:{_quoted(password)}@" if user else ""
-            host = _quoted(self.host) if self.host.startswith("/") else self.hosts
-            start, query = f"mongodb://{credentials}{host}", ""
-            if user:
-                options.setdefault("authSource", self.auth_database or self.database_name())
-        query = "&".join(filter(None, [query, urlencode(_as_in_uri(options), quote_via=quote, safe="")]))
-        return f"{start}/?{query}" if query else f"{start}/"
-
-
-def _quoted(text: str) -> str:
-    """A + would be a space to PyMongo and a plus to the driver of mongodump, so a space is %20."""
-    return quote(text, safe="")
-
-
-def _split(uri: str) -> tuple[str, str, str]:
-    """Scheme with hosts, default database, and query of a connection string."""
-    scheme, _, rest = uri.partition("://")
-    rest, _, query = rest.partition("?")
-    hosts, _, database = rest.partition("/")
-    return f"{scheme}://{hosts}", database, query
-
-
-def _as_in_uri(options: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in options.items()}
+    def client_arguments(self) -> dict[str, Any]:
+        """The keyword arguments of the client: ``MONGO_CLIENT_OPTIONS``, and the user unless a URI names him."""
+        arguments = dict(self.client_options)
+        if self.user and not self.uri:
+            arguments.setdefault("username", self.user)
+            arguments.setdefault("password", self.password)
+            if str(arguments.get("authMechanism")).upper() not in EXTERNAL_MECHANISMS:
+                arguments.setdefault("authSource", self.auth_database or self.database_name())
+        return arguments
 
 
 def make_client(*args: Any, **kwargs: Any) -> MongoClient[dict[str, Any]]:
@@ -185,15 +169,8 @@ def connect(make_client: Callable[..., Any], server: Server) -> MongoClient[dict
     Raises ``ServerFailed`` when none does within ``FIRST_CONTACT`` seconds, ``ConfigurationError`` for settings that
     PyMongo does not take.
     """
-    options = dict(server.client_options)
-    if server.uri:
-        make = functools.partial(make_client, server.uri, **options)
-    else:
-        if server.user:
-            options.setdefault("username", server.user)
-            options.setdefault("password", server.password)
-            options.setdefault("authSource", server.auth_database or server.database_name())
-        make = functools.partial(make_client, server.host, server.port, **options)
+    address = (server.uri,) if server.uri else (server.host, server.port)
+    make = functools.partial(make_client, *address, **server.client_arguments())
     client = _made(make, server)
     deadline = time.monotonic() + FIRST_CONTACT
     # nodes is what PyMongo's monitor has found so far; asking the server costs a round trip, looking here none.
@@ -358,8 +335,25 @@ def answered(method: Method) -> Method:
     return cast(Method, wrapped)
 
 
-def has_transactions(client: MongoClient[dict[str, Any]]) -> bool:
-    """Whether the server is a replica set or a sharded cluster.
+class Kind(NamedTuple):
+    """What a server is: a replica set (and of what name) or a sharded cluster, or neither; and how old."""
+
+    replica_set: str | None
+    is_sharded: bool
+    wire_version: int
+
+    @property
+    def has_transactions(self) -> bool:
+        return bool(self.replica_set or self.is_sharded)
+
+    @property
+    def creates_in_transactions(self) -> bool:
+        """Whether a transaction may write to a collection that does not exist yet."""
+        return self.wire_version >= WIRE_OF_4_4
+
+
+def kind(client: MongoClient[dict[str, Any]]) -> Kind:
+    """What the primary says of itself.
 
     isMaster is what every version of MongoDB answers, hello what it answers with the Stable API (MongoDB 4.4.2).
     """
@@ -369,17 +363,28 @@ def has_transactions(client: MongoClient[dict[str, Any]]) -> bool:
         if error.code != COMMAND_NOT_FOUND:
             raise
         answer = client.admin.command("isMaster")
-    return "setName" in answer or answer.get("msg") == "isdbgrid"
+    return Kind(answer.get("setName"), answer.get("msg") == "isdbgrid", answer["maxWireVersion"])
 
 
-def durable(collection: Collection[dict[str, Any]]) -> Collection[dict[str, Any]]:
-    """The collection with writes that survive a failover and reads of such writes, whatever the URI says.
+def has_transactions(client: MongoClient[dict[str, Any]]) -> bool:
+    return kind(client).has_transactions
 
+
+def followed_replica_set(client: MongoClient[dict[str, Any]]) -> str | None:
+    """The name of the replica set whose primary the client looks for; None if it stays at the server that is named."""
+    name = kind(client).replica_set
+    return name if client.primary else None
+
+
+def durable(place: Durable) -> Durable:
+    """The collection or database with writes that survive a failover and reads of such writes, whatever the URI says.
+
+    Acknowledged is what is in the journal: on a standalone MongoDB 4.2 write concern majority does not mean that.
     Times come with their zone, and texts that are no UTF-8 come escaped, whatever the client was told.
     """
-    return collection.with_options(
+    return place.with_options(
         codec_options=CodecOptions(tz_aware=True, unicode_decode_error_handler="backslashreplace"),
         read_preference=ReadPreference.PRIMARY,
-        write_concern=WriteConcern("majority", wtimeout=MAJORITY_TIMEOUT),
+        write_concern=WriteConcern("majority", j=True, wtimeout=MAJORITY_TIMEOUT),
         read_concern=ReadConcern("majority"),
     )

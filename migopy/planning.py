@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple, Sequence
 
-from . import dump, signals
+from . import signals
 from .errors import ConfigurationError, MigopyException, WrongState
 from .status import DRIFT, Status
 
@@ -41,12 +41,16 @@ class Plan(NamedTuple):
 
 
 class Planning:
-    """Plans for the settings ``STRICT`` and ``DO_MONGO_DUMP``, with what the session finds."""
+    """Plans for the settings ``STRICT`` and ``DO_MONGO_DUMP``, with what the session finds.
 
-    def __init__(self, session: Session, *, strict: bool, dumps: bool) -> None:
+    ``require_dump`` raises when no dump can be taken.
+    """
+
+    def __init__(self, session: Session, *, strict: bool, dumps: bool, require_dump: Callable[[], object]) -> None:
         self._session = session
         self._strict = strict
         self._dumps = dumps
+        self._require_dump = require_dump
 
     def plan(self, function: Function, chosen: Sequence[Migration], inventory: Inventory, named: str | None) -> Plan:
         """Import all that were chosen, and tell those that can run from the first one that was interrupted on.
@@ -96,7 +100,7 @@ class Planning:
     def require_transactions(self, loaded: Sequence[LoadedMigration]) -> None:
         """Raises ``ConfigurationError`` when a migration asks for a transaction and the server has none."""
         asking = [migration.name for migration in loaded if migration.in_transaction]
-        if asking and not self._session.has_transactions():
+        if asking and not self._session.server.has_transactions:
             raise ConfigurationError(
                 f"{asking[0]} has a parameter named session, which asks for a transaction, and MongoDB at"
                 f" {self._session.address} is neither a replica set nor a sharded cluster. No migration was run.",
@@ -131,7 +135,7 @@ class Planning:
     def doubts(self, steps: Sequence[Mapping[str, Any]]) -> list[str]:
         """What execute would do, and may do twice."""
         in_batches = [step["name"] for step in steps if step["batches"]]
-        if not in_batches or self._session.has_transactions():
+        if not in_batches or self._session.server.has_transactions:
             return []
         return [
             f"{name} goes through its documents in batches, and MongoDB at {self._session.address} has no transactions:"
@@ -140,16 +144,17 @@ class Planning:
         ]
 
     def _obstacles(self, inventory: Inventory, loaded: Sequence[LoadedMigration]) -> list[str]:
-        refusals: list[Callable[[], None]] = [
+        refusals: list[Callable[[], object]] = [
+            inventory.refuse_half_restored,
             lambda: self.refuse_drift(inventory),
             lambda: self.require_transactions(loaded),
         ]
         if self._dumps and loaded:
-            refusals.append(lambda: dump.require("mongodump"))
+            refusals.append(self._require_dump)
         return [text for text in map(_refusal, refusals) if text]
 
 
-def _refusal(refuse: Callable[[], None]) -> str:
+def _refusal(refuse: Callable[[], object]) -> str:
     """Why it refuses; empty if it does not."""
     try:
         refuse()

@@ -268,7 +268,7 @@ class Rehearsal:
         """Raises ``ConfigurationError`` when a migration needs one, and the server of the copy has none."""
         functions = [*migrations, *(down_of(migration) for migration in migrations if migration.has_down)]
         asking = [function.name for function in functions if function.in_transaction]
-        if asking and not self._session.has_transactions():
+        if asking and not self._session.server.has_transactions:
             raise ConfigurationError(
                 f"{asking[0]} has a parameter named session, which asks for a transaction, and MongoDB at"
                 f" {self._session.address} is neither a replica set nor a sharded cluster: REHEARSAL_URI may name one."
@@ -351,7 +351,7 @@ class Rehearsal:
             self._session.history,
             self._db,
             records=self._session.history.registered(),
-            dump=None,
+            dump={},
             hooks=(_nothing, _nothing),
             batches=lambda migration: Batches(),
             forget=_nothing,

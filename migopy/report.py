@@ -100,6 +100,8 @@ def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str
         "seconds": known.seconds if known else None,
         "by": known.by if known else None,
         "dump": known.dump if known else None,
+        "dump_documents": record.dump_documents if record else None,
+        "dump_bytes": record.dump_bytes if record else None,
         "progress": _progress_row(status, name),
     }
 
@@ -131,6 +133,12 @@ def _far(row: Row) -> list[str]:
     if not progress:
         return []
     return [f"{100 * progress['done'] // progress['total']} %" if progress["total"] else f"{progress['done']:,} done"]
+
+
+def dump_line(row: Row) -> str:
+    """Which dump was taken before a migration, and what is in it."""
+    facts = f" ({row['dump_documents']:,} documents, {row['dump_bytes']:,} bytes)" if row["dump_bytes"] else ""
+    return f"Dumped before it: {row['dump']}{facts}"
 
 
 def event_rows(events: Sequence[Event]) -> list[dict[str, Any]]:

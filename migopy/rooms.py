@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from . import rehearsal as rehearsal
     from . import rehearsal_report as rehearsal_report
     from . import report as report
+    from . import restore as restore
     from . import run as run
     from . import session as session
+    from . import tools as tools
+    from . import translation as translation
 else:
 
     def __getattr__(name: str) -> Any:

@@ -90,7 +90,7 @@ class Run:
     """Executes and rolls back loaded migrations while ``lock`` holds.
 
     ``hooks`` are before_each and after_each, called with the name around every migration. ``records`` are the
-    registrations when the run began. ``dump`` is the path of the dump taken before it. ``batches`` makes those of a
+    registrations when the run began. ``dump`` says which dump was taken before it. ``batches`` makes those of a
     migration that asks for them, ``forget`` is told what they have noted when it is no longer needed. ``say`` is told
     what can go into no exception of ours: a Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as it would without
     migopy.
@@ -104,7 +104,7 @@ class Run:
         db: Database[dict[str, Any]],
         *,
         records: Mapping[str, Record],
-        dump: str | None,
+        dump: Mapping[str, Any],
         hooks: tuple[Callable[[str], None], Callable[[str], None]],
         batches: Callable[[LoadedMigration], Batches],
         forget: Callable[[str], None],
@@ -265,12 +265,12 @@ class Run:
             state="executed",
             seconds=None if seconds is None else round(seconds, 3),
             checksum=migration.checksum,
-            dump=self._dump,
+            **self._dump,
         )
 
     def _log_rolled_back(self, name: str, seconds: float, session: ClientSession | None = None) -> None:
         executed_at = self._records[name].at
-        facts = {"seconds": round(seconds, 3), "executed_at": executed_at, "dump": self._dump}
+        facts = {"seconds": round(seconds, 3), "executed_at": executed_at, **self._dump}
         self._history.log("rolled back", name, session=session, **facts)
 
     def _remember(self, migration: LoadedMigration, seconds: float) -> None:

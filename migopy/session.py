@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import os
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
@@ -24,6 +25,7 @@ from .errors import ConfigurationError, LockHeld, ServerFailed, done
 from .history import History
 from .inventory import Inventory
 from .lock import Holder, Lock
+from .restore import Restore
 from .status import Status
 from .texts import one_line
 from .version import __version__
@@ -31,6 +33,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from pymongo.database import Database
 
+    from .dump import Dump
     from .loader import LoadedMigration, Migration
 
 LOCK_POLL = 0.5
@@ -75,6 +78,7 @@ class Session:
         """The first run that had the lock when this one wanted it."""
         self.address = address
         self._db = db
+        self._collection = collection
         self._folder = folder
         self._directory = directory
         self._pattern = pattern
@@ -84,13 +88,15 @@ class Session:
 
     def inventory(self) -> Inventory:
         """The files and what is registered of them, now: one listing of the directory and one read."""
+        records, half_restored = self.history.read()
         return Inventory(
             loader.find(self._folder / self._directory, self._pattern),
-            self.history.registered(),
+            records,
             loader.numbering(self._pattern),
             self._pattern,
             self._directory,
             self._command,
+            half_restored,
         )
 
     def known(self, inventory: Inventory) -> Status:
@@ -148,10 +154,19 @@ class Session:
             return name
         return inventory.registered_name(name)
 
-    def has_transactions(self) -> bool:
-        """Whether the server is a replica set or a sharded cluster. Raises ``ServerFailed``."""
+    @cached_property
+    def server(self) -> mongo.Kind:
+        """What the server is; that does not change while a subtask runs. Raises ``ServerFailed``."""
         with mongo.server_errors(self.address):
-            return mongo.has_transactions(self._db.client)
+            return mongo.kind(self._db.client)
+
+    def prepare_transactions(self) -> None:
+        """MongoDB 4.2 makes no collection in a transaction, so those of the history are made before."""
+        if not self.server.creates_in_transactions:
+            self.history.make_collections()
+
+    def restore(self, dump: Dump) -> Restore:
+        return Restore(dump, self._db, self.history, collection=self._collection, address=self.address)
 
     def importable(self) -> contextlib.AbstractContextManager[None]:
         """Migrations import what the project has: while they are imported and run, its folder is on ``sys.path``."""

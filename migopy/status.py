@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from .lock import Holder
 
 Unfinished = Literal["failed", "interrupted", "rollback failed"]
-ProblemKind = Literal[Unfinished, "badly named", "changed", "missing", "out of order", "same number", "not ours"]
+ProblemKind = Literal[
+    Unfinished, "half restored", "badly named", "changed", "missing", "out of order", "same number", "not ours"
+]
 
 UNFINISHED: tuple[Unfinished, ...] = ("failed", "interrupted", "rollback failed")
 
@@ -31,16 +33,17 @@ DRIFT: dict[ProblemKind, str] = {
 class Problem(NamedTuple):
     """Something that a person should know: ``kind`` in a word or two, ``text`` as a sentence.
 
-    ``name`` is the migration that it is about, or the collection that a document stands in which is not ours.
+    ``name`` is the migration that it is about, or the collection that a document stands in which is not ours; None
+    where it is about the database as a whole.
     """
 
     kind: ProblemKind
-    name: str
+    name: str | None
     text: str
 
     @property
     def is_unfinished(self) -> bool:
-        return self.kind in UNFINISHED
+        return self.kind in (*UNFINISHED, "half restored")
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,7 @@ class Status:
         """All there are, those first that stop an ``execute``."""
         found = self.inventory
         return [
+            *self._restore_problem(),
             *self._unfinished_problems(),
             *_each("badly named", found.badly_named, "it does not match MIGRATIONS_FILE_PATTERN"),
             *_each("changed", self.changed, "the file is not the one that was executed"),
@@ -131,6 +135,12 @@ class Status:
             *_each("same number", found.same_number, "another file has its number; they run in order of name"),
             *map(_not_ours, self.strangers),
         ]
+
+    def _restore_problem(self) -> list[Problem]:
+        """None while the restore is at work."""
+        text = self.inventory.restore_problem
+        at_work = self.holder and self.holder.held and self.holder.subtask == "dbrestore"
+        return [Problem("half restored", None, text)] if text and not at_work else []
 
     def _unfinished_problems(self) -> list[Problem]:
         """In the order of the files; one that was given up and deleted is no problem any more."""
@@ -148,7 +158,8 @@ class Status:
         """The kinds of problems of each name that has any."""
         kinds: dict[str, list[ProblemKind]] = defaultdict(list)
         for problem in self.problems:
-            kinds[problem.name].append(problem.kind)
+            if problem.name:
+                kinds[problem.name].append(problem.kind)
         return kinds
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import shlex
 from typing import Any, Callable, Protocol, TypeVar, overload
 
@@ -135,12 +136,17 @@ def call(manager: Manager, subtask: str | None, options: list[str], named: dict[
         raise UnknownSubtask(f"fab {manager_class.FAB_TASK} has {wanted}; there are: {', '.join(known)}.")
     method = getattr(manager, name)
     try:
-        bound = inspect.signature(method).bind(*options, **named)
+        bound = inspect.signature(method).bind(*options, **{parameter_name(name): named[name] for name in named})
     except TypeError as error:
         raise UnknownSubtask(
             f"fab {manager_class.FAB_TASK}:{name}: {error}. Write {usage(manager_class.FAB_TASK, name, method)}."
         ) from None
     return method(*bound.args, **bound.kwargs)
+
+
+def parameter_name(option: str) -> str:
+    """No parameter can be called as a keyword of Python is: ``from=NAME`` goes to ``from_``."""
+    return f"{option}_" if keyword.iskeyword(option) else option
 
 
 def usage(fab_task: str, name: str, method: Callable[..., Any]) -> str:
@@ -152,7 +158,8 @@ def usage(fab_task: str, name: str, method: Callable[..., Any]) -> str:
         elif parameter.default is parameter.empty:
             written += f",{parameter.name}"
         else:
-            written += f"[,{parameter.name}]" if position == 0 else f"[,{parameter.name}=...]"
+            option = parameter.name.rstrip("_")
+            written += f"[,{option}]" if position == 0 else f"[,{option}=...]"
     return written
 
 

@@ -48,7 +48,7 @@ class Transaction:
     def _attempt(self, body: Callable[[], None], until: float) -> None:
         # Whatever the URI says; with another level than local a new collection could not be made (MongoDB 4.4).
         self._session.start_transaction(
-            ReadConcern("local"), WriteConcern("majority", wtimeout=MAJORITY_TIMEOUT), ReadPreference.PRIMARY
+            ReadConcern("local"), WriteConcern("majority", j=True, wtimeout=MAJORITY_TIMEOUT), ReadPreference.PRIMARY
         )
         try:
             body()

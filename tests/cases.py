@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.server import wait_for
+from tests.server import runs, wait_for
 from tests.support import MongoTestCase, Project, Result, RunTestCase, basic_fabfile, tools_on_path
 
 UNREGISTERED = "Unregistered migrations (fab migrations:execute to execute them):\n"
@@ -134,10 +133,10 @@ class DumpTestCase(RunTestCase):
         return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
 
     def ended_calls(self, project: Project) -> list[dict[str, Any]]:
-        """The calls of the tools until now; their config files were for their owner only and are gone."""
+        """The calls of the tools until now, whose processes have ended and have left nothing behind."""
         for call in self.calls(project):
-            self.assertEqual("0o600", call["config_mode"])
-            self.assertFalse(os.path.exists(call["config_file"]))
+            self.assertFalse(runs(call["pid"]))
+        self.assertEqual([], self.left_over(project))
         return self.calls(project)
 
     def wait_for_call(self, project: Project, number: int = 1) -> Any:

@@ -56,6 +56,16 @@ def wait_for(what: str, look: Callable[[], Found | None], timeout: float = START
     raise TimeoutError(f"No {what} within {timeout} seconds.")
 
 
+def runs(pid: int) -> bool:
+    """Whether there is such a process; one that has ended may be kept as long as nobody asks for its exit code."""
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        os.kill(pid, 0)
+        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
 class Daemon:
     """A server process with a temporary folder of its own. `command` and `answers` are for the subclasses."""
 

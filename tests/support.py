@@ -28,6 +28,7 @@ TOP = Path(__file__).resolve().parents[1]
 MIGOPY = TOP / "migopy"
 FAB = Path(sys.executable).with_name("fab")
 TOOLS = Path(__file__).with_name("tools")
+REAL_TOOLS = os.environ.get("MIGOPY_TESTS_TOOLS")
 
 # Every warning is an error in fab, but the known ones of Fabric and its Paramiko. Later filters win.
 if sys.version_info < (3, 10):
@@ -39,6 +40,10 @@ if sys.version_info < (3, 10):
 else:
     KNOWN_WARNINGS = ["ignore:setDaemon() is deprecated:DeprecationWarning"]
 WARNING_FILTERS = ",".join(["error", *KNOWN_WARNINGS])
+
+
+NAMED = {"name": {"$exists": True}}
+"""What makes a document of `migrations` a registration."""
 
 
 class MongoTestCase(unittest.TestCase):
@@ -63,7 +68,7 @@ class MongoTestCase(unittest.TestCase):
 
     def registered(self, collection: str = "migrations") -> list[str]:
         """The registered names in the order of their registration; those of 1.0, which have no time, first."""
-        return [document["name"] for document in self.db[collection].find().sort([("at", 1), ("_id", 1)])]
+        return [document["name"] for document in self.db[collection].find(NAMED).sort([("at", 1), ("_id", 1)])]
 
     def assert_code(self, code: int, result: Result) -> None:
         self.assertEqual(code, result.code, result.output)
@@ -221,7 +226,10 @@ def clean_environment() -> dict[str, str]:
 def tools_on_path(directory: str | Path, record_file: str | Path, **variables: str) -> str:
     """Put the stand-ins of mongodump and mongorestore into `directory`; return a PATH that begins with it.
 
-    Each call is noted in `record_file`. `variables` are for the stand-ins only: STANDIN_FAIL, STANDIN_SLEEP.
+    Each call is noted in `record_file`. `variables` are for the stand-ins only: STANDIN_SLEEP, the seconds before they
+    begin, and STANDIN_FAIL: "connect" as if no server answered, "quietly" for half of the work and exit code 0,
+    anything else for half of the work and a failure. With MIGOPY_TESTS_TOOLS, a folder, the tools in it are called
+    instead: the real ones, which heed no such variable and note nothing.
     """
     environment = {**variables, "STANDIN_RECORD": str(Path(record_file).resolve())}
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
@@ -229,7 +237,7 @@ def tools_on_path(directory: str | Path, record_file: str | Path, **variables: s
     directory.mkdir(parents=True, exist_ok=True)
     for tool in ("mongodump", "mongorestore"):
         wrapper = directory / tool
-        command = shlex.join([sys.executable, str(TOOLS / tool)])
+        command = shlex.join([f"{REAL_TOOLS}/{tool}"] if REAL_TOOLS else [sys.executable, str(TOOLS / tool)])
         wrapper.write_text(f'#!/bin/sh\n{exports}exec {command} "$@"\n', encoding="utf-8")
         wrapper.chmod(0o755)
     return f"{directory}{os.pathsep}{os.environ['PATH']}"

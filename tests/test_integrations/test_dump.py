@@ -21,9 +21,9 @@ class TestDbdump(DumpTestCase):
         for call, folder in zip(self.ended_calls(project), dumps):
             config, database, out = call["argv"]
             self.assertEqual(
-                [f"--config={call['config_file']}", f"--db={self.database}", f"--out={folder}"], call["argv"]
+                ["--config=/dev/stdin", f"--db={self.database}", f"--out={folder}.unfinished"], call["argv"]
             )
-            self.assertEqual(f"uri: mongodb://{self.server.host}:{self.server.port}/\n", call["config"])
+            self.assertEqual(f'uri: "mongodb://{self.server.host}:{self.server.port}/"\n', call["config"])
             self.assertIn(f"[localhost] local: mongodump {config} {database} {out}\n", result.stdout)
             self.assertRegex(folder.name, r"^\d{4}(_\d\d){5}(_2)?$")
             self.assertEqual(0o700, stat.S_IMODE(folder.stat().st_mode))

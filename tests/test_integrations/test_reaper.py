@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Mapping
 from unittest import TestCase
 
-from tests.server import wait_for
+from tests.server import runs, wait_for
 
 TOP = Path(__file__).parents[2]
 
@@ -76,13 +76,3 @@ class TestReaper(TestCase):
 
     def test_nor_does_one_whose_tox_was_killed(self) -> None:
         self.assert_killing_leaves_nothing(*self.started(sys.executable, "-c", A_TOX, TOX_ENV_NAME="py"))
-
-
-def runs(pid: int) -> bool:
-    """Whether there is such a process; one that has ended may be kept as long as nobody asks for its exit code."""
-    status = Path(f"/proc/{pid}/stat")
-    try:
-        os.kill(pid, 0)
-        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
-    except (ProcessLookupError, FileNotFoundError):
-        return False

@@ -44,7 +44,7 @@ class TestRestore(DumpTestCase):
         self.assertEqual([self.names[0]], self.registered())
         self.assertEqual([self.names[0]], self.ran())
         self.assertEqual(1, self.db.new.count_documents({}))
-        self.assertEqual(["failed", "forgotten", "restored"], sorted(self.logged()))
+        self.assertEqual(["failed", "forgotten", "restore begun", "restored"], sorted(self.logged()))
         self.assertIsNone(self.lock())
         self.assertIn("--drop", self.calls(self.restoring)[-1]["argv"])
         self.assertEqual([], self.left_over(self.restoring))

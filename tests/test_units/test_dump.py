@@ -1,110 +1,207 @@
 from __future__ import annotations
 
-import os
-import shlex
+import gzip
+import json
+import signal
 import stat
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
+
+import bson
 
 from migopy import dump
 from migopy.errors import DumpFailed
 
-AWKWARD = """a b; echo $HOME `id` "c" 'd' \\ * & | > <"""
 
-
-def words(command: str) -> list[str]:
-    """What a real shell makes of a command line: its arguments."""
-    tool, _, rest = command.partition(" ")
-    script = f"""for word in {shlex.quote(tool)} {rest}; do printf '%s\\0' "$word"; done"""
-    output = subprocess.run(["/bin/sh", "-c", script], check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
-    return output.split("\0")[:-1]
-
-
-class TestCommandLines(unittest.TestCase):
-    def test_mongodump_of_ordinary_names(self) -> None:
-        self.assertEqual(
-            "mongodump --config=/tmp/c.yaml --db=notes --out=/srv/mongodumps/2014",
-            dump.dump_command("/tmp/c.yaml", "notes", Path("/srv/mongodumps/2014")),
-        )
-
-    def test_every_argument_of_mongodump_is_quoted(self) -> None:
-        command = dump.dump_command(f"/tmp/{AWKWARD}", AWKWARD, Path(f"/srv/{AWKWARD}"))
-        self.assertEqual(
-            ["mongodump", f"--config=/tmp/{AWKWARD}", f"--db={AWKWARD}", f"--out=/srv/{AWKWARD}"], words(command)
-        )
-
-    def test_every_argument_of_mongorestore_is_quoted(self) -> None:
-        command = dump.restore_command(f"/tmp/{AWKWARD}", AWKWARD, Path(f"/srv/{AWKWARD}"), without=["m_lock", "m_log"])
-        expected = ["mongorestore", f"--config=/tmp/{AWKWARD}", "--drop", f"--nsInclude={AWKWARD}.*"]
-        expected += [f"--nsExclude={AWKWARD}.m_lock", f"--nsExclude={AWKWARD}.m_log", f"--dir=/srv/{AWKWARD}"]
-        self.assertEqual(expected, words(command))
-
-
-class TestConfigFile(unittest.TestCase):
-    def test_only_its_owner_can_read_it_and_it_is_gone_afterwards(self) -> None:
-        kept = os.umask(0)
-        self.addCleanup(os.umask, kept)
-        with dump.config_file("mongodb://u:secret@h/?authSource=admin") as path:
-            self.assertEqual(0o600, stat.S_IMODE(os.stat(path).st_mode))
-            self.assertEqual("uri: mongodb://u:secret@h/?authSource=admin\n", Path(path).read_text())
-        self.assertFalse(os.path.exists(path))
-
-    def test_it_is_gone_whatever_ends_the_block(self) -> None:
-        for error in (ValueError, SystemExit, KeyboardInterrupt):
-            with self.assertRaises(error), dump.config_file("mongodb://h/") as path:
-                raise error
-            self.assertFalse(os.path.exists(path))
-
-
-class TestFolders(unittest.TestCase):
+class DumpTestCase(unittest.TestCase):
     def setUp(self) -> None:
         temporary = tempfile.TemporaryDirectory(prefix="migopy-dump-")
         self.addCleanup(temporary.cleanup)
         self.parent = Path(temporary.name) / "nested" / "mongodumps"
 
-    def filled(self) -> Path:
-        """A new folder with a dump of the database notes in it."""
-        with dump.new_folder(self.parent) as folder:
-            (folder / "notes").mkdir()
+    def made(self) -> Path:
+        """A new dump of a collection in the database notes."""
+        folder = dump.make(self.parent, fill)
+        assert folder is not None
         return folder
 
-    def test_folders_are_made_with_date_and_time_for_their_owner_only(self) -> None:
-        folder = self.filled()
+    def left(self) -> list[str]:
+        return sorted(path.name for path in self.parent.iterdir())
+
+
+def write(root: Path, name: str = "a", database: str = "notes", documents: int = 1, **metadata: Any) -> Path:
+    """Write one collection as mongodump does; the folder of its files."""
+    folder = root / database
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.metadata.json").write_text(json.dumps({"indexes": [], "collectionName": name, **metadata}))
+    (folder / f"{name}.bson").write_bytes(b"".join(bson.encode({"_id": number}) for number in range(documents)))
+    return folder
+
+
+def fill(folder: Path) -> None:
+    write(folder)
+
+
+class TestMaking(DumpTestCase):
+    def test_it_is_named_after_date_and_time_and_for_its_owner_only(self) -> None:
+        folder = self.made()
         self.assertRegex(folder.name, r"^\d{4}_\d\d_\d\d_\d\d_\d\d_\d\d$")
         self.assertEqual([0o700, 0o700], [stat.S_IMODE(path.stat().st_mode) for path in (folder, self.parent)])
 
-    def test_folders_of_one_second_are_numbered(self) -> None:
+    def test_those_of_one_second_are_numbered(self) -> None:
         with patch("time.strftime", return_value="2014_01_14_12_30_59"):
-            folders = [self.filled().name for _ in range(3)]
+            folders = [self.made().name for _ in range(3)]
         self.assertEqual(["2014_01_14_12_30_59", "2014_01_14_12_30_59_2", "2014_01_14_12_30_59_3"], folders)
 
-    def test_one_that_stays_empty_or_is_half_full_is_gone_afterwards(self) -> None:
-        with dump.new_folder(self.parent):
-            pass
+    def test_while_it_is_filled_its_name_says_so(self) -> None:
+        names = []
+
+        def fill(folder: Path) -> None:
+            names.append(folder.name)
+            write(folder)
+
+        folder = dump.make(self.parent, fill)
+        assert folder is not None
+        self.assertEqual([f"{folder.name}.unfinished"], names)
+        self.assertEqual([folder.name], self.left())
+
+    def test_one_that_stays_empty_or_fails_leaves_nothing(self) -> None:
+        self.assertIsNone(dump.make(self.parent, lambda folder: None))
         for error in (DumpFailed, KeyboardInterrupt):
-            with self.assertRaises(error), dump.new_folder(self.parent) as folder:
-                (folder / "half").mkdir()
+
+            def fail(folder: Path, error: type[BaseException] = error) -> None:
+                write(folder)
                 raise error
-        self.assertEqual([], list(self.parent.iterdir()))
 
-    def test_a_dump_is_found_by_its_name_and_by_its_path(self) -> None:
-        folder = self.filled()
-        self.assertEqual(folder, dump.find_folder(folder.name, self.parent, "notes"))
-        self.assertEqual(folder, dump.find_folder(str(folder), self.parent, "notes"))
+            with self.assertRaises(error):
+                dump.make(self.parent, fail)
+        self.assertEqual([], self.left())
 
-    def test_a_folder_without_a_dump_of_the_database_is_refused(self) -> None:
-        for name in (self.filled().name, "nowhere"):
-            with self.assertRaisesRegex(DumpFailed, "No dump of the database others"):
-                dump.find_folder(name, self.parent, "others")
+    def test_one_that_died_is_cleared_by_the_next_and_one_that_goes_on_is_not(self) -> None:
+        script = (
+            "import sys, time; from pathlib import Path; from migopy import dump\n"
+            "def fill(folder):\n"
+            "    (folder / 'half').mkdir(); print(folder.name, flush=True); time.sleep(60)\n"
+            "dump.make(Path(sys.argv[1]), fill)\n"
+        )
+        command = [sys.executable, "-W", "ignore", "-c", script, str(self.parent)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            unfinished = process.stdout.readline().strip()
+            first = self.made()
+            self.assertEqual(sorted([first.name, unfinished]), self.left())
+            process.send_signal(signal.SIGKILL)
+        second = self.made()
+        self.assertEqual(sorted([first.name, second.name]), self.left())
+
+    def test_where_none_can_be_made_a_sentence_says_why(self) -> None:
+        self.parent.parent.mkdir()
+        self.parent.write_text("a file")
+        with self.assertRaisesRegex(DumpFailed, f"in MONGO_DUMP_DIRECTORY, {self.parent}: File exists"):
+            self.made()
+        with self.assertRaisesRegex(DumpFailed, "Not a directory"):
+            dump.make(self.parent / "below", fill)
 
 
-class TestRequire(unittest.TestCase):
-    def test_a_tool_that_is_not_on_path_is_named(self) -> None:
-        dump.require("sh")
-        with patch.dict(os.environ, {"PATH": "/nowhere"}), self.assertRaisesRegex(
-            DumpFailed, "^mongodump is not on PATH"
-        ):
-            dump.require("mongodump")
+class TestFinding(DumpTestCase):
+    def find(self, name: str, database: str = "notes") -> dump.Dump:
+        return dump.find(name, self.parent, database)
+
+    def test_by_its_name_and_by_its_path(self) -> None:
+        folder = self.made()
+        self.assertEqual([folder] * 3, [self.find(name).root for name in (folder.name, str(folder), f"{folder}/")])
+
+    def test_where_there_is_none_a_sentence_says_what_there_is(self) -> None:
+        folder = self.made()
+        with self.assertRaisesRegex(DumpFailed, f"no dump of the database others in {folder}.* of notes: .*from=NAME"):
+            self.find(folder.name, "others")
+        with self.assertRaisesRegex(DumpFailed, r"^There is no dump of the database notes in /\S*nowhere\.$"):
+            self.find("nowhere")
+
+    def test_one_that_was_not_finished_is_refused_by_either_name(self) -> None:
+        write(self.parent / "2014.unfinished")
+        for name in ("2014", "2014.unfinished", str(self.parent / "2014")):
+            with self.assertRaisesRegex(DumpFailed, "was not finished"):
+                self.find(name)
+
+
+class TestReading(DumpTestCase):
+    def read(self) -> dump.Dump:
+        return dump.read(self.parent, "notes")
+
+    def counted(self) -> dict[str, int]:
+        return {part.data: sum(1 for _ in part.documents()) for part in self.read().collections}
+
+    def test_collections_views_and_time_series(self) -> None:
+        write(self.parent, documents=3)
+        write(self.parent, "b+c%2Fd", documents=0, collectionName="b c/d")
+        write(self.parent, "view", options={"viewOn": "a", "pipeline": []})
+        folder = write(self.parent, "series", options={"timeseries": {"timeField": "t"}})
+        (folder / "view.bson").unlink()
+        (folder / "series.bson").rename(folder / "system.buckets.series.bson")
+        self.assertEqual({"a": 3, "b c/d": 0, "view": 0, "system.buckets.series": 1}, self.counted())
+        self.assertEqual({"a", "b c/d", "view", "series"}, {part.name for part in self.read().collections})
+
+    def test_a_compressed_one(self) -> None:
+        folder = write(self.parent, documents=3)
+        for path in list(folder.iterdir()):
+            with gzip.open(f"{path}.gz", "wb") as compressed:
+                compressed.write(path.read_bytes())
+            path.unlink()
+        self.assertEqual({"a": 3}, self.counted())
+        self.assertTrue(self.read().is_compressed)
+
+    def test_one_without_metadata_as_the_oldest_mongodumps_made_it(self) -> None:
+        folder = write(self.parent, documents=2)
+        (folder / "a.metadata.json").unlink()
+        (folder / "system.indexes.bson").write_bytes(b"")
+        self.assertEqual({"a": 2}, self.counted())
+
+    def test_what_says_that_documents_expire_or_are_validated(self) -> None:
+        write(self.parent, "plain")
+        self.assertFalse(self.read().has_validators)
+        write(self.parent, "sessions", indexes=[{"key": {"at": 1}, "expireAfterSeconds": 60}])
+        write(self.parent, "strict", options={"validator": {"n": 1}})
+        self.assertTrue(self.read().has_validators)
+        self.assertEqual(["sessions"], [part.name for part in self.read().collections if part.expires])
+
+    def test_half_a_dump_is_refused_with_the_file_that_tells(self) -> None:
+        def remove(path: Path) -> None:
+            path.unlink()
+
+        def empty(path: Path) -> None:
+            path.write_bytes(b"")
+
+        def cut(path: Path) -> None:
+            path.write_bytes(path.read_bytes()[:-3])
+
+        def compress(path: Path) -> None:
+            path.rename(f"{path}.gz")
+
+        for damage, name in ((remove, "a.bson"), (empty, "a.metadata.json"), (cut, "a.bson"), (compress, "a.bson")):
+            folder = write(self.parent, documents=2)
+            damage(folder / name)
+            with self.assertRaisesRegex(DumpFailed, f"not whole, look at {folder}.*Nothing was restored"):
+                self.counted()
+            for path in folder.iterdir():
+                path.unlink()
+        with self.assertRaisesRegex(DumpFailed, "it is empty"):
+            self.counted()
+
+
+class TestFacts(DumpTestCase):
+    def test_how_many_documents_and_bytes_there_are(self) -> None:
+        folder = self.made()
+        size = sum(path.stat().st_size for path in (folder / "notes").iterdir())
+        self.assertEqual(
+            {"dump": str(folder), "dump_documents": 1, "dump_bytes": size}, dump.facts(str(folder), "notes")
+        )
+
+    def test_of_what_a_dbdump_of_the_team_made_only_its_word(self) -> None:
+        self.assertEqual({}, dump.facts(None, "notes"))
+        self.assertEqual({"dump": "/backups/1.tar"}, dump.facts("/backups/1.tar", "notes"))

@@ -87,7 +87,7 @@ class TestToExecute(unittest.TestCase):
             self.chosen("1")
 
     def test_both_at_once_are_refused(self) -> None:
-        with self.assertRaisesRegex(UnknownSubtask, "not both: '2' and to='3'"):
+        with self.assertRaisesRegex(UnknownSubtask, "^Two migrations are named, '2' and '3'"):
             self.chosen("2", "3")
 
     def test_with_nothing_unregistered_any_name_will_do(self) -> None:

@@ -11,8 +11,9 @@ FOLDER = Path(migopy.__file__).parent
 # From the top to the ground: a module may import those below it.
 ORDER = (
     *("__init__", "manager", "rooms", "subtasks", "rehearsal_report", "rehearsal", "scratch", "run", "transactions"),
-    *("planning", "session", "report", "status", "inventory", "batches", "loader", "history", "lock", "documents"),
-    *("mongo", "dump", "legacy", "options", "progress", "console", "trace", "texts", "signals", "errors", "version"),
+    *("planning", "session", "restore", "report", "status", "inventory", "batches", "loader", "history", "lock"),
+    *("documents", "translation", "mongo", "tools", "leash", "dump", "legacy", "options"),
+    *("progress", "console", "trace", "texts", "signals", "errors", "version"),
 )
 
 OF_A_FABFILE = {

@@ -3,8 +3,6 @@ from __future__ import annotations
 import unittest
 from typing import Any
 
-from pymongo.uri_parser import parse_uri
-
 from migopy.errors import ConfigurationError
 from migopy.mongo import Server
 
@@ -28,6 +26,9 @@ class TestAddress(unittest.TestCase):
         for uri, address in cases.items():
             self.assertEqual(address, server(uri=uri).address)
 
+    def test_of_a_socket_there_is_no_port(self) -> None:
+        self.assertEqual("%2Ftmp%2Fmongodb.sock", server("%2Ftmp%2Fmongodb.sock").address)
+
     def test_neither_password_nor_uri_is_in_the_repr(self) -> None:
         shown = repr(
             server(user="u", password="secret", uri="mongodb://u:secret@h", client_options={"password": "secret"})
@@ -47,50 +48,3 @@ class TestDatabaseName(unittest.TestCase):
         for uri in (None, "mongodb://h", "mongodb://h/", "mongodb://u:p@h/?w=1"):
             with self.assertRaisesRegex(ConfigurationError, "MONGO_DATABASE = .*MONGO_URI"):
                 server(uri=uri).database_name()
-
-
-class TestConnectionString(unittest.TestCase):
-    """What mongodump connects with: the very server, no default database, and the user's own database."""
-
-    def parsed(self, **settings: Any) -> tuple[Any, ...]:
-        found = parse_uri(server(**settings).connection_string())
-        options = {name.lower(): value for name, value in found["options"].items()}
-        return found["nodelist"], found["username"], found["password"], found["database"], options
-
-    def test_host_and_port(self) -> None:
-        self.assertEqual(([("db.example", 27018)], None, None, None, {}), self.parsed(port=27018, database="notes"))
-
-    def test_a_user_lives_in_mongo_database_unless_another_is_set(self) -> None:
-        user: dict[str, Any] = {"user": "u@/:", "password": "p w@/:%+\u0142", "database": "notes"}
-        for settings, source in ((user, "notes"), ({**user, "auth_database": "admin"}, "admin")):
-            self.assertEqual(
-                ([("db.example", 27017)], "u@/:", "p w@/:%+\u0142", None, {"authsource": source}),
-                self.parsed(**settings),
-            )
-
-    def test_a_space_is_written_as_every_driver_reads_it(self) -> None:
-        """A + is a space to PyMongo and a plus to the driver of mongodump."""
-        text = server(user="m e", password="p w", auth_database="a b", database="notes").connection_string()
-        self.assertEqual("mongodb://m%20e:p%20w@db.example:27017/?authSource=a%20b", text)
-
-    def test_a_uri_keeps_its_options_and_loses_its_database(self) -> None:
-        self.assertEqual(
-            ([("h", 1), ("i", 2)], None, None, None, {"replicaset": "rs0"}),
-            self.parsed(uri="mongodb://h:1,i:2/theirs?replicaSet=rs0", database="ours"),
-        )
-
-    def test_the_user_of_a_uri_keeps_the_database_that_knows_him(self) -> None:
-        uris = ("mongodb://u:p@h/theirs", "mongodb://u:p@h/?authSource=theirs", "mongodb://u:p@h/x?authSource=theirs")
-        for uri in uris:
-            self.assertEqual(
-                ([("h", 27017)], "u", "p", None, {"authsource": "theirs"}), self.parsed(uri=uri, database="ours")
-            )
-
-    def test_only_options_of_the_connection_are_passed_on(self) -> None:
-        options = {"tls": True, "tlsAllowInvalidCertificates": True, "replicaSet": "rs0", "w": 1, "event_listeners": []}
-        text = server(client_options=options, database="notes").connection_string()
-        self.assertEqual("mongodb://db.example:27017/?tls=true&tlsAllowInvalidCertificates=true&replicaSet=rs0", text)
-
-    def test_a_unix_socket_is_escaped(self) -> None:
-        text = server(host="/tmp/mongodb-27017.sock", database="notes").connection_string()
-        self.assertEqual("mongodb://%2Ftmp%2Fmongodb-27017.sock/", text)

@@ -45,10 +45,12 @@ class TestPublicNames(unittest.TestCase):
             self.assertTrue(callable(getattr(manager, name)), name)
 
     def test_sorted_gives_the_order_of_execution(self) -> None:
-        names = ["10_a.py", "Bad.py", "9_b.py", "9_a.py", "0002_z.py"]
-        self.assertEqual(
-            ["0002_z.py", "9_a.py", "9_b.py", "10_a.py", "Bad.py"], migopy.MigrationsManager().sorted(names)
-        )
+        names = ["10_a.py", "9_b.py", "9_a.py", "0002_z.py"]
+        self.assertEqual(["0002_z.py", "9_a.py", "9_b.py", "10_a.py"], migopy.MigrationsManager().sorted(names))
+
+    def test_sorted_refuses_a_name_that_has_no_place_in_it(self) -> None:
+        with self.assertRaisesRegex(migopy.MigopyException, r"^Not the name of a migration: test_1\.py\."):
+            migopy.MigrationsManager().sorted(["test_1.py", "001_abc.py"])
 
     def test_the_version_is_that_of_the_package(self) -> None:
         self.assertEqual(importlib.metadata.version("migopy"), migopy.__version__)

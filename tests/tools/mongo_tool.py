@@ -6,22 +6,35 @@ They follow MongoDB's Database Tools 100.9: names, conflicts and exit codes of t
 from __future__ import annotations
 
 import argparse
+import base64
+import hashlib
 import json
 import os
 import re
-import stat
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Callable, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote_plus, unquote
 
 from pymongo import MongoClient
-from pymongo.errors import PyMongoError
-from pymongo.uri_parser import parse_uri
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 SERVER_TIMEOUT = 3  # seconds; the real tools take 30
+
+LONGEST_NAME = 238
+
+WORDS = {
+    word.lower(): word
+    for word in (
+        *("authMechanism", "authSource", "directConnection", "replicaSet", "retryReads", "retryWrites", "tls"),
+        *("tlsCAFile", "tlsCertificateKeyFile", "tlsInsecure", "w"),
+    )
+}
+"""The options of a URI that the tools heed, as far as these stand-ins need them, in the words of PyMongo."""
+
+PASSED_OVER = ("connecttimeoutms", "serverselectiontimeoutms", "sockettimeoutms", "readpreference", "ssl")
 
 
 class ToolError(Exception):
@@ -41,10 +54,6 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--username", "-u")
         self.add_argument("--password", "-p")
         self.add_argument("--authenticationDatabase")
-        self.add_argument("--ssl", action="store_true")
-        self.add_argument("--sslCAFile")
-        self.add_argument("--sslPEMKeyFile")
-        self.add_argument("--tlsInsecure", action="store_true")
         self.add_argument("--gzip", action="store_true")
         self.add_argument("--quiet", action="store_true")
         self.add_argument("--verbose", "-v", action="count")
@@ -56,12 +65,13 @@ class Parser(argparse.ArgumentParser):
 def main(tool: Callable[[argparse.Namespace, Any], None], parser: Parser) -> NoReturn:
     """Run a tool as a program does, and end the process."""
     try:
-        record_call()
         options = parser.parse_args()
-        with connect(options) as client:
+        text = read_once(options.config) if options.config else None
+        record_call(text)
+        with connect(options, read_config(options.config, text or "")) as client:
             time.sleep(float(os.environ.get("STANDIN_SLEEP", 0)))
             tool(options, client)
-        if wants_failure():
+        if wants_failure() and os.environ["STANDIN_FAIL"] != "quietly":
             raise ToolError("Failed: connection closed")
     except ToolError as error:
         log(str(error))
@@ -73,6 +83,14 @@ def main(tool: Callable[[argparse.Namespace, Any], None], parser: Parser) -> NoR
         log("signal 'interrupt' received; attempting to shut down")
         sys.exit(1)
     sys.exit(0)
+
+
+def read_once(path: str) -> str:
+    """A config file may be a pipe, of which what has been read is gone."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ToolError(f"error parsing command line options: error opening file with --config: {error}") from error
 
 
 def log(message: str) -> None:
@@ -90,104 +108,72 @@ def work(items: list[Any]) -> list[Any]:
     return items[: (len(items) + 1) // 2] if wants_failure() else items
 
 
-def record_call() -> None:
-    """Append one line of JSON to the file STANDIN_RECORD: what we were called with."""
-    call: dict[str, Any] = {"tool": Path(sys.argv[0]).name, "argv": sys.argv[1:], "config": None, "config_mode": None}
-    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    known.add_argument("--config")
-    config = known.parse_known_args()[0].config
-    if config is not None and os.path.exists(config):
-        call["config_file"] = config
-        call["config"] = Path(config).read_text(encoding="utf-8")
-        call["config_mode"] = oct(stat.S_IMODE(os.stat(config).st_mode))
+def record_call(config: str | None) -> None:
+    """Append one line of JSON to the file STANDIN_RECORD: what we were called with, and what our config file says."""
+    call = {"tool": Path(sys.argv[0]).name, "argv": sys.argv[1:], "config": config, "pid": os.getpid()}
     with open(os.environ["STANDIN_RECORD"], "a", encoding="utf-8") as record:
         record.write(json.dumps(call) + "\n")
 
 
-def connect(options: argparse.Namespace) -> Any:
+def connect(options: argparse.Namespace, config: dict[str, str]) -> Any:
     """A client for these options, whose server has answered. The command line wins over the config file."""
-    config = read_config(options.config) if options.config else {}
-    options.password = options.password or config.get("password") or None
-    uri = options.uri or config.get("uri")
-    settings = uri_settings(options, uri) if uri else host_settings(options)
-    client: Any = MongoClient(serverSelectionTimeoutMS=SERVER_TIMEOUT * 1000, **settings)
+    uri = options.uri or config.get("uri") or f"mongodb://{options.host or 'localhost'}:{options.port or 27017}"
+    arguments = {"serverSelectionTimeoutMS": SERVER_TIMEOUT * 1000, **settings(options, uri, config), **tls(config)}
+    client: Any = MongoClient(**arguments)
     try:
+        if os.environ.get("STANDIN_FAIL") == "connect":
+            raise ConnectionFailure("server selection timeout")
         client.admin.command("ping")
     except PyMongoError as error:
         client.close()
-        raise ToolError(f"Failed: can't create session: failed to connect: {error}") from error
+        raise ToolError(f"Failed: can't create session: failed to connect to {uri}: {error}") from error
     return client
 
 
-def uri_settings(options: argparse.Namespace, uri: str) -> dict[str, Any]:
-    """Arguments for MongoClient. What the URI and the command line both say must be the same."""
-    try:
-        parsed = parse_uri(uri, validate=False)
-    except PyMongoError as error:
-        raise ToolError(f"error parsing command line options: error parsing uri: {error}") from error
-    hosts = ",".join(f"{host}:{port}" for host, port in parsed["nodelist"])
-    auth_source = {name.lower(): value for name, value in parsed["options"].items()}.get("authsource")
-    refuse_conflict("host", hosts, options.host and f"{options.host}:{options.port or 27017}", "--host")
-    refuse_conflict("username", parsed["username"], options.username, "--username")
-    refuse_conflict("authSource", auth_source, options.authenticationDatabase, "--authenticationDatabase")
-    refuse_conflict("database", parsed["database"], options.db, "--db")
-    if None not in (parsed["password"], options.password) and parsed["password"] != options.password:
-        raise ToolError("Invalid Options: Cannot specify different password in connection URI and command-line option")
-    settings = {"host": uri, **tls_settings(options)}
-    username = parsed["username"] or options.username
-    if username:
-        source = auth_source or options.authenticationDatabase or parsed["database"] or "admin"
-        settings.update(username=username, password=parsed["password"] or options.password, authSource=source)
-    options.db = options.db or parsed["database"]
-    return settings
+def settings(options: argparse.Namespace, uri: str, config: dict[str, str]) -> dict[str, Any]:
+    """Arguments for MongoClient, as the driver of the tools reads a URI: a + is a plus, what it does not know is
+    passed over, one host without the name of its replica set is the only one that is asked."""
+    scheme, separator, rest = uri.partition("://")
+    if scheme != "mongodb" or not separator:
+        raise ToolError('error parsing uri: scheme must be "mongodb" or "mongodb+srv"')
+    place, _, query = rest.partition("?")
+    place, _, database = place.partition("/")
+    user_info, _, hosts = place.rpartition("@")
+    username, colon, in_uri = user_info.partition(":")
+    found = {"host": [unquote(host) for host in hosts.split(",")], **in_words_of_pymongo(query)}
+    if "replicaSet" not in found and len(found["host"]) == 1:
+        found["directConnection"] = True
+    name, password = options.username or unquote(username), unquote(in_uri) if colon else config.get("password")
+    if name:
+        found["username"] = name
+    if name and found.get("authMechanism") != "MONGODB-X509":
+        source = options.authenticationDatabase or database or options.db or "admin"
+        found = {"authSource": source, "password": password or "", **found}
+    options.db = options.db or unquote(database)
+    return found
 
 
-def refuse_conflict(what: str, in_uri: str | None, in_option: str | None, option: str) -> None:
-    if in_uri and in_option and in_uri != in_option:
-        raise ToolError(
-            f"Invalid Options: Cannot specify different {what} in connection URI and command-line option "
-            f'("{in_uri}" was specified in the URI and "{in_option}" was specified in the {option} option)'
-        )
+def in_words_of_pymongo(query: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in (pair.partition("=")[::2] for pair in query.split("&") if pair):
+        word = WORDS.get(name.lower())
+        if word:
+            value = unquote(value)
+            found[word] = value == "true" if value in ("true", "false") else int(value) if value.isdecimal() else value
+        elif name.lower() not in PASSED_OVER:
+            log(f"WARNING: ignoring unsupported URI parameter '{name.lower()}'")
+    return found
 
 
-def host_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Arguments for MongoClient from --host, which may be SET/HOST,HOST, and the options that go with it."""
-    replica_set, _, hosts = (options.host or "localhost").rpartition("/")
-    port = options.port or "27017"
-    if not port.isdigit():
-        raise ToolError(f'error parsing command line options: invalid port "{port}"')
-    settings: dict[str, Any] = {"host": hosts.split(","), "port": int(port), **tls_settings(options)}
-    if replica_set:
-        settings["replicaSet"] = replica_set
-    else:
-        settings["directConnection"] = "," not in hosts
-    if options.username:
-        source = options.authenticationDatabase or options.db or "admin"
-        settings.update(username=options.username, password=options.password or "", authSource=source)
-    return settings
+def tls(config: dict[str, str]) -> dict[str, str]:
+    password = config.get("sslPEMKeyPassword")
+    return {"tlsCertificateKeyFilePassword": password} if password else {}
 
 
-def tls_settings(options: argparse.Namespace) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    if options.ssl:
-        settings["tls"] = True
-    if options.sslCAFile:
-        settings["tlsCAFile"] = options.sslCAFile
-    if options.sslPEMKeyFile:
-        settings["tlsCertificateKeyFile"] = options.sslPEMKeyFile
-    if options.tlsInsecure:
-        settings["tlsInsecure"] = True
-    return settings
-
-
-def read_config(path: str) -> dict[str, str]:
+def read_config(path: str, text: str) -> dict[str, str]:
     """The entries of a config file. Its YAML is one `key: value` a line; the values are scalars, plain or quoted."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ToolError(f"error parsing command line options: error opening file with --config: {error}") from error
-    config = {}
-    for number, line in enumerate(lines, 1):
+    config: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.startswith("#"):
             key, colon, value = line.partition(": ")
             if key not in ("password", "uri", "sslPEMKeyPassword") or not colon or key in config:
@@ -214,5 +200,9 @@ def bad_config(path: str, why: str) -> ToolError:
 
 
 def file_name(collection: str) -> str:
-    """The name of a collection's files, without their ending."""
-    return quote(collection, safe="-_.~$&+=@")
+    """The name of a collection's files, without their ending; too long a one is cut and told apart by a hash."""
+    name = quote_plus(collection)
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = base64.urlsafe_b64encode(hashlib.sha1(collection.encode()).digest()).decode().rstrip("=")
+    return f"{name[:208]}%24{digest}"

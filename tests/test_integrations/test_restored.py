@@ -1,0 +1,158 @@
+"""A restored database is the dumped one: every kind of collection, index and validator."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+
+from tests.cases import DumpTestCase
+
+RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+
+NOON = datetime.datetime(2014, 1, 14, 12, 0, 0)
+
+EVERY_TYPE = {
+    "_id": "every type",
+    "array": [1, [2]],
+    "binary": Binary(b"\x00\xff", 5),
+    "bool": True,
+    "code": Code("return 1"),
+    "date": NOON,
+    "dbref": DBRef("plain", 1),
+    "decimal": Decimal128("1.10"),
+    "document": {"b": 1, "a": 2},
+    "double": -0.0,
+    "int": 1,
+    "long": Int64(1),
+    "max": MaxKey(),
+    "min": MinKey(),
+    "null": None,
+    "object id": ObjectId(),
+    "regex": Regex("^a", "i"),
+    "string": "zażółć\x00",
+    "timestamp": Timestamp(1, 2),
+}
+
+INDEXES: list[dict[str, Any]] = [
+    {"key": {"unique": 1}, "name": "unique", "unique": True, "sparse": True},
+    {"key": {"a": 1, "b": -1}, "name": "compound"},
+    {"key": {"text": "text"}, "name": "text", "default_language": "none"},
+    {"key": {"place": "2dsphere"}, "name": "2dsphere"},
+    {"key": {"hashed": "hashed"}, "name": "hashed"},
+    {"key": {"at": 1}, "name": "ttl", "expireAfterSeconds": 1_000_000_000},
+    {"key": {"n": 1}, "name": "partial", "partialFilterExpression": {"n": {"$gt": 5}}},
+    {"key": {"any.$**": 1}, "name": "wildcard"},
+    {"key": {"name": 1}, "name": "collation", "collation": {"locale": "pl", "strength": 2}},
+]
+
+KINDS: list[dict[str, Any]] = [
+    {"create": "plain"},
+    {"create": "with indexes"},
+    {"create": "empty"},
+    {"create": "capped", "capped": True, "size": 65536, "max": 100},
+    {"create": "collation", "collation": {"locale": "sv"}},
+    {"create": "moderate", "validator": {"n": {"$gt": 0}}, "validationLevel": "moderate"},
+    {"create": "strict", "validator": {"$jsonSchema": {"required": ["n"]}}},
+    {"create": "changed on update", "changeStreamPreAndPostImages": {"enabled": True}},
+    {"create": "clustered", "clusteredIndex": {"key": {"_id": 1}, "unique": True}},
+    {"create": "series", "timeseries": {"timeField": "at", "metaField": "of", "granularity": "hours"}},
+    {"create": "żółw + 100%/a.b"},
+    {"create": "long." + "x" * 100 + "ż" * 40},
+    {"create": "view", "viewOn": "plain", "pipeline": [{"$match": {"n": 1}}]},
+]
+
+SINCE = {"changeStreamPreAndPostImages": (6, 0), "clusteredIndex": (5, 3), "timeseries": (5, 0)}
+"""The version of MongoDB since which there are such collections."""
+
+
+class TestRestored(DumpTestCase):
+    maxDiff = None
+
+    def setUp(self) -> None:
+        super().setUp()
+        version = tuple(self.client.server_info()["versionArray"][:2])
+        self.kinds = [kind for kind in KINDS if all(version >= since for key, since in SINCE.items() if key in kind)]
+
+    def fill(self) -> None:
+        for kind in self.kinds:
+            self.db.command(kind)
+            if "viewOn" not in kind and kind["create"] != "empty":
+                documents = [{"_id": n, "n": n, "at": NOON, "of": n % 2, "name": f"n{n}"} for n in range(20)]
+                raw = self.db[kind["create"]]
+                raw.insert_many(documents, bypass_document_validation="timeseries" not in kind)
+        self.db.plain.insert_one(EVERY_TYPE)
+        self.db.command("createIndexes", "with indexes", indexes=INDEXES)
+        self.db["with indexes"].insert_one({"text": "a b", "place": {"type": "Point", "coordinates": [1, 2]}})
+        self.db["system.js"].insert_one({"_id": "f", "value": Code("function () { return 1; }")})
+        self.db["fs.files"].insert_one({"_id": 1, "length": 3})
+        self.db["fs.chunks"].insert_one({"files_id": 1, "n": 0, "data": Binary(b"abc")})
+
+    def contents(self) -> dict[str, Any]:
+        """All that there is but the history: options, indexes and the documents byte by byte."""
+        contents = {}
+        for collection in self.db.list_collections():
+            name, options = collection["name"], collection["options"]
+            if name.startswith(("migrations", "system.buckets.", "system.views")):
+                continue
+            indexes = (
+                [] if "viewOn" in options else sorted(self.db[name].list_indexes(), key=lambda index: index["name"])
+            )
+            documents = self.db[name].with_options(codec_options=RAW).find().sort("_id", 1)
+            contents[name] = (
+                collection["type"],
+                options,
+                [dict(index) for index in indexes],
+                [d.raw for d in documents],
+            )
+        return contents
+
+    def destroy(self) -> None:
+        """What a failed migration may have done."""
+        for kind in self.kinds:
+            if "viewOn" in kind:
+                self.db.drop_collection(kind["create"])
+            elif "timeseries" not in kind and "capped" not in kind:
+                self.db[kind["create"]].delete_many({"n": {"$gt": 3}})
+        self.db.plain.update_many({}, {"$set": {"n": "broken"}})
+        self.db["with indexes"].drop_indexes()
+        self.db.drop_collection("series")
+        self.db["system.js"].update_one({"_id": "f"}, {"$set": {"value": 1}})
+        self.db["fs.chunks"].drop()
+
+    def test_every_kind_of_collection_index_and_validator(self) -> None:
+        self.fill()
+        project = self.dumping(DO_MONGO_DUMP=True)
+        before = self.contents()
+        self.assertEqual({kind["create"] for kind in self.kinds}, set(before) & {kind["create"] for kind in self.kinds})
+        for step in (self.destroy, lambda: None):  # again in place of what is whole
+            self.assert_code(0, self.fab(project, "migrations:dbdump"))
+            step()
+            dump = self.dumps(project)[0].name
+            self.assert_code(0, self.fab(project, f"migrations:dbrestore,{dump},force=yes"))
+            after = self.contents()
+            for name in {*before, *after}:
+                with self.subTest(name):
+                    self.assertEqual(before.get(name), after.get(name))
+
+    def test_a_compressed_dump(self) -> None:
+        self.fill()
+        project = self.dumping()
+        before = self.contents()
+        self.assert_code(0, self.fab(project, "migrations:dbdump"))
+        self.compress(self.dumps(project)[0] / self.database)
+        self.destroy()
+        self.assert_code(0, self.fab(project, f"migrations:dbrestore,{self.dumps(project)[0].name},force=yes"))
+        self.assertEqual(before, self.contents())
+
+    @staticmethod
+    def compress(folder: Any) -> None:
+        import gzip
+
+        for path in list(folder.iterdir()):
+            with gzip.open(f"{path}.gz", "wb") as compressed:
+                compressed.write(path.read_bytes())
+            path.unlink()
