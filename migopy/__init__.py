@@ -19,6 +19,7 @@ The map; each module stands above those that it imports:
     dump        mongodump and mongorestore
     legacy      the calls of PyMongo 2 and 3 on today's
     options     what the words of a command line mean
+    fab         the door to Fabric 1.x, or a sentence where another Fabric is
     console     messages in colours, tables, questions, and the streams that they go to
     trace       the traceback of the team's own code
     texts       texts that can be shown and stored: one line, no control characters, no secrets

@@ -7,14 +7,13 @@ import os
 import sys
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sized
-
-from fabric.state import env, output
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sized, TypeVar
 
 from . import rooms, subtasks
 from .console import ColorsLogger, ask, duration, is_terminal, show
 from .errors import CheckFailed, ConfigurationError, WrongState
-from .options import exactly_one, is_yes, positive
+from .fab import env, output
+from .options import exactly_one, is_yes, not_empty, positive
 from .subtasks import task
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     Client = pymongo.MongoClient[Dict[str, Any]]
 
+Made = TypeVar("Made", bound="MigrationsManager")
 
 TEMPLATE = '''"""{words}"""
 
@@ -49,7 +49,7 @@ def down(db):
 class MigrationsManager:
     """Subclass it in the fabfile, set the attributes, and make the task: ``migrations = Migrations.create_task()``.
 
-    Making an object does no I/O: Fabric lists the class itself as a task, and ``fab Migrations`` makes one.
+    Making an object does no I/O.
     """
 
     MONGO_HOST: str = "localhost"
@@ -94,6 +94,14 @@ class MigrationsManager:
     def MongoClient(*args: Any, **kwargs: Any) -> Client:  # noqa: N802 - the name is that of 1.0
         """Make the client; replace it by another callable that takes what ``pymongo.MongoClient`` takes."""
         return rooms.mongo.make_client(*args, **kwargs)
+
+    def __new__(cls: type[Made], *options: object, **named: object) -> Made:
+        """Not in ``__init__``, which a team's class may have of its own without calling this one's."""
+        subtasks.refuse_as_task(cls, options, named)
+        return super().__new__(cls)
+
+    def __init__(self) -> None:
+        """An object takes no arguments; without this, ``__new__`` would take them all in silence."""
 
     # The task
 
@@ -160,6 +168,7 @@ class MigrationsManager:
     @task
     def ignore(self, spec_migr: str | None = None, to: str | None = None) -> None:
         """Register migrations without executing them: all, one (ignore,NAME) or up to one (ignore,to=NAME)"""
+        not_empty("NAME", spec_migr, f"{self._command('ignore')},NAME, or {self._command('ignore')} for all")
         session = self._session()
         inventory = session.inventory()
         if not inventory.to_execute(spec_migr, to):
@@ -484,6 +493,8 @@ class MigrationsManager:
         """Ask before something that cannot be undone; raises ``WrongState`` unless the answer, or ``force``, is yes."""
         if is_yes("force", force):
             return
+        if env.abort_on_prompts:
+            raise WrongState("Nothing was done: fab may not ask (--abort-on-prompts). Write force=yes to answer yes.")
         if not is_terminal(sys.stdin):
             raise WrongState("Nothing was done: there is no terminal to ask on. Write force=yes to answer yes.")
         if not ask(question):

@@ -21,8 +21,8 @@ class TestMistakes(FabTestCase):
         )
         sentences = [
             "fab migrations has no subtask 'nope'; there are: show_status, execute, .*help.*",
-            r"fab migrations:execute: too many positional arguments\. Write fab migrations:execute\[,spec_migr\].*",
-            r"fab migrations:execute: .*'what'.*\. Write fab migrations:execute\[,spec_migr\].*",
+            r"fab migrations:execute: too many positional arguments\. Write fab migrations:execute\[,NAME\].*",
+            r"fab migrations:execute: .*'what'.*\. Write fab migrations:execute\[,NAME\].*",
             r"fab migrations:help: too many positional arguments\. Write fab migrations:help\.",
             ".*fab migrations:rollback,NAME.*",
         ]

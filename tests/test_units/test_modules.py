@@ -11,16 +11,17 @@ FOLDER = Path(migopy.__file__).parent
 # From the top to the ground: a module may import those below it.
 ORDER = (
     *("__init__", "manager", "rooms", "subtasks", "run", "planning", "session", "report", "status", "inventory"),
-    *("loader", "history", "lock", "documents", "mongo", "dump", "legacy", "options"),
+    *("loader", "history", "lock", "documents", "mongo", "dump", "legacy", "options", "fab"),
     *("console", "trace", "texts", "errors", "version"),
 )
 
 OF_A_FABFILE = {
-    *("__init__", "manager", "rooms", "subtasks", "options", "console", "trace", "texts", "errors", "version"),
+    *("__init__", "manager", "rooms", "subtasks", "options", "fab", "console", "trace", "texts", "errors"),
+    "version",
 }
 """What every task of a fabfile pays for."""
 
-WITH_FABRIC = {"manager", "subtasks"}
+WITH_FABRIC = {"fab"}
 
 
 def module_of(path: Path) -> str:
