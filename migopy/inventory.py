@@ -60,11 +60,12 @@ class Inventory:
 
     @property
     def same_number(self) -> list[str]:
-        """Files that share their number with another one."""
+        """Files that share their number with another one, while one of them is not registered: that can be mended."""
         groups: dict[int | None, list[str]] = defaultdict(list)
         for migration in self.files:
             groups[migration.number].append(migration.name)
-        return [name for number, names in groups.items() if number is not None and len(names) > 1 for name in names]
+        shared = [names for number, names in groups.items() if number is not None and len(names) > 1]
+        return [name for names in shared if not all(name in self.records for name in names) for name in names]
 
     @property
     def names(self) -> list[str]:

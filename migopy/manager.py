@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sized, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sequence, Sized, TypeVar
 
 from . import rooms, subtasks
 from .console import ColorsLogger, ask, duration, is_terminal, show
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .planning import Plan, Planning
     from .run import Direction
     from .session import Session
-    from .status import Status
+    from .status import Problem, Status
 
     Client = pymongo.MongoClient[Dict[str, Any]]
 
@@ -135,7 +135,6 @@ class MigrationsManager:
         """Show the unregistered migrations, and whatever needs a person (json=yes for programs)"""
         session = self._session()
         inventory = session.inventory()
-        inventory.require_good_names()
         status = session.status(inventory)
         if is_yes("json", json):
             show(rooms.report.as_json(rooms.report.status_rows(status)))
@@ -146,7 +145,7 @@ class MigrationsManager:
                 self.logger.red(migration.name)
         else:
             self._nothing_to_execute(inventory)
-        self._show_problems(status)
+        self._show_problems(status.problems, status)
 
     @task
     def execute(self, spec_migr: str | None = None, to: str | None = None) -> None:
@@ -219,36 +218,48 @@ class MigrationsManager:
         """Show what execute would do, in order, and every problem; runs nothing (plan,to=NAME, json=yes)"""
         session = self._session()
         inventory = session.inventory()
-        steps, obstacles = self._planning(session).steps(inventory.up_to(to), inventory)
-        status = session.status(inventory, with_changed=True)
+        chosen = inventory.up_to(to)
+        status = session.status(inventory, with_contents=True)
+        steps, obstacles = self._planning(session).steps(chosen, status)
         if is_yes("json", json):
             show(rooms.report.as_json({"plan": steps, "obstacles": obstacles, **rooms.report.status_rows(status)}))
-            return
-        if steps:
-            show(rooms.report.plan_table(steps))
         else:
-            self._nothing_to_execute(inventory, to)
-        for obstacle in [*(step["error"] for step in steps if step["error"]), *obstacles]:
-            self.logger.red(f"execute would stop: {obstacle}")
-        self._show_problems(status)
+            if steps:
+                show(rooms.report.plan_table(steps))
+            elif not obstacles:
+                self._nothing_to_execute(inventory, to)
+            self._show_obstacles(obstacles, status)
+        if obstacles:
+            raise CheckFailed(f"{self._command('execute')} would stop, see above.")
 
     @task
-    def check(self, json: str | None = None) -> None:
-        """Exit with 0 if the database is up to date and nothing is wrong, else with 4 (json=yes for programs)"""
+    def check(self, pending: str | None = None, json: str | None = None) -> None:
+        """Exit with 0 if the database is up to date and nothing is wrong, else with 4; before a deployment
+        (check,pending=ok) with 0 if all that is unregistered could be executed (json=yes for programs)
+        """
+        may_be_pending = is_yes("pending", pending, "ok")
         session = self._session()
-        status = session.status(session.inventory(), with_changed=True)
+        status = session.status(session.inventory(), with_contents=True)
         unregistered, problems = status.inventory.unregistered, status.problems
+        _, obstacles = self._planning(session).steps(unregistered, status)
+        wrong = [_number(problems, "problem"), "execute would stop" if obstacles else ""]
+        if not may_be_pending:
+            wrong.insert(0, _number(unregistered, "unregistered migration"))
+        found = " and ".join(filter(None, wrong))
         if is_yes("json", json):
-            ok = not (unregistered or problems)
-            show(rooms.report.as_json({"ok": ok, **rooms.report.status_rows(status)}))
+            rows = rooms.report.status_rows(status)
+            show(rooms.report.as_json({"ok": not found, "obstacles": obstacles, **rows}))
         else:
-            for migration in unregistered:
+            for migration in [] if may_be_pending else unregistered:
                 self.logger.red(f"{migration.name}: unregistered")
-            self._show_problems(status)
-        if unregistered or problems:
-            found = [_number(unregistered, "unregistered migration"), _number(problems, "problem")]
-            raise CheckFailed(f"Not up to date: {' and '.join(filter(None, found))}. See {self._command('history')}.")
-        self.logger.green("Up to date, nothing is wrong")
+            self._show_obstacles(obstacles, status)
+        if found:
+            state = "Something is wrong" if may_be_pending else "Not up to date"
+            raise CheckFailed(f"{state}: {found}. See {self._command('history')}.")
+        pending_ones = _number(unregistered, "migration")
+        self.logger.green(
+            f"Nothing is wrong, {pending_ones} to execute" if pending_ones else "Up to date, nothing is wrong"
+        )
 
     @task
     def history(self, name: str | None = None, last: str | None = None, json: str | None = None) -> None:
@@ -258,7 +269,8 @@ class MigrationsManager:
         report = rooms.report
         session = self._session()
         inventory = session.inventory()
-        rows = report.history_rows(session.status(inventory, with_changed=True))
+        status = session.status(inventory, with_contents=True)
+        rows = report.history_rows(status)
         events = None
         if name:
             name = inventory.name(name)
@@ -266,12 +278,15 @@ class MigrationsManager:
             events = report.event_rows(session.history.events(name))
         elif last is not None:
             rows = rows[-positive("last", last) :]
+        problems = [problem for problem in status.problems if name in (None, problem.name)]
         if is_yes("json", json):
-            show(report.as_json({"migrations": rows} if events is None else {"migrations": rows, "events": events}))
+            document = {"migrations": rows, "problems": [problem._asdict() for problem in problems]}
+            show(report.as_json(document if events is None else {**document, "events": events}))
             return
         show(report.history_table(rows))
         if events:
             show(f"\n{report.event_table(events)}")
+        self._show_problems(problems)
 
     @task
     def create(self, words: str) -> str:
@@ -481,12 +496,19 @@ class MigrationsManager:
         which = f"All migrations up to {to}" if to and inventory.unregistered else "All migrations"
         self.logger.green(f"{which} registered, nothing to execute")
 
-    def _show_problems(self, status: Status) -> None:
-        """Below the list of migrations: in red what went wrong, then what is no error and still worth a look."""
-        for problem in status.problems:
+    def _show_obstacles(self, obstacles: Sequence[str], status: Status) -> None:
+        """Why execute would stop, then the problems that this has not told yet."""
+        for obstacle in obstacles:
+            self.logger.red(f"execute would stop: {obstacle}")
+        untold = [problem for problem in status.problems if not any(problem.text in text for text in obstacles)]
+        self._show_problems(untold, status)
+
+    def _show_problems(self, problems: Sequence[Problem], status: Status | None = None) -> None:
+        """In red what went wrong, then what is no error and still worth a look, and who is at work now."""
+        for problem in problems:
             say = self.logger.red if problem.is_unfinished else self.logger.white
             say(problem.text)
-        if status.holder and status.holder.held:
+        if status and status.holder and status.holder.held:
             self.logger.white(f"Locked by {status.holder.described(status.inventory.records)}.")
 
     def _agree(self, question: str, force: str | None) -> None:

@@ -51,31 +51,14 @@ class Planning:
     def plan(self, function: Function, chosen: Sequence[Migration], inventory: Inventory, named: str | None) -> Plan:
         """Import all that were chosen, and tell those that can run from the first one that was interrupted on.
 
-        One that is named runs all the same, and one in a transaction happened whole or not at all. Raises what
-        keeps the whole run from its beginning: ``BadMigration``, ``ConfigurationError``, ``WrongState``.
+        Raises what keeps the whole run from its beginning: ``BadMigration``, ``ConfigurationError``, ``WrongState``.
         """
-        if function == "up":
-            self.refuse_drift(inventory)
+        if function == "up" and self._strict:
+            refuse_drift(Status(inventory, **self._session.contents(inventory)._asdict()))
         status = self._session.known(inventory)
         loaded = [migration.load(function) for migration in chosen]
         self.require_transactions(loaded)
-
-        def can_run(migration: LoadedMigration) -> bool:
-            return bool(named) or migration.in_transaction or status.unfinished(migration.name) != "interrupted"
-
-        ready = list(itertools.takewhile(can_run, loaded))
-        return Plan(ready, loaded[len(ready) :], status)
-
-    def refuse_drift(self, inventory: Inventory) -> None:
-        """With ``STRICT``: raises ``WrongState`` when files and registered migrations do not fit together."""
-        if not self._strict:
-            return
-        status = Status(inventory, changed=self._session.changed(inventory))
-        found = [problem for problem in status.problems if problem.kind in DRIFT]
-        if found:
-            ways_on = dict.fromkeys(DRIFT[problem.kind] for problem in found)
-            facts = "; ".join(problem.text for problem in found)
-            raise WrongState(f"STRICT: {facts}. Nothing was executed: {'; '.join(ways_on)}.")
+        return divided(loaded, status, named=bool(named))
 
     def require_transactions(self, loaded: Sequence[LoadedMigration]) -> None:
         """Raises ``ConfigurationError`` when a migration asks for a transaction and the server has none."""
@@ -89,12 +72,14 @@ class Planning:
 
     # What would happen
 
-    def steps(self, chosen: Sequence[Migration], inventory: Inventory) -> tuple[list[dict[str, Any]], list[str]]:
-        """What executing each of these migrations would mean, and why execute would refuse before the first one."""
+    def steps(self, chosen: Sequence[Migration], status: Status) -> tuple[list[dict[str, Any]], list[str]]:
+        """What executing each of these migrations would mean, and every reason why execute would stop."""
         with self._session.importable():
-            planned = [self._step(migration) for migration in chosen]
+            planned = [self._step(migration) for migration in chosen if migration.number is not None]
         loaded = [migration for _, migration in planned if migration]
-        return [step for step, _ in planned], self._obstacles(inventory, loaded)
+        steps = [step for step, _ in planned]
+        before, after = self._obstacles(status, loaded)
+        return steps, [*before, *(step["error"] for step in steps if step["error"]), *after]
 
     def _step(self, migration: Migration) -> tuple[dict[str, Any], LoadedMigration | None]:
         """What executing this migration would mean; None where its file cannot say."""
@@ -105,17 +90,43 @@ class Planning:
             return {**step, "error": str(error)}, None
         return {**step, "transaction": loaded.in_transaction, "down": loaded.has_down, "error": None}, loaded
 
-    def _obstacles(self, inventory: Inventory, loaded: Sequence[LoadedMigration]) -> list[str]:
-        refusals: list[Callable[[], None]] = [
-            lambda: self.refuse_drift(inventory),
-            lambda: self.require_transactions(loaded),
-        ]
+    def _obstacles(self, status: Status, loaded: Sequence[LoadedMigration]) -> tuple[list[str], list[str]]:
+        """Those before and those after the loading of the files, in the order in which execute would meet them."""
+        before: list[Callable[[], object]] = [status.inventory.require_good_names]
+        if self._strict:
+            before.append(lambda: refuse_drift(status))
+        after: list[Callable[[], object]] = [lambda: self.require_transactions(loaded)]
         if self._dumps and loaded:
-            refusals.append(lambda: dump.require("mongodump"))
-        return [text for text in map(_refusal, refusals) if text]
+            after.append(lambda: dump.require("mongodump"))
+        after.append(divided(loaded, status).stop_at_interrupted)
+        return _refusals(before), _refusals(after)
 
 
-def _refusal(refuse: Callable[[], None]) -> str:
+def divided(loaded: Sequence[LoadedMigration], status: Status, *, named: bool = False) -> Plan:
+    """Those that can run, and those from the first on that was interrupted.
+
+    One that is named runs all the same, and one in a transaction happened whole or not at all.
+    """
+
+    def can_run(migration: LoadedMigration) -> bool:
+        return named or migration.in_transaction or status.unfinished(migration.name) != "interrupted"
+
+    ready = list(itertools.takewhile(can_run, loaded))
+    return Plan(ready, loaded[len(ready) :], status)
+
+
+def refuse_drift(status: Status) -> None:
+    """For ``STRICT``: raises ``WrongState`` when files and registered migrations do not fit together."""
+    found = [problem.text for problem in status.problems if problem.kind in DRIFT]
+    if found:
+        raise WrongState(f"STRICT: {'. '.join(found)}. Nothing was executed.")
+
+
+def _refusals(refuse: Sequence[Callable[[], object]]) -> list[str]:
+    return [text for text in map(_refusal, refuse) if text]
+
+
+def _refusal(refuse: Callable[[], object]) -> str:
     """Why it refuses; empty if it does not."""
     try:
         refuse()

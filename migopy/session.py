@@ -10,14 +10,14 @@ import contextlib
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
 from . import loader, mongo
-from .errors import ConfigurationError, LockHeld
+from .errors import BadMigration, ConfigurationError, LockHeld
 from .history import History
 from .inventory import Inventory
 from .lock import Holder, Lock
-from .status import Status
+from .status import Contents, Status
 from .texts import one_line
 from .version import __version__
 
@@ -79,16 +79,26 @@ class Session:
         """What the log says of these migrations: one read more."""
         return Status(inventory, self.history.last_events())
 
-    def status(self, inventory: Inventory, *, with_changed: bool = False) -> Status:
-        """The same and who has the lock: two reads more. ``with_changed`` reads the registered files too."""
-        changed = self.changed(inventory) if with_changed else ()
+    def status(self, inventory: Inventory, *, with_contents: bool = False) -> Status:
+        """The same and who has the lock: two reads more. ``with_contents`` reads the files too."""
+        contents = self.contents(inventory) if with_contents else Contents(unreadable=self._no_files())
         last_events, holder = self.history.last_events(), self.lock.holder()
         strangers = sorted({*self.history.strangers, *self.lock.strangers})
-        return Status(inventory, last_events, holder, changed, strangers)
+        return Status(inventory, last_events, holder, strangers=strangers, **contents._asdict())
 
-    def changed(self, inventory: Inventory) -> list[str]:
-        """The registered migrations whose file is not what was executed; 1.0 noted no checksum."""
-        return [migration.name for migration in inventory.registered if _is_changed(migration, inventory)]
+    def contents(self, inventory: Inventory) -> Contents:
+        """What the files themselves tell. Of what 1.0 executed it is nothing: that has no checksum."""
+        noted = {name: record.checksum for name, record in inventory.records.items() if record.checksum}
+        gone = [name for name in inventory.missing if name in noted]
+        executed = [file for file in inventory.registered if file.name in noted]
+        found, unreadable = _checksums([*executed, *(inventory.unregistered if gone else [])])
+        changed = [name for name, checksum in found.items() if checksum != noted.get(name, checksum)]
+        unregistered = {checksum: name for name, checksum in found.items() if name not in noted}
+        renamed = {name: unregistered[noted[name]] for name in gone if noted[name] in unregistered}
+        return Contents(changed, renamed, {**unreadable, **self._no_files()})
+
+    def _no_files(self) -> dict[str, str]:
+        return loader.no_files(self._folder / self._directory, self._pattern)
 
     def has_transactions(self) -> bool:
         """Whether the server is a replica set or a sharded cluster. Raises ``ServerFailed``."""
@@ -140,9 +150,15 @@ class Session:
             self.history.log("interrupted", migration, error=holder.described(registered))
 
 
-def _is_changed(migration: Migration, inventory: Inventory) -> bool:
-    noted = inventory.records[migration.name].checksum
-    return noted is not None and noted != migration.checksum()
+def _checksums(files: Sequence[Migration]) -> tuple[dict[str, str], dict[str, str]]:
+    """The checksums by name, and of the files that cannot be read the reasons."""
+    checksums, reasons = {}, {}
+    for file in files:
+        try:
+            checksums[file.name] = file.checksum()
+        except BadMigration as error:
+            reasons[file.name] = str(error).rstrip(".")
+    return checksums, reasons
 
 
 def require_seconds(setting: str, value: Any, *, least: float) -> None:

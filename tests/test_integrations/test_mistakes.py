@@ -65,7 +65,7 @@ class TestMistakes(FabTestCase):
 
     def test_a_badly_named_file_is_named(self) -> None:
         project = self.noting(self.project(more=TRY_EACH), "1_a.py", "2-b.py", "Three.py", "4_d.py_x.py")
-        for attempt in self.attempts(project, (), ("execute",), ("execute", "1_a.py"), ("ignore",)):
+        for attempt in self.attempts(project, ("execute",), ("execute", "1_a.py"), ("ignore",)):
             self.assert_one_sentence(r"Not the name of a migration: .*2-b\.py.*Three\.py.*", attempt)
             self.assertNotIn("1_a.py", attempt.stderr)
             self.assertIn("4_d.py_x.py", attempt.stderr)
