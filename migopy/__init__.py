@@ -15,6 +15,7 @@ The map; each module stands above those that it imports:
     history     the collections migrations and migrations_log
     lock        the lease, and the life of its document
     documents   reading what stands in our collections: anybody may have written it
+    settings    which values of the settings cannot be right
     mongo       settings to client and database; PyMongo's errors as sentences
     dump        mongodump and mongorestore
     legacy      the calls of PyMongo 2 and 3 on today's

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sequence, Sized,
 
 from . import rooms, subtasks
 from .console import ColorsLogger, ask, duration, is_terminal, show
-from .errors import CheckFailed, ConfigurationError, WrongState
+from .errors import CheckFailed, WrongState
 from .fab import env, output
 from .options import exactly_one, is_yes, not_empty, positive
 from .subtasks import task
@@ -52,7 +52,7 @@ class MigrationsManager:
     Making an object does no I/O.
     """
 
-    MONGO_HOST: str = "localhost"
+    MONGO_HOST: str | list[str] = "localhost"
     MONGO_PORT: int = 27017
     MONGO_DATABASE: str | None = None
     MONGO_USER: str | None = None
@@ -362,7 +362,7 @@ class MigrationsManager:
 
     @cached_property
     def mongo_client(self) -> Client:
-        """The client, connected at first use and closed when the task is done."""
+        """The client, connected at first use and closed when the task is done; not one that the application holds."""
         client = rooms.mongo.connect(self.MongoClient, self._server)
         self._until_closed.callback(rooms.mongo.close, client)
         return client
@@ -370,7 +370,7 @@ class MigrationsManager:
     @cached_property
     def db(self) -> Database[dict[str, Any]]:
         """The database of the settings, the one that ``up`` and ``down`` get."""
-        db = self.mongo_client[self._server.database_name()]
+        db = rooms.mongo.database(self.mongo_client, self._server)
         if not self.LEGACY_PYMONGO:
             return db
         self._until_closed.enter_context(rooms.legacy.warnings_shown(self.logger.white))
@@ -407,7 +407,7 @@ class MigrationsManager:
         """What one subtask finds; nothing that it reads or holds is there for the next one."""
         server = self._server
         return rooms.session.Session(
-            self.mongo_client[server.database_name()],
+            rooms.mongo.database(self.mongo_client, server),
             collection=self.MIGRATIONS_COLLECTION,
             address=server.address,
             folder=self._folder,
@@ -424,18 +424,21 @@ class MigrationsManager:
 
     @property
     def _server(self) -> Server:
-        in_host = "://" in str(self.MONGO_HOST)  # MongoClient(host) takes a URI too, so a fabfile may have one there
-        try:
-            port = int(self.MONGO_PORT)
-        except (TypeError, ValueError):
-            raise ConfigurationError("MONGO_PORT has to be a number; what it is now is not shown.") from None
+        settings = rooms.settings
+        settings.require_kinds({name: getattr(self, name) for name in settings.KINDS})
+        host = settings.hosts(self.MONGO_HOST)
+        # MongoClient(host) takes a URI too, so a fabfile may have one there.
+        uri = self.MONGO_URI or (host if "://" in host else None)
+        password = self.MONGO_USER_PASSWORD or self.MONGO_USER_PASS
+        if not uri:
+            settings.require_password(self.MONGO_USER, password, self.MONGO_CLIENT_OPTIONS)
         return rooms.mongo.Server(
-            host=self.MONGO_HOST,
-            port=port,
-            uri=self.MONGO_URI or (self.MONGO_HOST if in_host else None),
+            host=host,
+            port=settings.port(self.MONGO_PORT),
+            uri=uri,
             database=self.MONGO_DATABASE,
             user=self.MONGO_USER,
-            password=self.MONGO_USER_PASSWORD or self.MONGO_USER_PASS,
+            password=password,
             auth_database=self.MONGO_AUTH_DATABASE,
             client_options=self.MONGO_CLIENT_OPTIONS,
         )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from . import report as report
     from . import run as run
     from . import session as session
+    from . import settings as settings
 else:
 
     def __getattr__(name: str) -> Any:

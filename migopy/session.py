@@ -53,6 +53,7 @@ class Session:
     ) -> None:
         require_seconds("LOCK_LEASE", lease, least=1)
         require_seconds("LOCK_WAIT", wait, least=0)
+        mongo.named(db, collection, "MIGRATIONS_COLLECTION")
         self.history = History(db, collection, address=address, by=who(), version=__version__)
         self.lock = Lock(db, collection, address=address, lease=lease, by=who(), pid=os.getpid())
         self.address = address

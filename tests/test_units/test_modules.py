@@ -11,7 +11,7 @@ FOLDER = Path(migopy.__file__).parent
 # From the top to the ground: a module may import those below it.
 ORDER = (
     *("__init__", "manager", "rooms", "subtasks", "run", "planning", "session", "report", "status", "inventory"),
-    *("loader", "history", "lock", "documents", "mongo", "dump", "legacy", "options", "fab"),
+    *("loader", "history", "lock", "documents", "settings", "mongo", "dump", "legacy", "options", "fab"),
     *("console", "trace", "texts", "errors", "version"),
 )
 
