@@ -8,6 +8,7 @@ The map; each module stands above those that it imports:
     run         one run under the lock: up and down on one road, and the history of it
     planning    what may run, and why not: loading, drift, transactions needed, obstacles
     session     what one subtask finds: files, history, lock; made for it, gone with it
+    account     what execute, ignore and rollback tell a program
     report      rows for programs, tables for people
     status      problems, and the way on from each
     inventory   files joined with registrations: which are unregistered, which are meant

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sequence, Sized, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sequence, Sized, TypeVar
 
 from . import rooms, subtasks
 from .console import ColorsLogger, ask, duration, is_terminal, show
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
+    from .account import Account
     from .inventory import Inventory
     from .mongo import Server
     from .planning import Plan, Planning
@@ -148,57 +149,68 @@ class MigrationsManager:
         self._show_problems(status.problems, status)
 
     @task
-    def execute(self, spec_migr: str | None = None, to: str | None = None) -> None:
-        """Execute the unregistered migrations in order: all, one (execute,NAME) or up to one (execute,to=NAME)"""
-        session = self._session()
-        inventory = session.inventory()
-        if not inventory.to_execute(spec_migr, to):
-            return self._nothing_to_execute(inventory, to)
-        with session.locked("execute"):
-            inventory = session.inventory()
-            chosen = inventory.to_execute(spec_migr, to)
-            if not chosen:
-                return self._nothing_to_execute(inventory, to)
-            plan = self._planning(session).plan("up", chosen, inventory, named=spec_migr)
-            for failure in plan.failed_before:
-                self.logger.white(f"{failure}; trying it again")
-            self._carry_out(rooms.run.EXECUTE, plan, session)
-
-    @task
-    def ignore(self, spec_migr: str | None = None, to: str | None = None) -> None:
-        """Register migrations without executing them: all, one (ignore,NAME) or up to one (ignore,to=NAME)"""
-        not_empty("NAME", spec_migr, f"{self._command('ignore')},NAME, or {self._command('ignore')} for all")
-        session = self._session()
-        inventory = session.inventory()
-        if not inventory.to_execute(spec_migr, to):
-            return self._nothing_to_execute(inventory, to)
-        with session.locked("ignore") as lock:
-            inventory = session.inventory()
-            chosen = inventory.to_execute(spec_migr, to)
-            if not chosen:
-                return self._nothing_to_execute(inventory, to)
-            for migration in chosen:
-                self.logger.white_bold(f"Registering migration {migration.name}...")
-            checksums = {migration.name: migration.checksum() for migration in chosen}
-            lock.confirm()
-            session.history.ignore(checksums, at=lock.now())
-
-    @task
-    def rollback(self, spec_migr: str | None = None, last: str | None = None, to: str | None = None) -> None:
-        """Run down() and unregister: one (rollback,NAME), the N executed last (rollback,last=N)
-        or all executed after one (rollback,to=NAME), newest first
+    def execute(self, spec_migr: str | None = None, to: str | None = None, json: str | None = None) -> None:
+        """Execute the unregistered migrations in order: all, one (execute,NAME) or up to one (execute,to=NAME);
+        json=yes tells programs what was done
         """
-        written = [self._command(f"rollback,{option}") for option in ("NAME", "last=N", "to=NAME")]
-        exactly_one("What is to be rolled back?", written, spec_migr, last, to)
-        session = self._session()
-        if not session.inventory().to_roll_back(spec_migr, last, to):
-            self.logger.green("No such migration was executed, nothing to roll back")
-            return
-        with session.locked("rollback"):
+        with self._account("execute", json) as account:
+            session = self._session()
             inventory = session.inventory()
-            chosen = inventory.to_roll_back(spec_migr, last, to)
-            plan = self._planning(session).plan("down", chosen, inventory, named=spec_migr)
-            self._carry_out(rooms.run.ROLL_BACK, plan, session)
+            if not inventory.to_execute(spec_migr, to):
+                return self._nothing_to_execute(inventory, to)
+            with session.locked("execute"):
+                inventory = session.inventory()
+                chosen = inventory.to_execute(spec_migr, to)
+                if not chosen:
+                    return self._nothing_to_execute(inventory, to)
+                plan = self._planning(session).plan("up", chosen, inventory, named=spec_migr)
+                for failure in plan.failed_before:
+                    self.logger.white(f"{failure}; trying it again")
+                self._carry_out(rooms.run.EXECUTE, plan, session, account)
+
+    @task
+    def ignore(self, spec_migr: str | None = None, to: str | None = None, json: str | None = None) -> None:
+        """Register migrations without executing them: all, one (ignore,NAME) or up to one (ignore,to=NAME);
+        json=yes tells programs what was done
+        """
+        with self._account("ignore", json) as account:
+            not_empty("NAME", spec_migr, f"{self._command('ignore')},NAME, or {self._command('ignore')} for all")
+            session = self._session()
+            inventory = session.inventory()
+            if not inventory.to_execute(spec_migr, to):
+                return self._nothing_to_execute(inventory, to)
+            with session.locked("ignore") as lock:
+                inventory = session.inventory()
+                chosen = inventory.to_execute(spec_migr, to)
+                if not chosen:
+                    return self._nothing_to_execute(inventory, to)
+                for migration in chosen:
+                    self.logger.white_bold(f"Registering migration {migration.name}...")
+                checksums = {migration.name: migration.checksum() for migration in chosen}
+                account.plan([*checksums])
+                lock.confirm()
+                session.history.ignore(checksums, at=lock.now())
+                account.ignored([*checksums], at=lock.now())
+
+    @task
+    def rollback(
+        self, spec_migr: str | None = None, last: str | None = None, to: str | None = None, json: str | None = None
+    ) -> None:
+        """Run down() and unregister: one (rollback,NAME), the N executed last (rollback,last=N)
+        or all executed after one (rollback,to=NAME), newest first; json=yes tells programs what was done
+        """
+        with self._account("rollback", json) as account:
+            written = [self._command(f"rollback,{option}") for option in ("NAME", "last=N", "to=NAME")]
+            exactly_one("What is to be rolled back?", written, spec_migr, last, to)
+            session = self._session()
+            if not session.inventory().to_roll_back(spec_migr, last, to):
+                self.logger.green("No such migration was executed, nothing to roll back")
+                return
+            with session.locked("rollback"):
+                inventory = session.inventory()
+                chosen = inventory.to_roll_back(spec_migr, last, to)
+                plan = self._planning(session).plan("down", chosen, inventory, named=spec_migr)
+                self._carry_out(rooms.run.ROLL_BACK, plan, session, account)
 
     @task
     def forget(self, name: str) -> None:
@@ -397,6 +409,11 @@ class MigrationsManager:
     def after_each(self, name: str) -> None:
         """Override it to do something after each ``up()`` and ``down()``; what it raises stops the run."""
 
+    def on_failure(self, name: str, error: BaseException) -> None:
+        """Override it to tell somebody that an ``up()``, a ``down()`` or one of the hooks above failed; what it raises
+        is said and changes nothing.
+        """
+
     def close(self) -> None:
         """Let go of what was taken at first use: the client, if there is one."""
         self._until_closed.close()
@@ -418,6 +435,13 @@ class MigrationsManager:
             command=f"fab {self.FAB_TASK}",
             say=self.logger.white_bold,
         )
+
+    @contextlib.contextmanager
+    def _account(self, subtask: str, json: str | None) -> Iterator[Account]:
+        """What is done inside, printed in the end where a program asked for it."""
+        account = rooms.account.Account(subtask)
+        with account.printed() if is_yes("json", json) else contextlib.nullcontext():
+            yield account
 
     def _planning(self, session: Session) -> Planning:
         return rooms.planning.Planning(session, strict=self.STRICT, dumps=self.DO_MONGO_DUMP)
@@ -457,8 +481,9 @@ class MigrationsManager:
 
     # Running
 
-    def _carry_out(self, direction: Direction, plan: Plan, session: Session) -> None:
+    def _carry_out(self, direction: Direction, plan: Plan, session: Session, account: Account) -> None:
         """Run one migration after the other and say so, up to the first that was interrupted."""
+        account.plan([migration.name for migration in (*plan.ready, *plan.blocked)])
         dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
         run = rooms.run.Run(
             direction,
@@ -468,6 +493,7 @@ class MigrationsManager:
             records=plan.status.inventory.records,
             dump=dump,
             hooks=(self.before_each, self.after_each),
+            on_failure=self.on_failure,
             say=self.logger.red,
             command=f"fab {self.FAB_TASK}",
         )
@@ -476,7 +502,8 @@ class MigrationsManager:
         for place, migration in enumerate(plan.ready, start=1):
             position = f" ({place} of {len(plan.ready)})" if several else ""
             self.logger.white_bold(f"{direction.doing} migration {migration.name}...{position}")
-            seconds = run.one(migration, plan.left_after(place))
+            with account.one(migration.name, direction.done.lower(), run.done, session.lock.now):
+                seconds = run.one(migration, plan.left_after(place))
             self.logger.white(f"{direction.done} {migration.name} in {duration(seconds)}")
         if several:
             took = duration(time.monotonic() - started)

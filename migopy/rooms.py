@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import account as account
     from . import dump as dump
     from . import legacy as legacy
     from . import loader as loader

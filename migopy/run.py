@@ -71,7 +71,8 @@ ROLL_BACK = Direction(
 class Run:
     """Executes and rolls back loaded migrations while ``lock`` holds.
 
-    ``hooks`` are before_each and after_each, called with the name around every migration. ``records`` are the
+    ``hooks`` are before_each and after_each, called with the name around every migration, and ``on_failure`` with the
+    name and the error when one of them, or the migration, fails. ``records`` are the
     registrations when the run began. ``dump`` is the path of the dump taken before it. ``say`` is told what can go
     into no exception of ours: a Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as it would without migopy.
     """
@@ -86,6 +87,7 @@ class Run:
         records: Mapping[str, Record],
         dump: str | None,
         hooks: tuple[Callable[[str], None], Callable[[str], None]],
+        on_failure: Callable[[str, BaseException], None],
         say: Callable[[str], None],
         command: str,
     ) -> None:
@@ -96,8 +98,11 @@ class Run:
         self._records = records
         self._dump = dump
         self._before_each, self._after_each = hooks
+        self._on_failure = on_failure
         self._say = say
         self._command = command
+        self.done: list[str] = []
+        """The names of those that have run and whose history has been written."""
 
     def announce(self, migrations: Sequence[LoadedMigration]) -> None:
         """Write down what will run, before the first one does."""
@@ -122,6 +127,7 @@ class Run:
         with self._written_down():
             if not migration.in_transaction:
                 self._write(migration, seconds)
+        self.done.append(migration.name)
         with self._failures(migration, None, f"it was in after_each(), {self._direction.after_success}", left):
             self._after_each(migration.name)
         return seconds
@@ -236,6 +242,7 @@ class Run:
             sentence = f"{migration.name} failed ({place}{summary(error)}): {known}."
             if event:
                 sentence += self._logged(event, migration.name, round(clock() - started, 3), summary(error))
+            self._tell_the_team(migration.name, error)
             if isinstance(error, MigopyException) and not isinstance(error, NoSuchCall):
                 raise
             if isinstance(error, SystemExit) and not error.code:
@@ -245,6 +252,13 @@ class Run:
                 raise MigrationFailed(sentence + _advice(error), migration=migration.name) from error
             self._say(sentence)
             raise
+
+    def _tell_the_team(self, name: str, error: BaseException) -> None:
+        """What on_failure() raises, be it ``sys.exit()`` or a second Ctrl-C, changes nothing: the failure counts."""
+        try:
+            self._on_failure(name, error)
+        except BaseException as another:
+            self._say(f"on_failure() failed itself, which changes nothing: {summary(another)}.")
 
     def _logged(self, event: EventKind, name: str, seconds: float, error: str) -> str:
         """Write the failure to the log; what to add to the sentence if that cannot be done."""

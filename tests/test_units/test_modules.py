@@ -10,8 +10,8 @@ FOLDER = Path(migopy.__file__).parent
 
 # From the top to the ground: a module may import those below it.
 ORDER = (
-    *("__init__", "manager", "rooms", "subtasks", "run", "planning", "session", "report", "status", "inventory"),
-    *("loader", "history", "lock", "documents", "settings", "mongo", "dump", "legacy", "options", "fab"),
+    *("__init__", "manager", "rooms", "subtasks", "run", "planning", "session", "account", "report", "status"),
+    *("inventory", "loader", "history", "lock", "documents", "settings", "mongo", "dump", "legacy", "options", "fab"),
     *("console", "trace", "texts", "errors", "version"),
 )
 
