@@ -149,7 +149,7 @@ class MigrationsManager:
         self._show_problems(status.problems, status)
 
     @task
-    def execute(self, spec_migr: str | None = None, to: str | None = None, json: str | None = None) -> None:
+    def execute(self, spec_migr: str | None = None, to: str | None = None, *, json: str | None = None) -> None:
         """Execute the unregistered migrations in order: all, one (execute,NAME) or up to one (execute,to=NAME);
         json=yes tells programs what was done
         """
@@ -169,7 +169,7 @@ class MigrationsManager:
                 self._carry_out(rooms.run.EXECUTE, plan, session, account)
 
     @task
-    def ignore(self, spec_migr: str | None = None, to: str | None = None, json: str | None = None) -> None:
+    def ignore(self, spec_migr: str | None = None, to: str | None = None, *, json: str | None = None) -> None:
         """Register migrations without executing them: all, one (ignore,NAME) or up to one (ignore,to=NAME);
         json=yes tells programs what was done
         """
@@ -194,7 +194,7 @@ class MigrationsManager:
 
     @task
     def rollback(
-        self, spec_migr: str | None = None, last: str | None = None, to: str | None = None, json: str | None = None
+        self, spec_migr: str | None = None, last: str | None = None, to: str | None = None, *, json: str | None = None
     ) -> None:
         """Run down() and unregister: one (rollback,NAME), the N executed last (rollback,last=N)
         or all executed after one (rollback,to=NAME), newest first; json=yes tells programs what was done
