@@ -11,11 +11,11 @@ README = (HERE / "README.md").read_text(encoding="utf-8")
 class SdistWithTests(sdist):
     """With the tests, and what tox and the linters read, in the source distribution."""
 
-    def add_defaults(self):
-        super().add_defaults()
+    def make_distribution(self):
         files = [path for path in (HERE / "tests").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         files += [HERE / "tox.ini", HERE / ".mypy.ini", HERE / ".ruff.toml"]
         self.filelist.extend(str(path.relative_to(HERE)) for path in files)
+        super().make_distribution()
 
 
 setup(
