@@ -170,8 +170,10 @@ def call(manager: Manager, subtask: str | None, options: list[str], named: dict[
     try:
         bound = inspect.signature(method).bind(*options, **named)
     except TypeError as error:
-        fab_task = manager.FAB_TASK
-        raise UnknownSubtask(f"fab {fab_task}:{name}: {error}. Write {usage(fab_task, name, method)}.") from None
+        fab_task, fault = manager.FAB_TASK, str(error)
+        for option, word in WRITTEN.items():
+            fault = fault.replace(f"'{option}'", word)
+        raise UnknownSubtask(f"fab {fab_task}:{name}: {fault}. Write {usage(fab_task, name, method)}.") from None
     return method(*bound.args, **bound.kwargs)
 
 
