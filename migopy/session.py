@@ -81,25 +81,26 @@ class Session:
         return Status(inventory, self.history.last_events())
 
     def status(self, inventory: Inventory, *, with_contents: bool = False) -> Status:
-        """The same and who has the lock: two reads more. ``with_contents`` reads the files too."""
-        contents = self.contents(inventory) if with_contents else Contents(unreadable=self._no_files())
+        """The same and who has the lock: two reads more. ``with_contents`` reads the registered files too."""
+        contents = self.contents(inventory, with_registered=with_contents)
         last_events, holder = self.history.last_events(), self.lock.holder()
         strangers = sorted({*self.history.strangers, *self.lock.strangers})
         return Status(inventory, last_events, holder, strangers=strangers, **contents._asdict())
 
-    def contents(self, inventory: Inventory) -> Contents:
-        """What the files themselves tell. Of what 1.0 executed it is nothing: that has no checksum."""
+    def contents(self, inventory: Inventory, *, with_registered: bool = True) -> Contents:
+        """What the files themselves tell. Of what 1.0 executed it is nothing: that has no checksum.
+
+        The unregistered ones are only read where a registered name is missing, which one of them may be.
+        """
         noted = {name: record.checksum for name, record in inventory.records.items() if record.checksum}
         gone = [name for name in inventory.missing if name in noted]
-        executed = [file for file in inventory.registered if file.name in noted]
+        executed = [file for file in inventory.registered if file.name in noted] if with_registered else []
         found, unreadable = _checksums([*executed, *(inventory.unregistered if gone else [])])
         changed = [name for name, checksum in found.items() if checksum != noted.get(name, checksum)]
         unregistered = {checksum: name for name, checksum in found.items() if name not in noted}
         renamed = {name: unregistered[noted[name]] for name in gone if noted[name] in unregistered}
-        return Contents(changed, renamed, {**unreadable, **self._no_files()})
-
-    def _no_files(self) -> dict[str, str]:
-        return loader.no_files(self._folder / self._directory, self._pattern)
+        unreadable.update(loader.no_files(self._folder / self._directory, self._pattern))
+        return Contents(changed, renamed, dict(sorted(unreadable.items())))
 
     def has_transactions(self) -> bool:
         """Whether the server is a replica set or a sharded cluster. Raises ``ServerFailed``."""

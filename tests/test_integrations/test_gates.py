@@ -62,7 +62,14 @@ class TestWaysOn(TeamTestCase):
         folder = self.team.path / "mongomigrations"
         (folder / "1_a.py").rename(folder / "3_new.py")
         sentence = "renamed to 3_new.py? Then fab migrations:ignore,3_new.py and fab migrations:forget,1_a.py"
-        for command, code in (("check", 4), ("check,pending=ok", 4), ("plan", 0), ("history", 0), ("history,1", 0)):
+        for command, code in (
+            ("show_status", 0),
+            ("check", 4),
+            ("check,pending=ok", 4),
+            ("plan", 0),
+            ("history", 0),
+            ("history,1", 0),
+        ):
             self.assertIn(sentence, self.fab(f"migrations:{command}", code=code).stderr)
             problems = self.json(command, code=code)["problems"]
             self.assertEqual([True], [sentence in problem["text"] for problem in problems], problems)
