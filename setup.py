@@ -1,18 +1,34 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
+from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).parent
+README = (HERE / "README.md").read_text(encoding="utf-8")
+
+
+class SdistWithTests(sdist):
+    """With the tests, and what tox and the linters read, in the source distribution."""
+
+    def make_distribution(self):
+        files = [path for path in (HERE / "tests").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        files += [HERE / "tox.ini", HERE / ".mypy.ini", HERE / ".ruff.toml"]
+        self.filelist.extend(str(path.relative_to(HERE)) for path in files)
+        super().make_distribution()
+
 
 setup(
     name="migopy",
     version=re.search(r'__version__ = "(.+)"', (HERE / "migopy" / "version.py").read_text()).group(1),
     description="MongoDB migrations for teams that deploy with Fabric 1.x",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    # Without the picture: an index shows none that lies beside the README.
+    long_description=re.sub(r"(?m)^!\[.*\]\(tests/.*\)\n\n", "", README),
     long_description_content_type="text/markdown",
+    author="The migopy authors",
     license="MIT",
-    packages=["migopy", "migopy.batches", "migopy.legacy", "migopy.scratch"],
+    cmdclass={"sdist": SdistWithTests},
+    packages=find_packages(include=["migopy", "migopy.*"]),
     package_data={"migopy": ["py.typed"]},
     python_requires=">=3.8",
     install_requires=[

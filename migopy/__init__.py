@@ -12,6 +12,7 @@ The map; each module stands above those that it imports:
     transactions  one transaction, begun again, committed within a time
     planning    what may run, and why not: loading, drift, transactions needed, obstacles
     session     what one subtask finds: files, history, lock; made for it, gone with it
+    account     what execute, ignore and rollback tell a program
     restore     a dump in place of what is there: compared, written down, the history with it
     report      rows for programs, tables for people
     status      problems, and the way on from each
@@ -21,6 +22,7 @@ The map; each module stands above those that it imports:
     history     the collections migrations and migrations_log
     lock        the lease, and the life of its document
     documents   reading what stands in our collections: anybody may have written it
+    settings    which values of the settings cannot be right
     mongo       settings to client and database; PyMongo's errors as sentences
     translation the settings of the connection in the words of mongodump and mongorestore
     tools       mongodump and mongorestore: their command lines, and a run that does not outlive ours
@@ -29,6 +31,7 @@ The map; each module stands above those that it imports:
     legacy      the calls of PyMongo 2 and 3 on today's
     options     what the words of a command line mean
     progress    how far something is that takes long
+    fab         the door to Fabric 1.x, or a sentence where another Fabric is
     console     messages in colours, tables, questions, and the streams that they go to
     trace       the traceback of the team's own code
     texts       texts that can be shown and stored: one line, no control characters, no secrets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Sequence
 from .console import local_time
 from .errors import MigrationNotFound, UnknownSubtask, WrongState
 from .loader import Migration, order, require_good_names
-from .options import positive
+from .options import nearest, not_empty, positive
 
 if TYPE_CHECKING:
     from .history import HalfRestored, Record
@@ -61,11 +62,12 @@ class Inventory:
 
     @property
     def same_number(self) -> list[str]:
-        """Files that share their number with another one."""
+        """Files that share their number with another one, while one of them is not registered: that can be mended."""
         groups: dict[int | None, list[str]] = defaultdict(list)
         for migration in self.files:
             groups[migration.number].append(migration.name)
-        return [name for number, names in groups.items() if number is not None and len(names) > 1 for name in names]
+        shared = [names for number, names in groups.items() if number is not None and len(names) > 1]
+        return [name for names in shared if not all(name in self.records for name in names) for name in names]
 
     @property
     def names(self) -> list[str]:
@@ -79,13 +81,16 @@ class Inventory:
 
         Raises ``MigrationNotFound`` when there is none, or more than one.
         """
+        short_name = str(short_name)  # a team's own subtask may give a number or a Path
         names = self.names
         for exact in (short_name, short_name + ".py"):
             if exact in names:
                 return exact
         fitting = [name for name in names if short_name.isdecimal() and self.number_of(name) == int(short_name)]
         if not fitting:
-            raise MigrationNotFound(f"No migration {short_name!r} in {self.directory}; see {self.command}:history.")
+            near = nearest(_stem(short_name), map(_stem, names))
+            hint = f"did you mean {near}?" if near else f"see {self.command}:history."
+            raise MigrationNotFound(f"No migration {short_name!r} in {self.directory}; {hint}")
         if len(fitting) > 1:
             raise MigrationNotFound(f"{short_name!r} may mean {' or '.join(fitting)}: write the whole name.")
         return fitting[0]
@@ -121,8 +126,7 @@ class Inventory:
     def to_execute(self, spec_migr: str | None, to: str | None) -> list[Migration]:
         """Of the unregistered migrations all, the one that is named, or those up to one.
 
-        Raises ``BadMigration`` when one is badly named, and ``WrongState`` when the one is registered. Where nothing is
-        unregistered, whatever name was given, there is nothing to choose, as in 1.0.
+        Raises ``BadMigration`` when one is badly named, and ``WrongState`` when the one is registered.
         """
         self.refuse_half_restored()
         self.require_good_names()
@@ -130,7 +134,7 @@ class Inventory:
             raise UnknownSubtask(
                 f"Two migrations are named, {spec_migr!r} and {to!r}: write one of them, or to=NAME for all up to one."
             )
-        if not spec_migr or not self.unregistered:
+        if not spec_migr:
             return self.up_to(to)
         name = self.name(spec_migr)
         if name in self.records:
@@ -143,15 +147,15 @@ class Inventory:
         """Of the unregistered migrations those up to and including one; all without one."""
         if to is None:
             return self.unregistered
-        if not to:  # of an empty variable in a deploy script, which must not mean all
-            raise UnknownSubtask("Nothing was done: to= is empty. Write to=NAME.")
+        not_empty("to", to, "to=NAME")
         last = self._order(self.name(to))
         return [migration for migration in self.unregistered if migration.order <= last]
 
     def to_roll_back(self, spec_migr: str | None, last: str | None, to: str | None) -> list[Migration]:
         """The one that is named, the last ones that were executed, or all executed after one; newest first.
 
-        Raises ``MigrationNotFound`` when one of them has no file any more.
+        Raises ``MigrationNotFound`` when one of them has no file any more, ``WrongState`` when ``last`` is more than
+        there are.
         """
         self.refuse_half_restored()
         if spec_migr:
@@ -161,7 +165,9 @@ class Inventory:
             target = self.registered_name(to)
             newest_first = list(itertools.takewhile(lambda record: record.name != target, newest_first))
         executed = [record.name for record in newest_first if record.state == "executed"]
-        return self._files_of(executed[: positive("last", last)] if last else executed)
+        if last:
+            executed = _first(executed, positive("last", last))
+        return self._files_of(executed)
 
     def _files_of(self, names: Iterable[str]) -> list[Migration]:
         files = {migration.name: migration for migration in self.files}
@@ -180,3 +186,13 @@ class Inventory:
 
     def _order(self, name: str) -> tuple[bool, int, str]:
         return order(self.number_of(name), name)
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]
+
+
+def _first(executed: list[str], wanted: int) -> list[str]:
+    if wanted > len(executed):
+        raise WrongState(f"last={wanted} is more than were executed ({len(executed)}). Nothing was rolled back.")
+    return executed[:wanted]

@@ -160,20 +160,39 @@ def find(directory: Path, pattern: str) -> list[Migration]:
     """The migration files of the directory, in order, those with a bad name last.
 
     Files that start with ``_`` are helpers; hidden ones, directories and what does not end in ``.py`` are passed over.
-    Raises ``ConfigurationError`` when the directory cannot be read or the pattern cannot be used.
+    A link that leads nowhere counts as a file, one that cannot be read: what it stands for must not be left out in
+    silence. Raises ``ConfigurationError`` when the directory cannot be read or the pattern cannot be used.
     """
+    names = [entry.name for entry in _entries(directory) if entry.name.endswith(".py") and _may_be_a_file(entry)]
+    number_of = numbering(pattern)
+    found = [Migration(number_of(name), name, directory) for name in names if name[0] not in "._"]
+    return sorted(found, key=lambda migration: migration.order)
+
+
+def no_files(directory: Path, pattern: str) -> dict[str, str]:
+    """What has the name of a migration and is no file, and what it is instead."""
+    number_of = numbering(pattern)
+    strays = [entry for entry in _entries(directory) if not entry.is_file() and number_of(entry.name) is not None]
+    return {
+        entry.name: "it is a directory" if entry.is_dir() else "it is a link that leads nowhere"
+        for entry in sorted(strays, key=lambda entry: entry.name)
+    }
+
+
+def _may_be_a_file(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file() or (entry.is_symlink() and not entry.is_dir())
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(".py") and entry.is_file()]
+            return list(entries)
     except FileNotFoundError:
         raise ConfigurationError(
             f"The migrations directory {directory} does not exist: make it, or set MIGRATIONS_DIRECTORY."
         ) from None
     except OSError as error:
         raise ConfigurationError(f"The migrations directory {directory} cannot be read: {error.strerror}.") from error
-    number_of = numbering(pattern)
-    found = [Migration(number_of(name), name, directory) for name in names if name[0] not in "._"]
-    return sorted(found, key=lambda migration: migration.order)
 
 
 def order(number: int | None, name: str) -> tuple[bool, int, str]:

@@ -9,14 +9,13 @@ import shlex
 import sys
 import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sequence, Sized
-
-from fabric.state import env, output
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sequence, Sized, TypeVar
 
 from . import rooms, signals, subtasks
 from .console import ColorsLogger, ask, duration, explained, is_terminal, show
-from .errors import CheckFailed, ConfigurationError, WrongState, done
-from .options import exactly_one, is_yes, positive
+from .errors import CheckFailed, WrongState, done
+from .fab import env, output
+from .options import exactly_one, is_yes, not_empty, positive
 from .subtasks import task
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
+    from .account import Account
     from .inventory import Inventory
     from .loader import LoadedMigration
     from .mongo import Server
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from .rehearsal import Rehearsal, Rehearsed, Stage
     from .run import Direction
     from .session import Session
-    from .status import Status
+    from .status import Problem, Status
 
     Client = pymongo.MongoClient[Dict[str, Any]]
 
+Made = TypeVar("Made", bound="MigrationsManager")
 
 TEMPLATE = '''"""{words}"""
 
@@ -53,10 +54,10 @@ def down(db):
 class MigrationsManager:
     """Subclass it in the fabfile, set the attributes, and make the task: ``migrations = Migrations.create_task()``.
 
-    Making an object does no I/O: Fabric lists the class itself as a task, and ``fab Migrations`` makes one.
+    Making an object does no I/O.
     """
 
-    MONGO_HOST: str = "localhost"
+    MONGO_HOST: str | list[str] = "localhost"
     MONGO_PORT: int = 27017
     MONGO_DATABASE: str | None = None
     MONGO_USER: str | None = None
@@ -106,6 +107,14 @@ class MigrationsManager:
         """Make the client; replace it by another callable that takes what ``pymongo.MongoClient`` takes."""
         return rooms.mongo.make_client(*args, **kwargs)
 
+    def __new__(cls: type[Made], *options: object, **named: object) -> Made:
+        """Not in ``__init__``, which a team's class may have of its own without calling this one's."""
+        subtasks.refuse_as_task(cls, options, named)
+        return super().__new__(cls)
+
+    def __init__(self) -> None:
+        """An object takes no arguments; without this, ``__new__`` would take them all in silence."""
+
     # The task
 
     @classmethod
@@ -138,7 +147,6 @@ class MigrationsManager:
         """Show the unregistered migrations, and whatever needs a person (json=yes for programs)"""
         session = self._session()
         inventory = session.inventory()
-        inventory.require_good_names()
         status = session.status(inventory)
         if is_yes("json", json):
             show(rooms.report.as_json(rooms.report.status_rows(status)))
@@ -151,60 +159,72 @@ class MigrationsManager:
                 self.logger.red(migration.name)
         else:
             self._nothing_to_execute(inventory)
-        self._show_problems(status)
+        self._show_problems(status.problems, status)
 
     @task
-    def execute(self, spec_migr: str | None = None, to: str | None = None) -> None:
-        """Execute the unregistered migrations in order: all, one (execute,NAME) or up to one (execute,to=NAME)"""
-        session = self._session()
-        inventory = session.inventory()
-        if not inventory.to_execute(spec_migr, to):
-            return self._nothing_to_execute(inventory, to)
-        with session.locked("execute"):
-            inventory = session.inventory()
-            chosen = inventory.to_execute(spec_migr, to)
-            if not chosen:
-                return self._nothing_to_execute(inventory, to)
-            plan = self._planning(session).plan("up", chosen, inventory, named=spec_migr)
-            for failure in plan.failed_before:
-                self.logger.white(f"{failure}; trying it again")
-            self._carry_out(rooms.run.EXECUTE, plan, session)
-
-    @task
-    def ignore(self, spec_migr: str | None = None, to: str | None = None) -> None:
-        """Register migrations without executing them: all, one (ignore,NAME) or up to one (ignore,to=NAME)"""
-        session = self._session()
-        inventory = session.inventory()
-        if not inventory.to_execute(spec_migr, to):
-            return self._nothing_to_execute(inventory, to)
-        with session.locked("ignore") as lock:
-            inventory = session.inventory()
-            chosen = inventory.to_execute(spec_migr, to)
-            if not chosen:
-                return self._nothing_to_execute(inventory, to)
-            for migration in chosen:
-                self.logger.white_bold(f"Registering migration {migration.name}...")
-            checksums = {migration.name: migration.checksum() for migration in chosen}
-            lock.confirm()
-            session.history.ignore(checksums, at=lock.now())
-            session.forget_batches(*set(checksums).intersection(session.known(inventory).progresses))
-
-    @task
-    def rollback(self, spec_migr: str | None = None, last: str | None = None, to: str | None = None) -> None:
-        """Run down() and unregister: one (rollback,NAME), the N executed last (rollback,last=N)
-        or all executed after one (rollback,to=NAME), newest first
+    def execute(self, spec_migr: str | None = None, to: str | None = None, *, json: str | None = None) -> None:
+        """Execute the unregistered migrations in order: all, one (execute,NAME) or up to one (execute,to=NAME);
+        json=yes tells programs what was done
         """
-        written = [self._command(f"rollback,{option}") for option in ("NAME", "last=N", "to=NAME")]
-        exactly_one("What is to be rolled back?", written, spec_migr, last, to)
-        session = self._session()
-        if not session.inventory().to_roll_back(spec_migr, last, to):
-            self.logger.green("No such migration was executed, nothing to roll back")
-            return
-        with session.locked("rollback"):
+        with self._account("execute", json) as account:
+            session = self._session()
             inventory = session.inventory()
-            chosen = inventory.to_roll_back(spec_migr, last, to)
-            plan = self._planning(session).plan("down", chosen, inventory, named=spec_migr)
-            self._carry_out(rooms.run.ROLL_BACK, plan, session)
+            if not inventory.to_execute(spec_migr, to):
+                return self._nothing_to_execute(inventory, to)
+            with session.locked("execute"):
+                inventory = session.inventory()
+                chosen = inventory.to_execute(spec_migr, to)
+                if not chosen:
+                    return self._nothing_to_execute(inventory, to)
+                plan = self._planning(session).plan("up", chosen, inventory, named=spec_migr)
+                for failure in plan.failed_before:
+                    self.logger.white(f"{failure}; trying it again")
+                self._carry_out(rooms.run.EXECUTE, plan, session, account)
+
+    @task
+    def ignore(self, spec_migr: str | None = None, to: str | None = None, *, json: str | None = None) -> None:
+        """Register migrations without executing them: all, one (ignore,NAME) or up to one (ignore,to=NAME);
+        json=yes tells programs what was done
+        """
+        with self._account("ignore", json) as account:
+            not_empty("NAME", spec_migr, f"{self._command('ignore')},NAME, or {self._command('ignore')} for all")
+            session = self._session()
+            inventory = session.inventory()
+            if not inventory.to_execute(spec_migr, to):
+                return self._nothing_to_execute(inventory, to)
+            with session.locked("ignore") as lock:
+                inventory = session.inventory()
+                chosen = inventory.to_execute(spec_migr, to)
+                if not chosen:
+                    return self._nothing_to_execute(inventory, to)
+                for migration in chosen:
+                    self.logger.white_bold(f"Registering migration {migration.name}...")
+                checksums = {migration.name: migration.checksum() for migration in chosen}
+                account.plan([*checksums])
+                lock.confirm()
+                session.history.ignore(checksums, at=lock.now())
+                session.forget_batches(*set(checksums).intersection(session.known(inventory).progresses))
+                account.ignored([*checksums], at=lock.now())
+
+    @task
+    def rollback(
+        self, spec_migr: str | None = None, last: str | None = None, to: str | None = None, *, json: str | None = None
+    ) -> None:
+        """Run down() and unregister: one (rollback,NAME), the N executed last (rollback,last=N)
+        or all executed after one (rollback,to=NAME), newest first; json=yes tells programs what was done
+        """
+        with self._account("rollback", json) as account:
+            written = [self._command(f"rollback,{option}") for option in ("NAME", "last=N", "to=NAME")]
+            exactly_one("What is to be rolled back?", written, spec_migr, last, to)
+            session = self._session()
+            if not session.inventory().to_roll_back(spec_migr, last, to):
+                self.logger.green("No such migration was executed, nothing to roll back")
+                return
+            with session.locked("rollback"):
+                inventory = session.inventory()
+                chosen = inventory.to_roll_back(spec_migr, last, to)
+                plan = self._planning(session).plan("down", chosen, inventory, named=spec_migr)
+                self._carry_out(rooms.run.ROLL_BACK, plan, session, account)
 
     @task
     def forget(self, name: str) -> None:
@@ -228,21 +248,22 @@ class MigrationsManager:
         """Show what execute would do, in order, and every problem; runs nothing (plan,to=NAME, json=yes)"""
         session = self._session()
         inventory = session.inventory()
+        chosen = inventory.up_to(to)
+        status = session.status(inventory, with_contents=True)
         planning = self._planning(session)
-        steps, obstacles = planning.steps(inventory.up_to(to), inventory)
-        status = session.status(inventory, with_changed=True)
+        steps, obstacles = planning.steps(chosen, status)
         if is_yes("json", json):
             show(rooms.report.as_json({"plan": steps, "obstacles": obstacles, **rooms.report.status_rows(status)}))
-            return
-        if steps:
-            show(rooms.report.plan_table(steps))
         else:
-            self._nothing_to_execute(inventory, to)
-        for obstacle in [*(step["error"] for step in steps if step["error"]), *obstacles]:
-            self.logger.red(f"execute would stop: {obstacle}")
-        for doubt in planning.doubts(steps):
-            self.logger.white(doubt)
-        self._show_problems(status)
+            if steps:
+                show(rooms.report.plan_table(steps))
+            elif not obstacles:
+                self._nothing_to_execute(inventory, to)
+            for doubt in planning.doubts(steps):
+                self.logger.white(doubt)
+            self._show_obstacles(obstacles, status)
+        if obstacles:
+            raise CheckFailed(f"{self._command('execute')} would stop, see above.")
 
     @task
     def rehearse(
@@ -275,22 +296,33 @@ class MigrationsManager:
         self._judge(rehearsed)
 
     @task
-    def check(self, json: str | None = None) -> None:
-        """Exit with 0 if the database is up to date and nothing is wrong, else with 4 (json=yes for programs)"""
+    def check(self, pending: str | None = None, json: str | None = None) -> None:
+        """Exit with 0 if the database is up to date and nothing is wrong, else with 4; before a deployment
+        (check,pending=ok) with 0 if all that is unregistered could be executed (json=yes for programs)
+        """
+        may_be_pending = is_yes("pending", pending, "ok")
         session = self._session()
-        status = session.status(session.inventory(), with_changed=True)
+        status = session.status(session.inventory(), with_contents=True)
         unregistered, problems = status.inventory.unregistered, status.problems
+        _, obstacles = self._planning(session).steps(unregistered, status)
+        wrong = [_number(problems, "problem"), "execute would stop" if obstacles else ""]
+        if not may_be_pending:
+            wrong.insert(0, _number(unregistered, "unregistered migration"))
+        found = " and ".join(filter(None, wrong))
         if is_yes("json", json):
-            ok = not (unregistered or problems)
-            show(rooms.report.as_json({"ok": ok, **rooms.report.status_rows(status)}))
+            rows = rooms.report.status_rows(status)
+            show(rooms.report.as_json({"ok": not found, "obstacles": obstacles, **rows}))
         else:
-            for migration in unregistered:
+            for migration in [] if may_be_pending else unregistered:
                 self.logger.red(f"{migration.name}: unregistered")
-            self._show_problems(status)
-        if unregistered or problems:
-            found = [_number(unregistered, "unregistered migration"), _number(problems, "problem")]
-            raise CheckFailed(f"Not up to date: {' and '.join(filter(None, found))}. See {self._command('history')}.")
-        self.logger.green("Up to date, nothing is wrong")
+            self._show_obstacles(obstacles, status)
+        if found:
+            state = "Something is wrong" if may_be_pending else "Not up to date"
+            raise CheckFailed(f"{state}: {found}. See {self._command('history')}.")
+        pending_ones = _number(unregistered, "migration")
+        self.logger.green(
+            f"Nothing is wrong, {pending_ones} to execute" if pending_ones else "Up to date, nothing is wrong"
+        )
 
     @task
     def history(self, name: str | None = None, last: str | None = None, json: str | None = None) -> None:
@@ -300,7 +332,8 @@ class MigrationsManager:
         report = rooms.report
         session = self._session()
         inventory = session.inventory()
-        rows = report.history_rows(session.status(inventory, with_changed=True))
+        status = session.status(inventory, with_contents=True)
+        rows = report.history_rows(status)
         events = None
         if name:
             name = inventory.name(name)
@@ -308,8 +341,10 @@ class MigrationsManager:
             events = report.event_rows(session.history.events(name))
         elif last is not None:
             rows = report.executed_last(rows, positive("last", last))
+        problems = [problem for problem in status.problems if name in (None, problem.name)]
         if is_yes("json", json):
-            show(report.as_json({"migrations": rows} if events is None else {"migrations": rows, "events": events}))
+            document = {"migrations": rows, "problems": [problem._asdict() for problem in problems]}
+            show(report.as_json(document if events is None else {**document, "events": events}))
             return
         show(report.history_table(rows))
         if name and rows[0]["dump"]:
@@ -318,6 +353,7 @@ class MigrationsManager:
             show(f"\n{report.event_table(events)}")
         if events is not None and report.dumps([*rows, *events]):
             show("\nDumps taken before: " + ", ".join(report.dumps([*rows, *events])))
+        self._show_problems(problems)
 
     @task
     def create(self, words: str) -> str:
@@ -388,7 +424,7 @@ class MigrationsManager:
 
     @cached_property
     def mongo_client(self) -> Client:
-        """The client, connected at first use and closed when the task is done."""
+        """The client, connected at first use and closed when the task is done; not one that the application holds."""
         client = rooms.mongo.connect(self.MongoClient, self._server)
         self._until_closed.callback(rooms.mongo.close, client)
         return client
@@ -396,7 +432,7 @@ class MigrationsManager:
     @cached_property
     def db(self) -> Database[dict[str, Any]]:
         """The database of the settings, the one that ``up`` and ``down`` get."""
-        return self._with_legacy_calls(self.mongo_client[self._server.database_name()])
+        return self._with_legacy_calls(rooms.mongo.database(self.mongo_client, self._server))
 
     @property
     def _own_collections(self) -> list[str]:
@@ -430,6 +466,11 @@ class MigrationsManager:
     def before_rehearsal(self, db: Database[dict[str, Any]]) -> None:
         """Override it to mask personal data in the copy, before anything else is done with it."""
 
+    def on_failure(self, name: str, error: BaseException) -> None:
+        """Override it to tell somebody that an ``up()``, a ``down()`` or one of the hooks above failed; what it raises
+        is said and changes nothing.
+        """
+
     def close(self) -> None:
         """Let go of what was taken at first use: the client, if there is one."""
         self._until_closed.close()
@@ -442,7 +483,7 @@ class MigrationsManager:
         """
         server = self._server if db is None else self._rehearsal_server
         return rooms.session.Session(
-            self.mongo_client[server.database_name()] if db is None else db,
+            rooms.mongo.database(self.mongo_client, server) if db is None else db,
             collection=self.MIGRATIONS_COLLECTION,
             address=server.address,
             folder=self._folder,
@@ -454,24 +495,34 @@ class MigrationsManager:
             say=self.logger.white_bold,
         )
 
+    @contextlib.contextmanager
+    def _account(self, subtask: str, json: str | None) -> Iterator[Account]:
+        """What is done inside, printed in the end where a program asked for it."""
+        account = rooms.account.Account(subtask)
+        with account.printed() if is_yes("json", json) else contextlib.nullcontext():
+            yield account
+
     def _planning(self, session: Session) -> Planning:
         require_dump = functools.partial(self._require_tool, "mongodump")
         return rooms.planning.Planning(session, strict=self.STRICT, dumps=self.DO_MONGO_DUMP, require_dump=require_dump)
 
     @property
     def _server(self) -> Server:
-        in_host = "://" in str(self.MONGO_HOST)  # MongoClient(host) takes a URI too, so a fabfile may have one there
-        try:
-            port = int(self.MONGO_PORT)
-        except (TypeError, ValueError):
-            raise ConfigurationError("MONGO_PORT has to be a number; what it is now is not shown.") from None
+        settings = rooms.settings
+        settings.require_kinds({name: getattr(self, name) for name in settings.KINDS})
+        host = settings.hosts(self.MONGO_HOST)
+        # MongoClient(host) takes a URI too, so a fabfile may have one there.
+        uri = self.MONGO_URI or (host if "://" in host else None)
+        password = self.MONGO_USER_PASSWORD or self.MONGO_USER_PASS
+        if not uri:
+            settings.require_password(self.MONGO_USER, password, self.MONGO_CLIENT_OPTIONS)
         return rooms.mongo.Server(
-            host=self.MONGO_HOST,
-            port=port,
-            uri=self.MONGO_URI or (self.MONGO_HOST if in_host else None),
+            host=host,
+            port=settings.port(self.MONGO_PORT),
+            uri=uri,
             database=self.MONGO_DATABASE,
             user=self.MONGO_USER,
-            password=self.MONGO_USER_PASSWORD or self.MONGO_USER_PASS,
+            password=password,
             auth_database=self.MONGO_AUTH_DATABASE,
             client_options=self.MONGO_CLIENT_OPTIONS,
         )
@@ -503,10 +554,11 @@ class MigrationsManager:
 
     # Running
 
-    def _carry_out(self, direction: Direction, plan: Plan, session: Session) -> None:
+    def _carry_out(self, direction: Direction, plan: Plan, session: Session, account: Account) -> None:
         """Run one migration after the other and say so, up to the first that was interrupted."""
         rooms.loader.require_runs(self.before_each, "before_each")
         rooms.loader.require_runs(self.after_each, "after_each")
+        account.plan([migration.name for migration in (*plan.ready, *plan.blocked)])
         dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
         if any(migration.in_transaction for migration in plan.ready):
             session.prepare_transactions()
@@ -520,6 +572,7 @@ class MigrationsManager:
             hooks=(self.before_each, self.after_each),
             batches=session.batches(direction.function, plan.status, self.logger.white, self.BATCH_MAX_LAG),
             forget=session.forget_batches,
+            on_failure=self.on_failure,
             say=self.logger.red,
             command=f"fab {self.FAB_TASK}",
         )
@@ -528,7 +581,8 @@ class MigrationsManager:
             for place, migration in enumerate(plan.ready, start=1):
                 position = f" ({place} of {len(plan.ready)})" if several else ""
                 self.logger.white_bold(f"{direction.doing} migration {migration.name}...{position}")
-                seconds = run.one(migration, plan.left_after(place))
+                with account.one(migration.name, direction.done.lower(), run.done, session.lock.now):
+                    seconds = run.one(migration, plan.left_after(place))
                 self.logger.white(f"{direction.done} {migration.name} in {duration(seconds)}")
         if several:
             took = duration(time.monotonic() - started)
@@ -624,12 +678,19 @@ class MigrationsManager:
         which = f"All migrations up to {to}" if to and inventory.unregistered else "All migrations"
         self.logger.green(f"{which} registered, nothing to execute")
 
-    def _show_problems(self, status: Status) -> None:
-        """Below the list of migrations: in red what went wrong, then what is no error and still worth a look."""
-        for problem in status.problems:
+    def _show_obstacles(self, obstacles: Sequence[str], status: Status) -> None:
+        """Why execute would stop, then the problems that this has not told yet."""
+        for obstacle in obstacles:
+            self.logger.red(f"execute would stop: {obstacle}")
+        untold = [problem for problem in status.problems if not any(problem.text in text for text in obstacles)]
+        self._show_problems(untold, status)
+
+    def _show_problems(self, problems: Sequence[Problem], status: Status | None = None) -> None:
+        """In red what went wrong, then what is no error and still worth a look, and who is at work now."""
+        for problem in problems:
             say = self.logger.red if problem.is_unfinished else self.logger.white
             say(problem.text)
-        if status.holder and status.holder.held:
+        if status and status.holder and status.holder.held:
             self.logger.white(f"Locked by {status.holder.described(status.inventory.records)}{status.holder.until()}.")
             if status.running and status.running in status.progresses:
                 self.logger.white(status.progresses[status.running])
@@ -638,6 +699,8 @@ class MigrationsManager:
         """Ask before something that cannot be undone; raises ``WrongState`` unless the answer, or ``force``, is yes."""
         if is_yes("force", force):
             return
+        if env.abort_on_prompts:
+            raise WrongState("Nothing was done: fab may not ask (--abort-on-prompts). Write force=yes to answer yes.")
         if not is_terminal(sys.stdin):
             raise WrongState("Nothing was done: there is no terminal to ask on. Write force=yes to answer yes.")
         if not ask(question):

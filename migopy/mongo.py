@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import sys
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, TypeVar, cast
@@ -19,6 +20,7 @@ from pymongo.errors import (
     AutoReconnect,
     BulkWriteError,
     ExecutionTimeout,
+    InvalidName,
     NotPrimaryError,
     OperationFailure,
     PyMongoError,
@@ -167,11 +169,27 @@ def connect(make_client: Callable[..., Any], server: Server) -> MongoClient[dict
     """A client of a server that answers.
 
     Raises ``ServerFailed`` when none does within ``FIRST_CONTACT`` seconds, ``ConfigurationError`` for settings that
-    PyMongo does not take.
+    PyMongo does not take. A client of the application's own may not be connected yet, and has its own patience.
     """
     address = (server.uri,) if server.uri else (server.host, server.port)
-    make = functools.partial(make_client, *address, **server.client_arguments())
-    client = _made(make, server)
+    options = server.client_arguments()
+    if "connect" in options or "connect=" in (server.uri or "").lower():
+        options["connect"] = True  # now is when it is needed
+    make = functools.partial(make_client, *address, **options)
+    made = [_made(make, server)]
+    is_the_applications = _is_held_elsewhere(made)
+    client = made.pop()
+    if is_the_applications:
+        _the_applications.add(id(client))
+    try:
+        database(client, server)  # a name that cannot be is told before anything is waited for
+    except errors.ConfigurationError:
+        close(client)
+        raise
+    if is_the_applications:
+        with server_errors(server.address):
+            client.admin.command("ping")
+        return client
     deadline = time.monotonic() + FIRST_CONTACT
     # nodes is what PyMongo's monitor has found so far; asking the server costs a round trip, looking here none.
     while not client.nodes and time.monotonic() < deadline:
@@ -188,13 +206,46 @@ def connect(make_client: Callable[..., Any], server: Server) -> MongoClient[dict
     return client
 
 
+_the_applications: set[int] = set()
+"""The ids of the clients that a ``MongoClient`` of the team's returned while somebody else holds them too."""
+
+
+def _is_held_elsewhere(made: list[Any]) -> bool:
+    """Whether somebody beside this list holds what is in it. PyMongo's own threads hold a client for moments only."""
+    alone = [object()]
+    until = time.monotonic() + 0.1
+    while sys.getrefcount(made[0]) > sys.getrefcount(alone[0]):
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def named(parent: Any, name: str, setting: str) -> Any:
+    """The database of a client, or the collection of a database, of that name.
+
+    Raises ``ConfigurationError`` for one that PyMongo does not take.
+    """
+    try:
+        return parent[name]
+    except (InvalidName, TypeError) as error:
+        raise errors.ConfigurationError(f"{setting} cannot be {name!r}: {told(error).rstrip('.')}.") from None
+
+
+def database(client: MongoClient[dict[str, Any]], server: Server) -> Database[dict[str, Any]]:
+    setting = "MONGO_DATABASE" if server.database else "The database in MONGO_URI"
+    return cast("Database[dict[str, Any]]", named(client, server.database_name(), setting))
+
+
 def close(client: MongoClient[dict[str, Any]]) -> None:
-    """Close a client, so that the end of the process does not wait for its threads.
+    """Close a client that was made for us, so that the end of the process does not wait for its threads.
 
     At exit PyMongo joins the threads of all clients there were (``_shutdown_resources`` in its module ``monitor``).
     Those of a closed one have nothing left to do, but they notice it only after a sleep of up to 0.5 s, and most
     subtasks take less. Other clients of the process, the team's own, are joined as ever.
     """
+    if id(client) in _the_applications:
+        return
     client.close()
     # No public name leads to the threads; these are the same in PyMongo 3.13 to 4.20. Where they are not, it waits.
     with contextlib.suppress(AttributeError):
@@ -220,8 +271,9 @@ def _without_waiting(timeout: float | None = None) -> None:
 def _made(make: Callable[..., Any], server: Server) -> MongoClient[dict[str, Any]]:
     try:
         return cast("MongoClient[dict[str, Any]]", make())
-    except (PyMongoError, ValueError, TypeError) as error:
-        setting = server.uri_setting if server.uri else "MONGO_HOST, MONGO_PORT or MONGO_CLIENT_OPTIONS"
+    except (PyMongoError, ValueError, TypeError, OSError) as error:  # OSError: of a file that an option names
+        setting = server.uri_setting if server.uri else "MONGO_HOST, MONGO_PORT"
+        setting += " or MONGO_CLIENT_OPTIONS" if server.client_options else ""
         raise errors.ConfigurationError(
             f"PyMongo does not take the settings of the server ({setting}): {_without_secrets(error, server)}."
         ) from None

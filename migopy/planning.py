@@ -55,22 +55,16 @@ class Planning:
     def plan(self, function: Function, chosen: Sequence[Migration], inventory: Inventory, named: str | None) -> Plan:
         """Import all that were chosen, and tell those that can run from the first one that was interrupted on.
 
-        One that is named runs all the same, and one in a transaction happened whole or not at all. Raises what
-        keeps the whole run from its beginning: ``BadMigration``, ``ConfigurationError``, ``WrongState``.
+        Raises what keeps the whole run from its beginning: ``BadMigration``, ``ConfigurationError``, ``WrongState``.
         """
-        if function == "up":
-            self.refuse_drift(inventory)
+        if function == "up" and self._strict:
+            refuse_drift(Status(inventory, **self._session.contents(inventory)._asdict()))
         status = self._session.known(inventory)
         self._refuse_what_just_failed(chosen, status)
         with signals.let_through():
             loaded = [migration.load(function) for migration in chosen]
         self.require_transactions(loaded)
-
-        def can_run(migration: LoadedMigration) -> bool:
-            return bool(named) or migration.in_transaction or status.unfinished(migration.name) != "interrupted"
-
-        ready = list(itertools.takewhile(can_run, loaded))
-        return Plan(ready, loaded[len(ready) :], status)
+        return divided(loaded, status, named=bool(named))
 
     def _refuse_what_just_failed(self, chosen: Sequence[Migration], status: Status) -> None:
         """Raises ``WrongState`` when one of them failed in a run that this one waited for: to try it again is for a
@@ -86,17 +80,6 @@ class Planning:
                     migration=migration.name,
                 )
 
-    def refuse_drift(self, inventory: Inventory) -> None:
-        """With ``STRICT``: raises ``WrongState`` when files and registered migrations do not fit together."""
-        if not self._strict:
-            return
-        status = Status(inventory, changed=self._session.changed(inventory))
-        found = [problem for problem in status.problems if problem.kind in DRIFT]
-        if found:
-            ways_on = dict.fromkeys(DRIFT[problem.kind] for problem in found)
-            facts = "; ".join(problem.text for problem in found)
-            raise WrongState(f"STRICT: {facts}. Nothing was executed: {'; '.join(ways_on)}.")
-
     def require_transactions(self, loaded: Sequence[LoadedMigration]) -> None:
         """Raises ``ConfigurationError`` when a migration asks for a transaction and the server has none."""
         asking = [migration.name for migration in loaded if migration.in_transaction]
@@ -109,12 +92,14 @@ class Planning:
 
     # What would happen
 
-    def steps(self, chosen: Sequence[Migration], inventory: Inventory) -> tuple[list[dict[str, Any]], list[str]]:
-        """What executing each of these migrations would mean, and why execute would refuse before the first one."""
+    def steps(self, chosen: Sequence[Migration], status: Status) -> tuple[list[dict[str, Any]], list[str]]:
+        """What executing each of these migrations would mean, and every reason why execute would stop."""
         with self._session.importable():
-            planned = [self._step(migration) for migration in chosen]
+            planned = [self._step(migration) for migration in chosen if migration.number is not None]
         loaded = [migration for _, migration in planned if migration]
-        return [step for step, _ in planned], self._obstacles(inventory, loaded)
+        steps = [step for step, _ in planned]
+        before, after = self._obstacles(status, loaded)
+        return steps, [*before, *(step["error"] for step in steps if step["error"]), *after]
 
     def _step(self, migration: Migration) -> tuple[dict[str, Any], LoadedMigration | None]:
         """What executing this migration would mean; None where its file cannot say."""
@@ -143,15 +128,41 @@ class Planning:
             for name in in_batches
         ]
 
-    def _obstacles(self, inventory: Inventory, loaded: Sequence[LoadedMigration]) -> list[str]:
-        refusals: list[Callable[[], object]] = [
-            inventory.refuse_half_restored,
-            lambda: self.refuse_drift(inventory),
-            lambda: self.require_transactions(loaded),
-        ]
+    def _obstacles(self, status: Status, loaded: Sequence[LoadedMigration]) -> tuple[list[str], list[str]]:
+        """Those before and those after the loading of the files, in the order in which execute would meet them."""
+        found = status.inventory
+        before: list[Callable[[], object]] = [found.refuse_half_restored, found.require_good_names]
+        if self._strict:
+            before.append(lambda: refuse_drift(status))
+        after: list[Callable[[], object]] = [lambda: self.require_transactions(loaded)]
         if self._dumps and loaded:
-            refusals.append(self._require_dump)
-        return [text for text in map(_refusal, refusals) if text]
+            after.append(self._require_dump)
+        after.append(divided(loaded, status).stop_at_interrupted)
+        return _refusals(before), _refusals(after)
+
+
+def divided(loaded: Sequence[LoadedMigration], status: Status, *, named: bool = False) -> Plan:
+    """Those that can run, and those from the first on that was interrupted.
+
+    One that is named runs all the same, and one in a transaction happened whole or not at all.
+    """
+
+    def can_run(migration: LoadedMigration) -> bool:
+        return named or migration.in_transaction or status.unfinished(migration.name) != "interrupted"
+
+    ready = list(itertools.takewhile(can_run, loaded))
+    return Plan(ready, loaded[len(ready) :], status)
+
+
+def refuse_drift(status: Status) -> None:
+    """For ``STRICT``: raises ``WrongState`` when files and registered migrations do not fit together."""
+    found = [problem.text for problem in status.problems if problem.kind in DRIFT]
+    if found:
+        raise WrongState(f"STRICT: {'. '.join(found)}. Nothing was executed.")
+
+
+def _refusals(refuse: Sequence[Callable[[], object]]) -> list[str]:
+    return [text for text in map(_refusal, refuse) if text]
 
 
 def _refusal(refuse: Callable[[], object]) -> str:

@@ -355,6 +355,7 @@ class Rehearsal:
             hooks=(_nothing, _nothing),
             batches=lambda migration: Batches(),
             forget=_nothing,
+            on_failure=_nothing,
             say=_nothing,
             command="",
         )
@@ -402,5 +403,5 @@ def down_of(up: LoadedMigration) -> LoadedMigration:
     return replace(up, call=up.module.down)
 
 
-def _nothing(text: str) -> None:
+def _nothing(*told: object) -> None:
     """Stands in for the hooks around each migration, which are about the real one, and for what is said of it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import account as account
     from . import batches as batches
     from . import dump as dump
     from . import legacy as legacy
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from . import restore as restore
     from . import run as run
     from . import session as session
+    from . import settings as settings
     from . import tools as tools
     from . import translation as translation
 else:

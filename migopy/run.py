@@ -89,11 +89,11 @@ class NotRun(Exception):  # noqa: N818 - it stands in a sentence
 class Run:
     """Executes and rolls back loaded migrations while ``lock`` holds.
 
-    ``hooks`` are before_each and after_each, called with the name around every migration. ``records`` are the
-    registrations when the run began. ``dump`` says which dump was taken before it. ``batches`` makes those of a
-    migration that asks for them, ``forget`` is told what they have noted when it is no longer needed. ``say`` is told
-    what can go into no exception of ours: a Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as it would without
-    migopy.
+    ``hooks`` are before_each and after_each, called with the name around every migration, and ``on_failure`` with the
+    name and the error when one of them, or the migration, fails. ``records`` are the registrations when the run began.
+    ``dump`` says which dump was taken before it. ``batches`` makes those of a migration that asks for them, ``forget``
+    is told what they have noted when it is no longer needed. ``say`` is told what can go into no exception of ours: a
+    Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as it would without migopy.
     """
 
     def __init__(
@@ -108,6 +108,7 @@ class Run:
         hooks: tuple[Callable[[str], None], Callable[[str], None]],
         batches: Callable[[LoadedMigration], Batches],
         forget: Callable[[str], None],
+        on_failure: Callable[[str, BaseException], None],
         say: Callable[[str], None],
         command: str,
     ) -> None:
@@ -121,11 +122,14 @@ class Run:
         self._before_each, self._after_each = hooks
         self._batches = batches
         self._forget = forget
+        self._on_failure = on_failure
         self._say = say
         self._command = command
         self._client_session: ClientSession | None = None
         self._transaction: Transaction | None = None
         self._waits = False
+        self.done: list[str] = []
+        """The names of those that have run and whose history has been written."""
 
     @contextlib.contextmanager
     def of(self, migrations: Sequence[LoadedMigration]) -> Iterator[None]:
@@ -158,6 +162,7 @@ class Run:
             seconds = self._in_transaction(migration) if migration.in_transaction else self._perform(migration)
         if not migration.in_transaction:
             self._write(migration, seconds)
+        self.done.append(migration.name)
         if migration.in_batches:
             with done(f"{migration.name}: {self._direction.after_success}"):
                 self._forget(migration.name)
@@ -352,6 +357,7 @@ class Run:
             sentence = f"{migration.name} failed ({place}{summary(error)}): {known}."
             if event:
                 sentence += self._logged(event, migration.name, round(clock() - started, 3), summary(error))
+            self._tell_the_team(migration.name, error)
             if isinstance(error, ServerFailed) and migration.in_transaction:
                 error.told(before=f"Nothing of {migration.name} has happened, for its history is part of it:")
                 raise
@@ -364,6 +370,13 @@ class Run:
                 raise MigrationFailed(sentence + _advice(error), migration=migration.name) from error
             self._say(sentence)
             raise
+
+    def _tell_the_team(self, name: str, error: BaseException) -> None:
+        """What on_failure() raises, be it ``sys.exit()`` or a second Ctrl-C, changes nothing: the failure counts."""
+        try:
+            self._on_failure(name, error)
+        except BaseException as another:
+            self._say(f"on_failure() failed itself, which changes nothing: {summary(another)}.")
 
     def _logged(self, event: EventKind, name: str, seconds: float, error: str) -> str:
         """Write the failure to the log; what to add to the sentence if that cannot be done.

@@ -12,7 +12,7 @@ import os
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
 from bson.binary import UUID_SUBTYPE, Binary
 from pymongo.errors import PyMongoError
@@ -21,12 +21,12 @@ from . import loader, mongo, signals
 from .batches import Batches
 from .batches.checkpoint import Checkpoints
 from .batches.progress import Line
-from .errors import ConfigurationError, LockHeld, ServerFailed, done
+from .errors import BadMigration, ConfigurationError, LockHeld, ServerFailed, done
 from .history import History
 from .inventory import Inventory
 from .lock import Holder, Lock
 from .restore import Restore
-from .status import Status
+from .status import Contents, Status
 from .texts import one_line
 from .version import __version__
 
@@ -63,6 +63,7 @@ class Session:
     ) -> None:
         require_seconds("LOCK_LEASE", lease, least=1)
         require_seconds("LOCK_WAIT", wait, least=0)
+        mongo.named(db, collection, "MIGRATIONS_COLLECTION")
         self.history = History(db, collection, address=address, by=who(), version=__version__)
         self.checkpoints = Checkpoints(db, collection, address=address, by=who())
         self.lock = Lock(
@@ -103,15 +104,15 @@ class Session:
         """What the log says of these migrations: one read more, and how far those are that have not ended well."""
         return self._with_progresses(Status(inventory, self.history.last_events()))
 
-    def status(self, inventory: Inventory, *, with_changed: bool = False) -> Status:
-        """The same and who has the lock: two reads more. ``with_changed`` reads the registered files too.
+    def status(self, inventory: Inventory, *, with_contents: bool = False) -> Status:
+        """The same and who has the lock: two reads more. ``with_contents`` reads the registered files too.
 
         How far migrations are that go through collections is one more, where one is under way or has not ended well.
         """
-        changed = self.changed(inventory) if with_changed else ()
+        contents = self.contents(inventory, with_registered=with_contents)
         last_events, holder = self.history.last_events(), self.lock.holder()
-        place = (self._db.name, self.address)
-        status = self._with_progresses(Status(inventory, last_events, holder, changed, (), *place))
+        facts = {"database": self._db.name, "server": self.address, **contents._asdict()}
+        status = self._with_progresses(Status(inventory, last_events, holder, **facts))
         strangers = sorted({*self.history.strangers, *self.lock.strangers, *self.checkpoints.strangers})
         return dataclasses.replace(status, strangers=strangers)
 
@@ -120,9 +121,20 @@ class Session:
         progresses = self.checkpoints.progresses(directions) if directions else {}
         return dataclasses.replace(status, progresses=progresses)
 
-    def changed(self, inventory: Inventory) -> list[str]:
-        """The registered migrations whose file is not what was executed; 1.0 noted no checksum."""
-        return [migration.name for migration in inventory.registered if _is_changed(migration, inventory)]
+    def contents(self, inventory: Inventory, *, with_registered: bool = True) -> Contents:
+        """What the files themselves tell. Of what 1.0 executed it is nothing: that has no checksum.
+
+        The unregistered ones are only read where a registered name is missing, which one of them may be.
+        """
+        noted = {name: record.checksum for name, record in inventory.records.items() if record.checksum}
+        gone = [name for name in inventory.missing if name in noted]
+        executed = [file for file in inventory.registered if file.name in noted] if with_registered else []
+        found, unreadable = _checksums([*executed, *(inventory.unregistered if gone else [])])
+        changed = [name for name, checksum in found.items() if checksum != noted.get(name, checksum)]
+        unregistered = {checksum: name for name, checksum in found.items() if name not in noted}
+        renamed = {name: unregistered[noted[name]] for name in gone if noted[name] in unregistered}
+        unreadable.update(loader.no_files(self._folder / self._directory, self._pattern))
+        return Contents(changed, renamed, dict(sorted(unreadable.items())))
 
     # Migrations that go through collections in batches
 
@@ -242,9 +254,15 @@ class Session:
             self.history.log("interrupted", migration, run=holder.described(registered))
 
 
-def _is_changed(migration: Migration, inventory: Inventory) -> bool:
-    noted = inventory.records[migration.name].checksum
-    return noted is not None and noted != migration.checksum()
+def _checksums(files: Sequence[Migration]) -> tuple[dict[str, str], dict[str, str]]:
+    """The checksums by name, and of the files that cannot be read the reasons."""
+    checksums, reasons = {}, {}
+    for file in files:
+        try:
+            checksums[file.name] = file.checksum()
+        except BadMigration as error:
+            reasons[file.name] = str(error).rstrip(".")
+    return checksums, reasons
 
 
 def require_seconds(setting: str, value: Any, *, least: float) -> None:

@@ -17,21 +17,55 @@ if TYPE_CHECKING:
 
 Unfinished = Literal["failed", "interrupted", "rollback failed"]
 ProblemKind = Literal[
-    Unfinished, "half restored", "badly named", "changed", "missing", "out of order", "same number", "not ours"
+    Unfinished,
+    "half restored",
+    "badly named",
+    "unreadable",
+    "changed",
+    "missing",
+    "out of order",
+    "same number",
+    "not ours",
 ]
 
 UNFINISHED: tuple[Unfinished, ...] = ("failed", "interrupted", "rollback failed")
 
-DRIFT: dict[ProblemKind, str] = {
-    "changed": "bring back the content that was executed, or forget and ignore the migration to accept the new one",
-    "missing": "bring back the file, or forget the migration",
-    "out of order": "give the file a number above the registered ones, or ignore it",
+DRIFT: tuple[ProblemKind, ...] = ("changed", "missing", "out of order")
+"""What ``STRICT`` refuses."""
+
+SENTENCES: dict[ProblemKind, str] = {
+    "failed": "; mend it, then {command}:execute tries it again",
+    "rollback failed": "; mend it and {command}:rollback,{name}, or {command}:forget,{name} if it is taken back",
+    "badly named": "it does not match MIGRATIONS_FILE_PATTERN; rename it, with _ at its start if it is no migration",
+    "unreadable": "; mend it, rename it or remove it",
+    "changed": "the file is not the one that was executed; bring that back, or {command}:forget,{name} and"
+    " {command}:ignore,{name} take the new one as executed",
+    "missing": "it is registered, and there is no such file; bring it back, or {command}:forget,{name}",
+    "out of order": "it is numbered below a registered one; give it a number above those, or {command}:ignore,{name}",
+    "same number": "another file has its number, they run in order of name; give the unregistered one another number",
 }
-"""What ``STRICT`` refuses, and the way on."""
+"""What is wrong and the way on, behind the name and the kind; where it is not always the same, the way on only."""
+
+RENAMED = (
+    "it is registered, and there is no such file; renamed to {new}? Then {command}:ignore,{new} and"
+    " {command}:forget,{name}"
+)
+
+
+class Contents(NamedTuple):
+    """What only a look at the files themselves tells, by the names of migrations.
+
+    ``renamed`` gives for a registered name without a file the unregistered file of the same content, ``unreadable`` why
+    something with the name of a migration cannot be read as one.
+    """
+
+    changed: Sequence[str] = ()
+    renamed: Mapping[str, str] = {}
+    unreadable: Mapping[str, str] = {}
 
 
 class Problem(NamedTuple):
-    """Something that a person should know: ``kind`` in a word or two, ``text`` as a sentence.
+    """Something that a person should know: ``kind`` in a word or two, ``text`` as a sentence with the way on.
 
     ``name`` is the migration that it is about, or the collection that a document stands in which is not ours; None
     where it is about the database as a whole.
@@ -52,9 +86,9 @@ class Status:
 
     ``last_events`` are the last of the log for each migration. ``holder`` has the lock, or died with it. ``changed``
     are the names whose files are no longer what was executed; to know them their content has to be read. ``strangers``
-    are the documents met in our collections that are not ours. ``database`` and ``server`` say where all that is.
-    ``progresses`` say how far those migrations are that go through collections and are under way, or have not ended
-    well.
+    are the documents met in our collections that are not ours. ``renamed`` and ``unreadable``: see ``Contents``.
+    ``database`` and ``server`` say where all that is. ``progresses`` say how far those migrations are that go through
+    collections and are under way, or have not ended well.
     """
 
     inventory: Inventory
@@ -62,6 +96,8 @@ class Status:
     holder: Holder | None = None
     changed: Sequence[str] = ()
     strangers: Sequence[Stranger] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
     database: str = ""
     server: str = ""
     progresses: Mapping[str, Progress] = field(default_factory=dict)
@@ -128,11 +164,15 @@ class Status:
         return [
             *self._restore_problem(),
             *self._unfinished_problems(),
-            *_each("badly named", found.badly_named, "it does not match MIGRATIONS_FILE_PATTERN"),
-            *_each("changed", self.changed, "the file is not the one that was executed"),
-            *_each("missing", found.missing, "it is registered, and there is no such file"),
-            *_each("out of order", found.out_of_order, "it is numbered below a registered one"),
-            *_each("same number", found.same_number, "another file has its number; they run in order of name"),
+            *self._each("badly named", found.badly_named),
+            *[
+                Problem("unreadable", name, f"{name}: unreadable, {why}{self._sentence('unreadable', name)}")
+                for name, why in self.unreadable.items()
+            ],
+            *self._each("changed", self.changed),
+            *self._each("missing", found.missing),
+            *self._each("out of order", found.out_of_order),
+            *self._each("same number", found.same_number),
             *map(_not_ours, self.strangers),
         ]
 
@@ -142,6 +182,14 @@ class Status:
         at_work = self.holder and self.holder.held and self.holder.subtask == "dbrestore"
         return [Problem("half restored", None, text)] if text and not at_work else []
 
+    def _each(self, kind: ProblemKind, names: Sequence[str]) -> list[Problem]:
+        return [Problem(kind, name, f"{name}: {kind}, {self._sentence(kind, name)}") for name in names]
+
+    def _sentence(self, kind: ProblemKind, name: str) -> str:
+        new = self.renamed.get(name) if kind == "missing" else None
+        sentence = RENAMED if new else SENTENCES[kind]
+        return sentence.format(command=self.inventory.command, name=name, new=new)
+
     def _unfinished_problems(self) -> list[Problem]:
         """In the order of the files; one that was given up and deleted is no problem any more."""
         problems = []
@@ -150,7 +198,8 @@ class Status:
         for name in dict.fromkeys(name for name in (*files, *self.inventory.records) if name in suspects):
             kind = self.unfinished(name)
             if kind:
-                text = self.interrupted(name) if kind == "interrupted" else self.failure(name)
+                failure = self.failure(name)
+                text = f"{failure}{self._sentence(kind, name)}" if failure else self.interrupted(name)
                 problems.append(Problem(kind, name, text))
         return problems
 
@@ -166,7 +215,3 @@ class Status:
 def _not_ours(stranger: Stranger) -> Problem:
     text = f"{stranger.collection}: not ours, the document with _id {stranger.id}: {stranger.why}; {stranger.way_on}"
     return Problem("not ours", stranger.collection, text)
-
-
-def _each(kind: ProblemKind, names: Sequence[str], fact: str) -> list[Problem]:
-    return [Problem(kind, name, f"{name}: {kind}, {fact}") for name in names]

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import keyword
 import shlex
-from typing import Any, Callable, Protocol, TypeVar, overload
-
-from fabric.state import env, output
+from typing import Any, Callable, Mapping, Protocol, Sequence, TypeVar, overload
 
 from .console import ColorsLogger, outlive_readers, say
 from .errors import MigopyException, MigrationFailed, StopTaskExecution, UnknownSubtask
+from .fab import commands, crawl, env, output
+from .options import nearest
 from .signals import ended_in_order
 from .texts import masked
 from .trace import team_traceback
 
 Method = TypeVar("Method", bound=Callable[..., Any])
+
+ALIASES = {"status": "show_status"}
+
+WRITTEN = {
+    "spec_migr": "NAME",
+    "name": "NAME",
+    "dump_folder": "DUMP",
+    "words": "WORDS",
+    "to": "to=NAME",
+    "last": "last=N",
+    "pending": "pending=ok",
+    "force": "force=yes",
+    "json": "json=yes",
+}
+"""How the options of our subtasks are written, as in the README; those of the team by the names of their parameters."""
 
 
 class Manager(Protocol):
@@ -76,8 +92,8 @@ def create_task(manager_class: type[Manager]) -> Callable[..., Any]:
     plain functions (``fabric.main.extract_tasks``).
     """
 
-    def migrations(*options: str, **named: str) -> Any:
-        return run(manager_class, list(options), named)
+    def migrations(*options: object, **named: object) -> Any:
+        return run(manager_class, *as_text(options, named))
 
     # Fabric's task() takes the name from here; FAB_TASK may be 'db.migrations' for a task in a module of the fabfile.
     migrations.__name__ = migrations.__qualname__ = manager_class.FAB_TASK.rpartition(".")[2]
@@ -86,6 +102,25 @@ def create_task(manager_class: type[Manager]) -> Callable[..., Any]:
     lines = [f"{command} - {line}" for command, line in help_lines(manager_class)]
     migrations.__doc__ = "\n".join(["Mongo migrations (migopy)", "", *lines])
     return migrations
+
+
+def as_text(options: Sequence[object], named: Mapping[str, object]) -> tuple[list[str], dict[str, str]]:
+    """What the command line would give for a call in Python: ``execute(migrations, 'execute', to=1)``.
+
+    True is yes; None and False are left out, those before another option are empty then.
+    """
+    texts = ["" if _is_left_out(value) else _text(value) for value in options]
+    while texts and _is_left_out(options[len(texts) - 1]):
+        texts.pop()
+    return texts, {name: _text(value) for name, value in named.items() if not _is_left_out(value)}
+
+
+def _is_left_out(value: object) -> bool:
+    return value is None or value is False
+
+
+def _text(value: object) -> str:
+    return "yes" if value is True else str(value)
 
 
 def help_lines(manager_class: type[Manager]) -> list[tuple[str, str]]:
@@ -101,6 +136,7 @@ def run(manager_class: type[Manager], options: list[str], named: dict[str, str])
         with ended_in_order():
             subtask, options, named = parse(options, named)
             manager_class.task_hook(subtask, option_text(options, named))
+            name_misspelt(manager_class)
             manager = manager_class()
             try:
                 return call(manager, subtask, options, named)
@@ -115,32 +151,27 @@ def run(manager_class: type[Manager], options: list[str], named: dict[str, str])
 def parse(options: list[str], named: dict[str, str]) -> tuple[str | None, list[str], dict[str, str]]:
     """Tell the subtask from its options; ``subtask=`` and ``spec_migr=`` may be written out, as in 1.0.
 
-    Empty options at the end count as none: ``fab migrations:execute,`` is ``fab migrations:execute``.
+    An empty subtask is none, ``fab migrations:`` is ``fab migrations``. An empty option is one: what it means is for
+    the subtask to say.
     """
     named = dict(named)
     options = ([named.pop("subtask")] if "subtask" in named else []) + options
     if "spec_migr" in named:
         options[1:1] = [named.pop("spec_migr")]
-    while options and not options[-1]:
-        options.pop()
     return (options[0] or None if options else None), options[1:], named
 
 
 def call(manager: Manager, subtask: str | None, options: list[str], named: dict[str, str]) -> Any:
     """Call the method of the subtask. Raises ``UnknownSubtask`` when there is none, or it takes other options."""
-    manager_class = type(manager)
-    known = names(manager_class)
-    name = subtask or default(manager_class)
-    if name not in known:
-        wanted = f"no subtask {name!r}" if name else "no default subtask"
-        raise UnknownSubtask(f"fab {manager_class.FAB_TASK} has {wanted}; there are: {', '.join(known)}.")
+    name = find(type(manager), subtask)
     method = getattr(manager, name)
     try:
         bound = inspect.signature(method).bind(*options, **{parameter_name(name): named[name] for name in named})
     except TypeError as error:
-        raise UnknownSubtask(
-            f"fab {manager_class.FAB_TASK}:{name}: {error}. Write {usage(manager_class.FAB_TASK, name, method)}."
-        ) from None
+        fab_task, fault = manager.FAB_TASK, str(error)
+        for option, word in WRITTEN.items():
+            fault = fault.replace(f"'{option}'", word)
+        raise UnknownSubtask(f"fab {fab_task}:{name}: {fault}. Write {usage(fab_task, name, method)}.") from None
     return method(*bound.args, **bound.kwargs)
 
 
@@ -149,17 +180,58 @@ def parameter_name(option: str) -> str:
     return f"{option}_" if keyword.iskeyword(option) else option
 
 
+def find(manager_class: type[Manager], subtask: str | None) -> str:
+    """The name of the method that is meant. Raises ``UnknownSubtask`` when there is none."""
+    known = names(manager_class)
+    for name in (subtask or default(manager_class), ALIASES.get(subtask or "")):
+        if name in known:
+            return name
+    wanted = f"no subtask {subtask!r}" if subtask else "no default subtask"
+    near = nearest(subtask or "", known)
+    hint = f", did you mean {near}? There are: " if near else "; there are: "
+    raise UnknownSubtask(f"fab {manager_class.FAB_TASK} has {wanted}{hint}{', '.join(known)}.")
+
+
+@functools.lru_cache(maxsize=None)
+def name_misspelt(manager_class: type[Manager]) -> None:
+    """Say which attributes of the team's class look like settings and are none; once in a process.
+
+    Silent where the same class body sets the one that it looks like.
+    """
+    classes = {cls: {name for name in vars(cls) if name.isupper()} for cls in manager_class.__mro__}
+    settings = {name for cls, found in classes.items() if _is_ours(cls) for name in found}
+    for cls, found in classes.items():
+        for name in sorted(found - settings):
+            near = nearest(name, settings)
+            if near and near not in found:
+                manager_class.logger.red(f"{cls.__name__}.{name} is no setting of migopy: did you mean {near}?")
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == __package__
+
+
+def refuse_as_task(manager_class: type[Manager], options: Sequence[object], named: Mapping[str, object]) -> None:
+    """Fabric lists a fabfile's classes as tasks, and ``fab Migrations`` makes an object: say what to type instead."""
+    if env.get("command") and crawl(env.command, commands) is manager_class:
+        subtask, texts, pairs = parse(*as_text(options, named))
+        meant = fab_command(manager_class.FAB_TASK, subtask, option_text(texts, pairs))
+        sentence = f"{env.command} is the class that the task was made from, nothing was done. Write {meant}."
+        fail(UnknownSubtask(sentence), manager_class.logger)
+
+
 def usage(fab_task: str, name: str, method: Callable[..., Any]) -> str:
-    """How the command is written, what may be left out in brackets: ``fab migrations:execute[,spec_migr][,to=...]``."""
+    """How the command is written, what may be left out in brackets: ``fab migrations:execute[,NAME][,to=NAME]``."""
     written = f"fab {fab_task}:{name}"
     for position, parameter in enumerate(inspect.signature(method).parameters.values()):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             written += "[,...]"
-        elif parameter.default is parameter.empty:
-            written += f",{parameter.name}"
-        else:
-            option = parameter.name.rstrip("_")
-            written += f"[,{option}]" if position == 0 else f"[,{option}=...]"
+            continue
+        option = parameter.name.rstrip("_")
+        is_needed = parameter.default is parameter.empty
+        plain = option if is_needed or position == 0 else f"{option}=..."
+        word = WRITTEN.get(parameter.name, plain)
+        written += f",{word}" if is_needed else f"[,{word}]"
     return written
 
 
@@ -181,25 +253,29 @@ def escaped(value: str) -> str:
 
 def fab_command(fab_task: str, subtask: str | None, option: str | None) -> str:
     """The command line, the task one shell word: ``fab migrations:execute,1_first.py``."""
-    word = fab_task + (f":{escaped(subtask or '')}" if subtask or option else "") + (f",{option}" if option else "")
+    word = fab_task
+    if subtask or option is not None:
+        word += f":{escaped(subtask or '')}"
+    if option is not None:
+        word += f",{option}"
     # Fabric's run() puts the line into double quotes and escapes only ", $ and ` there (_shell_escape), so a
     # backslash of ours must not stand before one of them, or before another backslash: '\''$x' instead of '\$x'.
     return "fab " + shlex.quote(word).replace("\\", "\\''")
 
 
-def fail(error: MigopyException, logger: ColorsLogger) -> None:
+def fail(error: MigopyException, logger: ColorsLogger) -> MigopyException:
     """Show the error and end ``fab``, unless the fabfile asked for something else.
 
     Of the team's own code the traceback too, and below it the sentence again: the last line is the one that is read.
-    As Fabric's ``error()`` and ``abort()`` do: with ``settings(warn_only=True)`` the task returns None, and
-    ``env.abort_exception`` is raised instead of ``SystemExit``.
+    As Fabric's ``error()`` and ``abort()`` do: with ``settings(warn_only=True)`` fab goes on, and the error is what the
+    task returns; ``env.abort_exception`` is raised instead of ``SystemExit``.
     """
     logger.red(str(error))
     if isinstance(error, MigrationFailed) and error.__cause__:
         say(masked(team_traceback(error.__cause__, whole=output.debug)))
         logger.red(str(error))
     if env.warn_only:
-        return
+        return error
     if env.abort_exception:
         raise env.abort_exception(masked(str(error))) from error
     raise SystemExit(error.exit_code) from error

@@ -21,8 +21,8 @@ class TestMistakes(FabTestCase):
         )
         sentences = [
             "fab migrations has no subtask 'nope'; there are: show_status, execute, .*help.*",
-            r"fab migrations:execute: too many positional arguments\. Write fab migrations:execute\[,spec_migr\].*",
-            r"fab migrations:execute: .*'what'.*\. Write fab migrations:execute\[,spec_migr\].*",
+            r"fab migrations:execute: too many positional arguments\. Write fab migrations:execute\[,NAME\].*",
+            r"fab migrations:execute: .*'what'.*\. Write fab migrations:execute\[,NAME\].*",
             r"fab migrations:help: too many positional arguments\. Write fab migrations:help\.",
             ".*fab migrations:rollback,NAME.*",
         ]
@@ -65,7 +65,7 @@ class TestMistakes(FabTestCase):
 
     def test_a_badly_named_file_is_named(self) -> None:
         project = self.noting(self.project(more=TRY_EACH), "1_a.py", "2-b.py", "Three.py", "4_d.py_x.py")
-        for attempt in self.attempts(project, (), ("execute",), ("execute", "1_a.py"), ("ignore",)):
+        for attempt in self.attempts(project, ("execute",), ("execute", "1_a.py"), ("ignore",)):
             self.assert_one_sentence(r"Not the name of a migration: .*2-b\.py.*Three\.py.*", attempt)
             self.assertNotIn("1_a.py", attempt.stderr)
             self.assertIn("4_d.py_x.py", attempt.stderr)

@@ -88,7 +88,7 @@ class TestReading(TeamTestCase):
         self.files("1_a.py")
         self.team.migration("2_b.py", "pass", down=None, arguments="db, session")
         self.team.write("mongomigrations/3_c.py", "import nothing_of_that_name\n")
-        result = self.fab("migrations:plan")
+        result = self.fab("migrations:plan", code=4)
         rows = [line.split() for line in result.stdout.splitlines()[:4]]
         self.assertEqual(["NAME", "TRANSACTION", "DOWN", "DUMP"], rows[0])
         self.assertEqual([["1_a.py", "no", "yes", "no"], ["2_b.py", "yes", "no", "no"]], rows[1:3])
@@ -103,7 +103,7 @@ class TestReading(TeamTestCase):
         self.team.migration("2_b.py", "pass", arguments="db, session")
         nowhere = {"PATH": "/nowhere"}
         planned = self.team.fab("migrations:plan", env=nowhere)
-        self.assertEqual(0, planned.code, planned.output)
+        self.assertEqual(4, planned.code, planned.output)
         for obstacle in ("STRICT: 1_gone.py: missing", "neither a replica set", "mongodump is not on PATH"):
             self.assertRegex(planned.stderr, rf"execute would stop: .*{obstacle}")
         self.assertEqual(1, self.team.fab("migrations:execute", env=nowhere).code)
@@ -145,7 +145,7 @@ class TestReading(TeamTestCase):
         numbers = {"executed": 1, "ignored": 0}
         self.assertEqual({**where, **numbers, "unregistered": ["2_b.py"], "problems": [], "lock": None}, status)
         status["last"] = last
-        self.assertEqual({"ok": False, **status}, self.json("check", code=4))
+        self.assertEqual({"ok": False, "obstacles": [], **status}, self.json("check", code=4))
         plan = self.json("plan")["plan"]
         step = {"name": "2_b.py", "transaction": False, "down": True, "dump": False, "error": None}
         self.assertEqual([step], plan)

@@ -32,10 +32,11 @@ def show_modules():
 
 
 def deploy():
+    Migrations()
     print("deployed")
 """
         project = self.project(more=more, MONGO_PORT=free_port())
-        listed, others = project.fab("-l"), project.fab("Migrations", "deploy", "migrations:help")
+        listed, others = project.fab("-l"), project.fab("deploy", "migrations:help")
         self.assertEqual([0, 0], [listed.code, others.code], others.output)
         self.assertTrue(listed.stdout.endswith("\n[]\n"), listed.stdout)
         self.assertTrue(others.stdout.endswith("deployed\n\nDone.\n[]\n"), others.stdout)
@@ -215,17 +216,20 @@ from fabric.api import env, settings
 
 def careless():
     with settings(warn_only=True):
-        print(migrations("nope"))
-        print(migrations("execute"))
+        print(type(migrations("nope")).__name__)
+        print(migrations("execute").exit_code)
+        print(migrations("check").exit_code)
+        migrations("ignore")
+        print(migrations("check"))
     print("went on")
 """
         project = self.project(more=more)
         project.migration("1_a.py", "1 / 0")
         result = project.fab("--hide=status", "careless")
-        self.assertEqual((0, "None\nNone\nwent on\n"), (result.code, result.stdout))
+        self.assertEqual((0, "UnknownSubtask\n1\n4\nNone\nwent on\n"), (result.code, result.stdout))
         self.assertIn("no subtask 'nope'", result.stderr)
         self.assertIn("ZeroDivisionError: division by zero\n", result.stderr)
-        self.assertEqual([], self.registered())
+        self.assertEqual(["1_a.py"], self.registered())
         self.assert_code(0, project.fab("--warn-only", "migrations:nope"))
 
     def test_the_abort_exception_of_the_fabfile_is_raised(self) -> None:

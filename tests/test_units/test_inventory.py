@@ -65,6 +65,10 @@ class TestName(unittest.TestCase):
         with self.assertRaisesRegex(MigrationNotFound, r"^'2' may mean 002_tags\.py or 2_notes\.py: write the whole"):
             inventory(self.FILES).name("2")
 
+    def test_one_that_is_nearly_right_is_named(self) -> None:
+        with self.assertRaisesRegex(MigrationNotFound, r"^No migration '2_tsag' .*; did you mean 2_tags\?$"):
+            inventory("1_users.py 2_tags.py").name("2_tsag")
+
     def test_a_whole_name_wins_over_a_number(self) -> None:
         self.assertEqual("2.py", inventory("2.py 2_a.py").name("2"))
 
@@ -90,8 +94,13 @@ class TestToExecute(unittest.TestCase):
         with self.assertRaisesRegex(UnknownSubtask, "^Two migrations are named, '2' and '3'"):
             self.chosen("2", "3")
 
-    def test_with_nothing_unregistered_any_name_will_do(self) -> None:
-        self.assertEqual([], self.chosen("9_x.py", registered="1_a.py 2_b.py 3_c.py 4_d.py"))
+    def test_a_name_is_looked_up_also_where_nothing_is_unregistered(self) -> None:
+        everything = "1_a.py 2_b.py 3_c.py 4_d.py"
+        with self.assertRaisesRegex(MigrationNotFound, "No migration '9_x.py'"):
+            self.chosen("9_x.py", registered=everything)
+        with self.assertRaisesRegex(WrongState, "4_d.py is already registered"):
+            self.chosen("4", registered=everything)
+        self.assertEqual([], self.chosen("", registered=everything))
 
 
 class TestToRollBack(unittest.TestCase):
@@ -104,8 +113,12 @@ class TestToRollBack(unittest.TestCase):
         self.assertEqual(["1_a.py"], self.chosen("1"))
         self.assertEqual(["2_b.py", "3_c.py"], self.chosen(last="2"))
         self.assertEqual(["2_b.py", "3_c.py"], self.chosen(to="1_a"))
-        self.assertEqual(["2_b.py", "3_c.py", "1_a.py"], self.chosen(last="9"))
+        self.assertEqual(["2_b.py", "3_c.py", "1_a.py"], self.chosen(last="3"))
         self.assertEqual([], self.chosen(to="4"))
+
+    def test_more_than_were_executed_are_refused(self) -> None:
+        with self.assertRaisesRegex(WrongState, r"^last=4 is more than were executed \(3\)\. Nothing was"):
+            self.chosen(last="4")
 
     def test_one_that_is_not_registered_is_refused(self) -> None:
         with self.assertRaisesRegex(WrongState, "5_e.py is not registered"):

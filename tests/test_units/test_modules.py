@@ -11,29 +11,18 @@ FOLDER = Path(migopy.__file__).parent
 # From the top to the ground: a module may import those below it.
 ORDER = (
     *("__init__", "manager", "rooms", "subtasks", "rehearsal_report", "rehearsal", "scratch", "run", "transactions"),
-    *("planning", "session", "restore", "report", "status", "inventory", "batches", "loader", "history", "lock"),
-    *("documents", "translation", "mongo", "tools", "leash", "dump", "legacy", "options"),
+    *("planning", "session", "restore", "account", "report", "status", "inventory", "batches", "loader", "history"),
+    *("lock", "documents", "settings", "translation", "mongo", "tools", "leash", "dump", "legacy", "options", "fab"),
     *("progress", "console", "trace", "texts", "signals", "errors", "version"),
 )
 
 OF_A_FABFILE = {
-    *(
-        "__init__",
-        "manager",
-        "rooms",
-        "subtasks",
-        "options",
-        "console",
-        "trace",
-        "texts",
-        "signals",
-        "errors",
-        "version",
-    ),
+    *("__init__", "manager", "rooms", "subtasks", "options", "fab", "console", "trace", "texts", "signals", "errors"),
+    "version",
 }
 """What every task of a fabfile pays for."""
 
-WITH_FABRIC = {"manager", "subtasks"}
+WITH_FABRIC = {"fab"}
 
 
 def module_of(path: Path) -> str:

@@ -3,18 +3,20 @@ from __future__ import annotations
 import unittest
 
 from migopy.errors import UnknownSubtask
-from migopy.options import exactly_one, is_yes, positive
+from migopy.options import exactly_one, is_yes, nearest, not_empty, positive
 
 
 class TestOptions(unittest.TestCase):
     def test_yes_or_left_out(self) -> None:
         self.assertEqual([True, False], [is_yes("json", "yes"), is_yes("json", None)])
+        self.assertEqual([True, False], [is_yes("json", True), is_yes("json", False)])
+        self.assertTrue(is_yes("pending", "ok", "ok"))
         for value in ("no", "", "YES", "true"):
             with self.assertRaisesRegex(UnknownSubtask, f"^json can only be yes, not '{value}'"):
                 is_yes("json", value)
 
     def test_a_number_from_1_on(self) -> None:
-        self.assertEqual([1, 12], [positive("last", "1"), positive("last", "012")])
+        self.assertEqual([1, 12, 3], [positive("last", "1"), positive("last", "012"), positive("last", 3)])
         for value in ("0", "-1", "x", "", "1.5", "²"):
             with self.assertRaisesRegex(UnknownSubtask, "^last has to be a number from 1 on, not "):
                 positive("last", value)
@@ -23,6 +25,16 @@ class TestOptions(unittest.TestCase):
         written = ["m:x,NAME", "m:x,last=N"]
         for given in (("1", None), (None, "2")):
             exactly_one("Which?", written, *given)
-        for wrong in ((None, None), ("1", "1"), ("", "")):
+        for wrong in ((None, None), ("1", "1"), ("", ""), ("", None), ("", "2")):
             with self.assertRaisesRegex(UnknownSubtask, r"^Which\? Write m:x,NAME or m:x,last=N\.$"):
                 exactly_one("Which?", written, *wrong)
+
+    def test_an_empty_text_is_refused_and_nothing_at_all_is_not(self) -> None:
+        not_empty("to", None, "to=NAME")
+        not_empty("to", "1", "to=NAME")
+        with self.assertRaisesRegex(UnknownSubtask, r"^Nothing was done: to is empty\. Write to=NAME\.$"):
+            not_empty("to", "", "to=NAME")
+
+    def test_the_nearest_word_or_none(self) -> None:
+        self.assertEqual("execute", nearest("exceute", ["ignore", "execute"]))
+        self.assertIsNone(nearest("nope", ["ignore", "execute", "help"]))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import unittest
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -73,7 +74,43 @@ class TestProblems(unittest.TestCase):
 
     def test_a_failure_is_told_with_time_person_and_error(self) -> None:
         sentence = status("1_a.py", "", happened("failed", "1_a.py", 1)).problems[0].text
-        self.assertRegex(sentence, r"^1_a.py: failed on [\d-]{10} [\d:]{8} \S+ by me@here \(KeyError: 'x'\)$")
+        self.assertRegex(sentence, r"^1_a.py: failed on [\d-]{10} [\d:]{8} \S+ by me@here \(KeyError: 'x'\); mend it, ")
+
+    def test_each_sentence_names_the_way_on(self) -> None:
+        found = status(
+            "1_a.py 2_b.py 2_c.py bad.py",
+            "2_b.py 9_gone.py",
+            {**happened("failed", "2_c.py", 1), **happened("rollback failed", "2_b.py", 1)},
+            None,
+            "2_b.py",
+        )
+        found = dataclasses.replace(found, unreadable={"3_dir.py": "it is a directory"})
+        ways_on = {
+            "failed": "then fab migrations:execute tries it again",
+            "rollback failed": "mend it and fab migrations:rollback,2_b.py, or fab migrations:forget,2_b.py",
+            "badly named": "; rename it",
+            "unreadable": "it is a directory; mend it, rename it or remove it",
+            "changed": "; bring that back, or fab migrations:forget,2_b.py and fab migrations:ignore,2_b.py",
+            "missing": "; bring it back, or fab migrations:forget,9_gone.py",
+            "out of order": "; give it a number above those, or fab migrations:ignore,1_a.py",
+            "same number": "; give the unregistered one another number",
+        }
+        self.assertEqual(set(ways_on), {problem.kind for problem in found.problems})
+        for problem in found.problems:
+            self.assertIn(ways_on[problem.kind], problem.text)
+
+    def test_a_missing_one_that_seems_renamed_is_told_with_the_new_name(self) -> None:
+        found = dataclasses.replace(status("3_c.py", "1_a.py 2_b.py"), renamed={"1_a.py": "3_c.py"})
+        renamed, gone = [problem.text for problem in found.problems if problem.kind == "missing"]
+        self.assertIn(
+            "; renamed to 3_c.py? Then fab migrations:ignore,3_c.py and fab migrations:forget,1_a.py", renamed
+        )
+        self.assertIn("; bring it back, or fab migrations:forget,2_b.py", gone)
+
+    def test_of_one_number_are_a_problem_only_while_one_is_unregistered(self) -> None:
+        files = "2_b.py 2_c.py"
+        self.assertEqual([], status(files, files).problems)
+        self.assertEqual(["2_b.py", "2_c.py"], [problem.name for problem in status(files, "2_b.py").problems])
 
     def test_an_interrupted_migration_is_told_with_both_ways_on(self) -> None:
         for registered, again, done in (("", "execute", "ignore"), ("1_a.py", "rollback", "forget")):

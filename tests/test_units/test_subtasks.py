@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import types
 import unittest
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from fabric.main import parse_arguments
@@ -146,12 +147,26 @@ class TestCall(unittest.TestCase):
             self.assertIn(f"fab migrations has no subtask {name!r}; there are: show_status, execute, ", sentence)
             self.assertIn("zebra, apple.", sentence)
 
+    def test_a_subtask_that_is_nearly_right_is_named(self) -> None:
+        self.assertIn("no subtask 'exceute', did you mean execute? There are: show_status, ", self.sentence("exceute"))
+        self.assertIn("no subtask 'zebar', did you mean zebra?", self.sentence("zebar"))
+
+    def test_status_is_show_status_unless_the_team_has_one_of_its_own(self) -> None:
+        class Other(Team):
+            @migopy.task
+            def status(self) -> str:
+                return "ours"
+
+        self.assertEqual(["show_status", "status"], [subtasks.find(cls, "status") for cls in (Team, Other)])
+        self.assertNotIn("status", subtasks.names(Team))
+
     def test_a_surplus_a_missing_and_an_unknown_option_say_what_to_write(self) -> None:
         cases = {
             self.sentence("zebra", "a", "b"): "Write fab migrations:zebra[,option].",
             self.sentence("zebra", what="x"): "Write fab migrations:zebra[,option].",
             self.sentence("apple"): "Write fab migrations:apple,first[,...][,...].",
             self.sentence("help", "x"): "Write fab migrations:help.",
+            self.sentence("forget"): "missing a required argument: NAME. Write fab migrations:forget,NAME.",
         }
         for sentence, advice in cases.items():
             self.assertTrue(sentence.endswith(advice), sentence)
@@ -178,7 +193,7 @@ class TestParse(unittest.TestCase):
             "migrations": (None, [], {}),
             "migrations:": (None, [], {}),
             "migrations:execute": ("execute", [], {}),
-            "migrations:execute,": ("execute", [], {}),
+            "migrations:execute,": ("execute", [""], {}),
             "migrations:execute,1_first.py": ("execute", ["1_first.py"], {}),
             "migrations:execute,to=12": ("execute", [], {"to": "12"}),
             "migrations:mytask,a,,b": ("mytask", ["a", "", "b"], {}),
@@ -207,6 +222,7 @@ class TestOptionText(unittest.TestCase):
     def test_it_is_what_stands_on_the_command_line(self) -> None:
         cases: list[tuple[list[str], dict[str, str], str | None]] = [
             ([], {}, None),
+            ([""], {}, ""),
             (["1_first.py"], {}, "1_first.py"),
             ([], {"to": "12"}, "to=12"),
             (["a", "b"], {"c": "d"}, "a,b,c=d"),
@@ -226,6 +242,7 @@ class TestFabCommand(unittest.TestCase):
             ((None, None), "fab migrations"),
             (("execute",), "fab migrations:execute"),
             (("execute", None), "fab migrations:execute"),
+            (("ignore", ""), "fab migrations:ignore,"),
             (("execute", "1_first.py"), "fab migrations:execute,1_first.py"),
             (("execute", "to=12"), "fab migrations:execute,to=12"),
             ((None, "json=yes"), "fab migrations:,json=yes"),
@@ -239,7 +256,35 @@ class TestFabCommand(unittest.TestCase):
         self.assertEqual("fab 'migrations:execute,a b; rm -rf $HOME'", Team.fab_command("execute", "a b; rm -rf $HOME"))
 
 
+class TestAsText(unittest.TestCase):
+    def test_values_become_what_the_command_line_would_give(self) -> None:
+        cases: list[tuple[list[object], dict[str, object], tuple[list[str], dict[str, str]]]] = [
+            (["execute"], {"to": 1}, (["execute"], {"to": "1"})),
+            (["check"], {"json": True, "pending": None}, (["check"], {"json": "yes"})),
+            (["check"], {"json": False}, (["check"], {})),
+            (["dbrestore", Path("/dumps/one"), True], {}, (["dbrestore", "/dumps/one", "yes"], {})),
+            ([None], {"json": True}, ([], {"json": "yes"})),
+            (["mytask", None, 2, False], {}, (["mytask", "", "2"], {})),
+            (["ignore", ""], {}, (["ignore", ""], {})),
+        ]
+        for options, named, expected in cases:
+            self.assertEqual(expected, subtasks.as_text(options, named))
+
+
 class TestUsage(unittest.TestCase):
+    def test_ours_are_written_as_in_the_readme(self) -> None:
+        manager = migopy.MigrationsManager()
+        expected = {
+            "execute": "execute[,NAME][,to=NAME]",
+            "rollback": "rollback[,NAME][,last=N][,to=NAME]",
+            "forget": "forget,NAME",
+            "dbrestore": "dbrestore,DUMP[,force=yes]",
+            "create": "create,WORDS",
+            "show_status": "show_status[,json=yes]",
+        }
+        for name, written in expected.items():
+            self.assertTrue(subtasks.usage("m", name, getattr(manager, name)).startswith(f"fab m:{written}"), name)
+
     def test_what_may_be_left_out_stands_in_brackets(self) -> None:
         def method(must: str, may: str = "", *rest: str, named: str = "") -> None: ...
 

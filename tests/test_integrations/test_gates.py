@@ -1,0 +1,131 @@
+"""What a script asks before and after a deployment: check and plan, and the ways on that they name."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tests.cases import TeamTestCase
+
+
+class TestBeforeADeployment(TeamTestCase):
+    def test_what_is_only_pending_is_no_fault(self) -> None:
+        self.files("1_a.py", "2_b.py")
+        result = self.fab("migrations:check,pending=ok")
+        self.assertIn("Nothing is wrong, 2 migrations to execute", result.stderr)
+        self.assertEqual((True, []), (lambda d: (d["ok"], d["obstacles"]))(self.json("check,pending=ok")))
+        self.fab("migrations:check", code=4)
+        self.fab("migrations:execute")
+        for command in ("check,pending=ok", "check"):
+            self.assertIn("Up to date, nothing is wrong", self.fab(f"migrations:{command}").stderr)
+        self.assertIn("pending can only be ok, not 'no'", self.fab("migrations:check,pending=no", code=1).stderr)
+
+    def test_what_execute_would_stop_at_and_what_is_wrong_is_one(self) -> None:
+        self.files("1_a.py")
+        cases = {
+            "2_b.py": ("def up(db):\n    print 'x'\n", "2_b.py cannot be imported"),
+            "3_c.py": ("import nowhere\n", "3_c.py cannot be imported"),
+            "4_d.py": ("def down(db): pass\n", "4_d.py has no function up"),
+            "5_e.py": ("def up(db, session): pass\n", "neither a replica set nor a sharded cluster"),
+            "Six.py": ("", "Not the name of a migration: Six.py"),
+        }
+        for name, (text, reason) in cases.items():
+            path = self.team.write(f"mongomigrations/{name}", text)
+            for command in ("check,pending=ok", "plan"):
+                result = self.fab(f"migrations:{command}", code=4)
+                self.assertRegex(result.stderr, rf"(?m)^execute would stop: .*{re.escape(reason)}")
+                document = self.json(command, code=4)
+                self.assertTrue(any(reason in obstacle for obstacle in document["obstacles"]), document)
+            self.assertIn(reason, self.team.fab("migrations:execute").stderr)
+            path.unlink()
+        self.assertEqual([], self.ran())
+        self.db.migrations.insert_one({"name": "0_gone.py"})
+        self.assertIn("Something is wrong: 1 problem.", self.fab("migrations:check,pending=ok", code=4).stderr)
+
+    def test_an_interrupted_migration_is_an_obstacle(self) -> None:
+        self.files("1_a.py", "2_b.py")
+        self.db.migrations_log.insert_one({"event": "interrupted", "name": "1_a.py", "at": self.now(), "by": "me@here"})
+        result = self.fab("migrations:plan", code=4)
+        self.assertIn("execute would stop: 1_a.py was interrupted", result.stderr)
+        self.assertEqual(1, result.stderr.count("was interrupted"))
+        self.assertIn("1_a.py was interrupted", self.json("check,pending=ok", code=4)["obstacles"][0])
+
+    def now(self) -> Any:
+        return self.client.admin.command("isMaster")["localTime"]
+
+
+class TestWaysOn(TeamTestCase):
+    def test_a_renamed_file_is_recognised_and_the_way_on_works(self) -> None:
+        self.files("1_a.py", "2_b.py")
+        self.fab("migrations:execute")
+        self.ran()
+        folder = self.team.path / "mongomigrations"
+        (folder / "1_a.py").rename(folder / "3_new.py")
+        sentence = "renamed to 3_new.py? Then fab migrations:ignore,3_new.py and fab migrations:forget,1_a.py"
+        for command, code in (
+            ("show_status", 0),
+            ("check", 4),
+            ("check,pending=ok", 4),
+            ("plan", 0),
+            ("history", 0),
+            ("history,1", 0),
+        ):
+            self.assertIn(sentence, self.fab(f"migrations:{command}", code=code).stderr)
+            problems = self.json(command, code=code)["problems"]
+            self.assertEqual([True], [sentence in problem["text"] for problem in problems], problems)
+        self.fab("migrations:ignore,3_new.py", "migrations:forget,1_a.py")
+        self.fab("migrations:check")
+        self.assertEqual([], self.ran())
+
+    def test_the_way_on_from_a_changed_file_works(self) -> None:
+        self.files("1_a.py")
+        self.fab("migrations:execute")
+        self.team.migration("1_a.py", "pass")
+        problem = self.json("check", code=4)["problems"][0]["text"]
+        self.assertIn("fab migrations:forget,1_a.py and fab migrations:ignore,1_a.py", problem)
+        self.assertIn(problem, self.fab("migrations:history").stderr)
+        self.fab("migrations:forget,1_a.py", "migrations:ignore,1_a.py", "migrations:check")
+
+    def test_two_registered_ones_of_one_number_are_no_problem(self) -> None:
+        self.files("1_a.py", "1_b.py")
+        self.assertIn("1_a.py: same number", self.fab("migrations:check", code=4).stderr)
+        self.fab("migrations:execute", "migrations:check")
+
+    def test_one_stray_file_does_not_hide_the_pending_ones(self) -> None:
+        self.files("1_a.py", "Stray-File.py")
+        result = self.fab("migrations")
+        self.assertIn("\n1_a.py\n", result.stderr)
+        self.assertIn("Stray-File.py: badly named, it does not match MIGRATIONS_FILE_PATTERN; rename it", result.stderr)
+        status = self.json("show_status")
+        self.assertEqual(["1_a.py", "Stray-File.py"], status["unregistered"])
+        self.assertEqual(["badly named"], [problem["kind"] for problem in status["problems"]])
+        self.fab("migrations:execute", code=1)
+        self.assertEqual([], self.ran())
+
+    def test_a_link_that_leads_nowhere_and_a_directory_are_named(self) -> None:
+        self.files("1_a.py", "3_c.py")
+        folder = self.team.path / "mongomigrations"
+        (folder / "2_link.py").symlink_to("/nowhere/2_link.py")
+        (folder / "4_folder.py").mkdir()
+        (folder / ".#1_a.py").symlink_to("someone@here.1")  # as an editor locks a file
+        for command, code in (("show_status", 0), ("plan", 4), ("check", 4), ("history", 0)):
+            result = self.fab(f"migrations:{command}", code=code)
+            self.assertIn("2_link.py: unreadable, it is a link that leads nowhere; mend it", result.stderr)
+            self.assertIn("4_folder.py: unreadable, it is a directory; mend it, rename it or remove it", result.stderr)
+            self.assertEqual(2, len(self.json(command, code=code)["problems"]))
+        result = self.fab("migrations:execute", code=1)
+        self.assertRegex(result.stderr, r"2_link\.py cannot be read: No such file")
+        self.assertEqual([], self.ran())
+        (folder / "2_link.py").unlink()
+        self.fab("migrations:execute")
+        self.assertEqual(["up 1_a.py", "up 3_c.py"], self.ran())
+
+    def test_a_registered_file_that_became_a_dead_link_hides_nothing(self) -> None:
+        self.files("1_a.py", "2_b.py")
+        self.fab("migrations:execute")
+        path = self.team.path / "mongomigrations" / "1_a.py"
+        path.unlink()
+        path.symlink_to("/nowhere")
+        problems = self.json("check", code=4)["problems"]
+        self.assertEqual([("unreadable", "1_a.py")], [(problem["kind"], problem["name"]) for problem in problems])
+        self.assertIn("2_b.py", self.fab("migrations:history").stdout)

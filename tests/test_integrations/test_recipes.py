@@ -1,0 +1,131 @@
+"""What the README says to write in certain places, written there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import Any
+
+from tests.cases import FabTestCase
+from tests.server import HOST, free_port
+from tests.sshd import Sshd
+from tests.support import FAB, Project, Result, basic_fabfile
+from tests.test_integrations.test_readme import README, Steps
+
+BARE = {"PATH": "/usr/bin:/bin", "PYTHONWARNINGS": "ignore"}
+
+
+class TestRecipes(FabTestCase):
+    def fabfile_with(self, example: str, **attributes: Any) -> Project:
+        """A fabfile with an example of the README below the task; what the README imports stands at its top."""
+        imports = "from fabric.api import abort, execute, settings\n"
+        return Project(self, imports + basic_fabfile(self.server, self.database, **attributes) + f"\n\n{example}")
+
+    def shell(self, command: str) -> Result:
+        """Run a command as cron would: by sh, with next to no environment, in another folder."""
+        done = subprocess.run(["/bin/sh", "-c", command], cwd="/", env=BARE, capture_output=True, text=True, timeout=60)
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def here(self, command: str, project: Project) -> str:
+        """A command of the README for this environment's fab and that project."""
+        fab = f"{sys.executable} {FAB} -f {project.path}/fabfile.py"
+        return command.replace("/srv/blog/venv/bin/fab -f /srv/blog/fabfile.py", fab).replace("fab migr", f"{fab} migr")
+
+    def written_for(self, purpose: str) -> str:
+        """The command that stands first in the table of recipes for something."""
+        row = re.search(rf"^\| {re.escape(purpose)}[^|]*\| `(.+?)`", README, re.MULTILINE)
+        assert row, purpose
+        return row[1].replace(r"\|", "|")
+
+    def test_a_deploy_task_can_tell_failure_from_success(self) -> None:
+        project = self.fabfile_with(Steps().text("def deploy():"))
+        project.migration("1_a.py", "1 / 0")
+        result = project.fab("--hide=status", "deploy")
+        self.assertRegex(result.stdout, r"^Not migrated \(exit code 1\): 1_a\.py failed .*ZeroDivisionError.*\n$")
+        self.assert_code(0, result)
+        project.migration("1_a.py")
+        self.assertEqual("", project.fab("--hide=status", "deploy").stdout)
+
+    def test_many_databases(self) -> None:
+        other = f"{self.database}_other"
+        self.addCleanup(self.client.drop_database, other)
+        example = Steps().text("TENANTS").replace('"ann", "bob"', f"{self.database!r}, {other!r}")
+        project = self.noting(self.fabfile_with(example), "1_a.py")
+        result = project.fab("--hide=status", "tenants")
+        self.assertEqual(f"{self.database}: done\n{other}: done\n", result.stdout)
+        self.assertEqual(["1_a.py"], self.client[other].migrations.distinct("name"))
+
+        project.migration("2_b.py", f"assert db.name != {self.database!r}, 'not here'")
+        result = project.fab("--hide=status", "tenants")
+        self.assert_code(1, result)
+        first, second = result.stdout.splitlines()
+        self.assertRegex(first, rf"^{self.database}: 2_b\.py failed .*not here.*it is not registered")
+        self.assertEqual(f"{other}: done", second)
+        self.assertIn(f"Fatal error: execute failed for {self.database}\n", result.stderr)
+        self.assertEqual(["1_a.py", "2_b.py"], self.client[other].migrations.distinct("name"))
+        self.assertEqual(1, project.fab("tenants:check").code)
+
+        path = project.path / "fabfile.py"
+        path.write_text(path.read_text().replace("failed.append(name)\n", "failed.append(name)\n            break\n"))
+        self.assertEqual(1, len(project.fab("--hide=status", "tenants").stdout.splitlines()))
+
+    def test_a_time_limit(self) -> None:
+        project = self.project()
+        project.migration("1_a.py", "import time\ntime.sleep(60)")
+        result = self.shell(self.here(self.written_for("a time limit").replace("600", "3"), project))
+        self.assertEqual(124, result.code, result.output)
+        self.assertIn("1_a.py failed", result.stderr)
+        self.assertEqual((None, []), (self.db.migrations_lock.find_one(), self.registered()))
+
+    def test_cron_is_silent_as_long_as_all_is_well(self) -> None:
+        project = self.noting(self.project(), "1_a.py")
+        command = self.here(self.written_for("cron"), project)
+        result = self.shell(command)
+        self.assertIn("1_a.py: unregistered\n", result.stdout)
+        project.fab("migrations:execute")
+        self.assertEqual((0, "", ""), self.shell(command))
+
+    def test_containers_that_start_at_once(self) -> None:
+        project = self.noting(self.project(), "1_a.py")
+        project.migration("2_slow.py", "import time\ntime.sleep(1)\ndb.notes.insert_one({'text': '2_slow.py'})")
+        command = self.here(self.written_for("containers"), project).replace("gunicorn app", "echo served")
+        started = [
+            subprocess.Popen(["/bin/sh", "-c", command], cwd="/", env=BARE, stdout=subprocess.PIPE, text=True)
+            for _ in range(3)
+        ]
+        for process in started:
+            self.assertIn("served\n", process.communicate(timeout=60)[0])
+        self.assertEqual(["1_a.py", "2_slow.py"], self.notes())
+
+
+class TestEnvironments(FabTestCase):
+    """The README's example with real ssh: what is asked for on other machines never runs here."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.sshd = Sshd()
+        self.sshd.start()
+        self.addCleanup(self.sshd.close)
+        self.remote = self.noting(self.project(), "1_a.py")
+        profile = self.sshd.home / ".bash_profile"
+        profile.write_text(f"{profile.read_text()}cd {self.remote.path}\n")
+        example = Steps().text("def staging").replace("staging.example.com", self.sshd.host_string)
+        example = example.replace("\n\n\ndef staging", f"\n{self.sshd.env_settings}\n\ndef staging", 1)
+        example = example.replace("    MONGO_DATABASE =", f"    MONGO_PORT = {free_port()}\n    MONGO_DATABASE =")
+        self.local = Project(self, example)
+        self.local.write("settings.py", f"MONGO_HOST, MONGO_DATABASE = {HOST!r}, 'nothing_answers_here'\n")
+
+    def test_by_a_task_by_an_option_and_in_parallel(self) -> None:
+        host = self.sshd.host_string
+        for words in (
+            ("staging", "migrations:execute"),
+            ("-P", "staging", "migrations:execute"),
+            ("-H", host, "migrations:execute"),
+            ("-P", "-H", host, "staging", "migrations:execute"),
+        ):
+            result = self.local.fab(*words)
+            self.assert_code(0, result)
+            self.assertNotIn("No MongoDB answers", result.output)
+            self.assertEqual(["1_a.py"], self.registered(), result.output)
+            self.client.drop_database(self.database)

@@ -1,0 +1,116 @@
+"""What a wrong word does: each is told in one sentence, with exit code 1, and nothing has been done."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import migopy
+from tests.cases import TRY_EACH, UNREGISTERED, FabTestCase
+
+
+class TestNames(FabTestCase):
+    def test_a_name_that_is_not_there_is_an_error_whatever_else_is_pending(self) -> None:
+        project = self.noting(self.project(more=TRY_EACH), "1_a.py")
+        asked = (("execute", "999"), ("ignore", "999"), ("execute", "1_b.py"), ("execute", {"to": "999"}))
+        for _ in ("one is pending", "none is"):
+            for attempt in self.attempts(project, *asked):
+                self.assert_one_sentence(r"No migration '(999|1_b\.py)' in mongomigrations; .*", attempt)
+            self.assertEqual(0, project.fab("migrations:execute").code)
+        self.assertEqual(["1_a.py"], self.notes())
+
+    def test_a_registered_one_is_an_error_whatever_else_is_pending(self) -> None:
+        project = self.noting(self.project(more=TRY_EACH), "1_a.py", "2_b.py")
+        self.db.migrations.insert_one({"name": "1_a.py"})
+        for _ in ("one is pending", "none is"):
+            for attempt in self.attempts(project, ("execute", "1"), ("ignore", "1_a")):
+                self.assert_one_sentence(r"1_a\.py is already registered; .*", attempt)
+            self.assertEqual(0, project.fab("migrations:execute").code)
+
+    def test_an_empty_variable_is_not_all(self) -> None:
+        project = self.noting(self.project(more=TRY_EACH), "1_a.py", "2_b.py")
+        asked: list[tuple[Any, ...]] = [
+            ("ignore", ""),
+            ("ignore", {"spec_migr": ""}),
+            ("ignore", "", {"to": "1"}),
+            ("rollback", ""),
+        ]
+        asked += [("rollback", "", {"to": "1"}), ("forget", ""), ("create", "")]
+        for attempt in self.attempts(project, *asked):
+            self.assertEqual((1, 1), (attempt.code, len(attempt.stderr.splitlines())), attempt)
+        self.assertEqual([], self.db.list_collection_names())
+        self.assert_one_sentence("Nothing was done: NAME is empty.*ignore,NAME.*", project.fab("migrations:ignore,"))
+        self.assert_code(0, project.fab("migrations:execute,"))
+        self.assertEqual(["1_a.py", "2_b.py"], self.notes())
+
+    def test_an_empty_variable_stays_empty_on_the_way_to_another_machine(self) -> None:
+        project = self.project(
+            body="""
+    @classmethod
+    def task_hook(cls, subtask, option):
+        print(cls.fab_command(subtask, option))
+        raise migopy.StopTaskExecution()
+"""
+        )
+        result = project.fab("--hide=status", "migrations:ignore,", "migrations:execute,", "migrations:")
+        self.assertEqual("fab migrations:ignore,\nfab migrations:execute,\nfab migrations\n", result.stdout)
+
+    def test_more_than_were_executed_are_not_rolled_back(self) -> None:
+        project = self.noting(self.project(), "1_a.py", "2_b.py")
+        self.assert_code(0, project.fab("migrations:execute"))
+        result = project.fab("migrations:rollback,last=99")
+        self.assert_one_sentence(r"last=99 is more than were executed \(2\)\. Nothing was rolled back\.", result)
+        self.assertEqual(["1_a.py", "2_b.py"], self.registered())
+
+
+class TestWords(FabTestCase):
+    def test_a_subtask_that_is_nearly_right_and_status(self) -> None:
+        project = self.noting(self.project(), "1_a.py")
+        self.assert_one_sentence(".*no subtask 'exceute', did you mean execute.*", project.fab("migrations:exceute"))
+        result = project.fab("--hide=status", "migrations:status")
+        self.assertIn(f"{UNREGISTERED}1_a.py\n", result.stderr)
+        self.assertNotIn("migrations:status ", project.fab("migrations:help").stderr)
+
+    def test_attributes_that_look_like_settings_are_named_once(self) -> None:
+        body = "    MONGO_PASSWORD = 's3cret'\n    MONGO_DATABSE = 'beside the right one'\n    RELEASES = 3\n"
+        project = self.noting(self.project(body=body), "1_a.py")
+        result = project.fab("-H", "one,two", "migrations", "migrations:help")
+        self.assert_code(0, result)
+        sentence = "Migrations.MONGO_PASSWORD is no setting of migopy: did you mean MONGO_USER_PASSWORD?"
+        self.assertEqual([sentence], [line for line in result.stderr.splitlines() if "no setting" in line])
+        self.assertNotIn("s3cret", result.output)
+
+    def test_the_class_that_fabric_lists_says_what_to_type(self) -> None:
+        project = self.noting(self.project(), "1_a.py")
+        for word, meant in (("", ""), (":execute", ":execute"), (":execute,to=1", ":execute,to=1")):
+            result = project.fab(f"Migrations{word}")
+            sentence = rf"Migrations is the class .*, nothing was done\. Write fab '?migrations{meant}'?\."
+            self.assert_one_sentence(sentence, result)
+        self.assertEqual([], self.notes())
+
+    def test_a_class_with_an_init_of_its_own_too_and_objects_can_still_be_made(self) -> None:
+        project = self.project(
+            body="""
+    def __init__(self, colour="red"):
+        self.colour = colour
+"""
+        )
+        fabfile = project.path / "fabfile.py"
+        fabfile.write_text(
+            fabfile.read_text()
+            + "\ndef make():\n    print(Migrations('blue').colour, sorted(Migrations.tasks(Migrations()))[0])\n"
+        )
+        self.assertIn("is the class", project.fab("Migrations").stderr)
+        self.assertEqual("blue check\n", project.fab("--hide=status", "make").stdout)
+        with self.assertRaises(TypeError):
+            migopy.MigrationsManager("what")  # type: ignore[call-arg]
+
+    def test_abort_on_prompts_asks_nothing(self) -> None:
+        project = self.noting(self.project(), "1_a.py")
+        now = datetime.now(timezone.utc)
+        holder = {"token": "x", "by": "me@here", "pid": 1, "subtask": "execute", "since": now, "expires_at": now}
+        self.db.migrations_lock.insert_one({"_id": "lock", **holder})
+        result = project.fab_in_terminal("--abort-on-prompts", "migrations:unlock", input="yes\n")
+        self.assertEqual(1, result.code)
+        self.assertIn("Nothing was done: fab may not ask (--abort-on-prompts). Write force=yes", result.stdout)
+        self.assertIsNotNone(self.db.migrations_lock.find_one())
