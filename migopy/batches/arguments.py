@@ -11,6 +11,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
+from .. import legacy
 from ..errors import BatchFailed
 from .checkpoint import digest
 
@@ -22,7 +23,7 @@ def plain(collection: Any) -> Collection[Any]:
     if not isinstance(collection, Collection):
         raise BatchFailed(f"Batches are of a collection, such as db.users, not of {collection!r}.")
     database = collection.database
-    found: Collection[Any] = Database(database.client, database.name).get_collection(
+    found: Collection[Any] = Database(legacy.plain(database.client), database.name).get_collection(
         collection.name, codec_options=collection.codec_options, write_concern=WriteConcern(1)
     )
     return found

@@ -18,3 +18,4 @@ from .advice import advice as advice
 from .calls import LegacyCall as LegacyCall
 from .calls import warnings_shown as warnings_shown
 from .client import database as database
+from .client import plain as plain

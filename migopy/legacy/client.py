@@ -24,6 +24,11 @@ def database(db: pymongo.database.Database[Any], own: Collection[str] = ()) -> D
     return Database(client, db.name, **options_of(db))
 
 
+def plain(client: pymongo.MongoClient[Any]) -> pymongo.MongoClient[Any]:
+    """PyMongo's own client, to which sessions belong; the same where it is that already."""
+    return client._plain if isinstance(client, Client) else client
+
+
 def _said_by_server(field: str) -> Any:
     return TranslatedProperty(f"admin.command('isMaster')[{field!r}]")(
         lambda client: client._plain.admin.command("isMaster")[field]
