@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
 import shutil
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Any, Callable, Sequence, TextIO
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence, TextIO
 
 from .errors import MigopyException
 from .texts import escaped, masked, shortened, told
@@ -114,6 +115,16 @@ def _write(stream: TextIO | None, text: str, end: str = "\n") -> None:
         stream.flush()
 
 
+@contextlib.contextmanager
+def _gone() -> Iterator[None]:
+    """Around writing to what may have no reader, or be closed below Python."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EBADF):
+            raise
+
+
 class _Lasting:
     """A stream that goes on without a reader: what is written to it is lost then, and nothing is raised."""
 
@@ -125,12 +136,12 @@ class _Lasting:
 
     def write(self, text: str) -> int:
         if not getattr(self._stream, "closed", False):
-            with contextlib.suppress(BrokenPipeError):
+            with _gone():
                 self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(BrokenPipeError, AttributeError):
+        with _gone(), contextlib.suppress(AttributeError):
             self._stream.flush()
 
 

@@ -238,7 +238,10 @@ class MigrationsManager:
             what = "migration" if record else "how far it was:"
             self.logger.white_bold(f"Forgetting {what} {known}...")
             lock.confirm()
-            session.checkpoints.forget([known])
+            if record:
+                session.forget_batches(known)
+            else:
+                session.checkpoints.forget([known])
             session.history.unregister(known)
             with done(f"{known} is unregistered"):
                 session.history.log("forgotten", known, executed_at=record.at if record else None)

@@ -142,6 +142,7 @@ def run(manager_class: type[Manager], options: list[str], named: dict[str, str])
                 return call(manager, subtask, options, named)
             finally:
                 manager.close()
+                outlive_readers()  # migrations may have put other streams in place
     except StopTaskExecution:
         return None
     except MigopyException as error:

@@ -48,7 +48,7 @@ class HalfRestoredTestCase(DumpTestCase):
 
     def assert_half_restored(self) -> None:
         """Seen by everybody, and in nobody's way but those who would build on it; a restore ends it."""
-        for subtask, code in (("check", 4), ("show_status", 0), ("plan", 0)):
+        for subtask, code in (("check", 4), ("show_status", 0), ("plan", 4)):
             self.assertIn("The database is half restored: the restore of", self.run_fab(subtask, code).stderr)
         self.assertIn('"kind": "half restored"', self.run_fab("check,json=yes", code=4).stdout)
         self.assertEqual(self.names, self.registered(), "the history comes last")

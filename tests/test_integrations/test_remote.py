@@ -97,7 +97,7 @@ class TestRemote(MongoTestCase):
     def test_the_documented_commands(self) -> None:
         output = self.staging("migrations")
         title = "Unregistered migrations (fab migrations:execute to execute them):"
-        self.assertEqual([title, "001_test.py", "002_test.py"], output[:3])
+        self.assertEqual(["0 executed, 2 unregistered", title, "001_test.py", "002_test.py"], output[1:5])
         self.assertEqual([], self.notes())
 
         output = self.staging("migrations:execute,001_test.py")

@@ -90,9 +90,9 @@ class TestReading(TeamTestCase):
         self.team.write("mongomigrations/3_c.py", "import nothing_of_that_name\n")
         result = self.fab("migrations:plan", code=4)
         rows = [line.split() for line in result.stdout.splitlines()[:4]]
-        self.assertEqual(["NAME", "TRANSACTION", "DOWN", "DUMP"], rows[0])
-        self.assertEqual([["1_a.py", "no", "yes", "no"], ["2_b.py", "yes", "no", "no"]], rows[1:3])
-        self.assertEqual(["3_c.py", "?", "?", "no"], rows[3])
+        self.assertEqual(["NAME", "TRANSACTION", "VERIFY", "DOWN", "DUMP"], rows[0])
+        self.assertEqual([["1_a.py", "no", "no", "yes", "no"], ["2_b.py", "yes", "no", "no", "no"]], rows[1:3])
+        self.assertEqual(["3_c.py", "?", "?", "?", "no"], rows[3])
         self.assertIn("3_c.py cannot be imported (line 1)", result.stderr)
         self.assertEqual(["1_a.py"], [step["name"] for step in self.json("plan,to=1")["plan"]])
         self.assertEqual([], self.ran())
@@ -147,7 +147,15 @@ class TestReading(TeamTestCase):
         status["last"] = last
         self.assertEqual({"ok": False, "obstacles": [], **status}, self.json("check", code=4))
         plan = self.json("plan")["plan"]
-        step = {"name": "2_b.py", "transaction": False, "down": True, "dump": False, "error": None}
+        step = {
+            "name": "2_b.py",
+            "transaction": False,
+            "batches": False,
+            "verify": False,
+            "down": True,
+            "dump": False,
+            "error": None,
+        }
         self.assertEqual([step], plan)
         first, second = self.json("history")["migrations"]
         self.assertEqual({"name": "1_a.py", "at": first["at"]}, last)

@@ -78,7 +78,9 @@ def deploy():
     def test_help_has_the_order_of_the_table_and_the_docstring_lists_the_subtasks(self) -> None:
         project = self.project()
         order = [line.split()[1] for line in project.fab("migrations:help").stderr.splitlines()]
-        names = "show_status execute ignore rollback forget plan check history create dbdump dbrestore unlock help"
+        names = (
+            "show_status execute ignore rollback forget plan rehearse check history create dbdump dbrestore unlock help"
+        )
         self.assertEqual([f"migrations:{name}" for name in names.split()], order)
         self.assertIn("fab migrations:create - ", project.fab("-d", "migrations").stdout)
         self.assertIn("migrations", project.fab("--shortlist").stdout.split())

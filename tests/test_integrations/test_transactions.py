@@ -283,7 +283,7 @@ class TestConcerns(TransactionTestCase):
             else:
                 continue
             checked.add((name, command.get(name)))
-        collections = {"migrations", "migrations_log", "migrations_lock"}
+        collections = {"migrations", "migrations_log", "migrations_lock", "migrations_batches"}
         self.assertEqual(collections, {collection for _, collection in checked if isinstance(collection, str)})
         self.assertTrue(any(name == "commitTransaction" for name, _ in checked))
 

@@ -36,7 +36,7 @@ def undocumented(manager_class: type[migopy.MigrationsManager]) -> Iterator[str]
             yield f"the hook {name}"
     for name in subtasks.names(manager_class):
         for option in list(inspect.signature(getattr(manager_class, name)).parameters)[1:]:
-            written = subtasks.WRITTEN.get(option, f"{option}=")
+            written = subtasks.WRITTEN.get(option, f"{option.rstrip('_')}=")
             if written not in README:
                 yield f"the option {written} of {name}"
 
