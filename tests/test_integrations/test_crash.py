@@ -12,6 +12,7 @@ import threading
 import time
 from typing import Any
 
+from migopy.signals import PATIENCE
 from tests.server import Mongod, Proxy, Server, wait_for
 from tests.support import Result, RunTestCase, three_members, until_file
 
@@ -295,7 +296,8 @@ class TestServerGoesAway(RunTestCase):
         self.assertEqual(set(), twice, again.output)
         self.assertEqual(9, len(registered), f"said to be executed, and after a crash of the server: {registered}")
 
-    def test_ctrl_c_while_it_waits_for_the_server_to_register(self) -> None:
+    def test_a_second_ctrl_c_while_it_waits_for_the_server_to_register(self) -> None:
+        """The first is held back as long as the migration is not registered; with the second nobody waits longer."""
         with LosesReply(self.server, b"") as proxy:
             project = self.project(LOCK_LEASE=60, MONGO_URI=proxy.uri)
             self.counting(project, "1_waits.py", until_file(project.path / "go"))
@@ -305,9 +307,10 @@ class TestServerGoesAway(RunTestCase):
             project.write("go", "")
             time.sleep(1)
             os.killpg(process.pid, signal.SIGINT)
-            time.sleep(1)
-            proxy.resume()
+            time.sleep(PATIENCE + 0.5)
+            os.killpg(process.pid, signal.SIGINT)
             result = self.end_of(process)
+            proxy.resume()
         self.assertNotEqual(0, result.code)
         self.assertEqual((["1_waits.py"], []), (self.ran(), self.registered()))
         other = self.project(LOCK_LEASE=60, LOCK_WAIT=0)

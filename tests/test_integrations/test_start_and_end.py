@@ -32,7 +32,7 @@ OF_A_CLIENT = "joined: pymongo_kill_cursors_thread pymongo_server_monitor_thread
 OF_THE_IMPORT = {
     "migopy",
     *(f"migopy.{name}" for name in ["console", "errors", "fab", "manager", "options", "rooms", "subtasks"]),
-    *(f"migopy.{name}" for name in ["texts", "trace", "version"]),
+    *(f"migopy.{name}" for name in ["signals", "texts", "trace", "version"]),
 }
 
 # An audit hook cannot be taken away again, so it is set up in the process of the fab.
