@@ -84,5 +84,7 @@ def run(command: Sequence[str], config: str, seconds_left: Callable[[], float] |
         finally:
             leash.stdin.close()
             code = leash.wait()
+    if code and seconds_left:
+        seconds_left()  # a lock that is lost is why the command was killed
     if code:
         raise DumpFailed(f"{command[0]} failed with exit code {code}, see what it says above.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import secrets
@@ -61,6 +62,7 @@ class KilledTestCase(RunTestCase):
 
     def go_on(self, project: Project) -> Result:
         """Do as the messages say, until it is registered."""
+        was_registered = self.registered()  # killed between that and the deletion of what is noted, which stays then
         result = project.fab("migrations:execute", timeout=120)
         if result.code:
             self.assertIn("1_counts.py was interrupted", result.stderr)
@@ -68,7 +70,8 @@ class KilledTestCase(RunTestCase):
             result = project.fab("migrations:execute,1", timeout=120)
         self.assert_code(0, result)
         self.assertEqual(["1_counts.py"], self.registered())
-        self.assertEqual(0, self.db.migrations_batches.count_documents({}))
+        if not was_registered:
+            self.assertEqual(0, self.db.migrations_batches.count_documents({}))
         return result
 
     def assert_once(self) -> None:
@@ -87,7 +90,8 @@ class TestKill(KilledTestCase):
                 project = self.team(WAYS[way])
                 process = self.start(project, chance.randrange(0, COUNT, SIZE))
                 time.sleep(chance.uniform(0, 0.05))
-                os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it may have ended by now
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
                 left = self.n()
                 self.go_on(project)
