@@ -50,7 +50,7 @@ while os.path.exists(folder) and time.monotonic() < deadline:  # who is being ki
         process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         tempfile.tempdir = str(self.folder)
         atexit.register(process.communicate)
-        if False:
+        if "TOX_ENV_NAME" in os.environ:
             threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
     def start(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:

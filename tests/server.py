@@ -28,7 +28,7 @@ from pymongo.uri_parser import parse_uri
 from tests.reaper import reaper
 
 HOST = "127.0.0.1"
-START_TIMEOUT = 6
+START_TIMEOUT = 60
 ROOT_USER = "root"
 ROOT_PASSWORD = "root/pass:word"
 
