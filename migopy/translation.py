@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any, Callable, Mapping, NamedTuple
 from urllib.parse import quote, unquote, urlencode
 
@@ -94,7 +95,9 @@ def _as_pymongo_reads(server: Server) -> tuple[str, list[str], dict[str, Any]]:
     if server.uri:
         scheme, _, rest = server.uri.partition("://")
         # As if it were no SRV address, for which parse_uri() would ask the name server.
-        parsed = parse_uri(f"mongodb://{rest}", validate=False, normalize=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of deprecated options PyMongo has warned when the client was made
+            parsed = parse_uri(f"mongodb://{rest}", validate=False, normalize=False)
         nodes = parsed["nodelist"]
         options = {name.lower(): value for name, value in parsed["options"].items()}
         options.update(username=parsed["username"], password=parsed["password"])
