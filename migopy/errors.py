@@ -90,9 +90,13 @@ class LockHeld(MigopyException):
 
 
 class LockLost(MigopyException):
-    """The lease of this run ran out before it could be renewed."""
+    """The lease of this run ran out before it could be renewed; then perhaps no server answers (``answers``)."""
 
     exit_code = 3
+
+    def __init__(self, text: str = "", *, migration: str | None = None, answers: bool = True) -> None:
+        super().__init__(text, migration=migration)
+        self.answers = answers
 
 
 class RegisteredMeanwhile(LockLost):

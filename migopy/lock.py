@@ -254,7 +254,7 @@ class Lock:
 
         If a migration has dropped it, it is there again afterwards, with ``was_dropped``, to be given back once more.
         """
-        unanswered = isinstance(error, ServerFailed) and not error.answers
+        unanswered = isinstance(error, (ServerFailed, LockLost)) and not error.answers
         if self._in_migration or unanswered or not self._may_be_ours:
             return
         with contextlib.suppress(PyMongoError):
@@ -352,7 +352,8 @@ class Lock:
             raise LockLost("The lock was taken away from this run by the subtask unlock or by another run.")
         if self.seconds_left() <= 0:
             raise LockLost(
-                f"The lock was lost: its lease of {self._lease:g} s was not renewed in time, another run may have it."
+                f"The lock was lost: its lease of {self._lease:g} s was not renewed in time, another run may have it.",
+                answers=False,
             )
 
     def seconds_sure(self) -> float:

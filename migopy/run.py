@@ -324,7 +324,8 @@ class Run:
 
         Where no server answers the lock says the same: it is left to run out.
         """
-        if not isinstance(error, Exception) or (isinstance(error, ServerFailed) and not error.answers):
+        unanswered = isinstance(error, (ServerFailed, LockLost)) and not error.answers
+        if unanswered or not isinstance(error, Exception):
             return ""
         try:
             with self._written_down():
