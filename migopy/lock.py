@@ -275,6 +275,8 @@ class Lock:
                 pause = self._lease / 30  # the server may be back in a moment; the deadline stands meanwhile
 
     def _renew(self, facts: dict[str, Any]) -> None:
+        """Raises ``LockLost``, past the deadline even if the server would still renew it: what relied on it has ended."""
+        self.check()
         sent = clock()
         renewed = [{"$set": {**_literally(facts), **self._renewed()}}]
         mine = {"_id": LOCK, "token": self._token}
