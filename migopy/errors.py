@@ -103,6 +103,11 @@ class RegisteredMeanwhile(LockLost):
     """Another run has registered the migration that this one was executing."""
 
 
+def is_silence(error: BaseException | None) -> bool:
+    """Whether no server answers, so that asking it for something more would only be waiting again."""
+    return isinstance(error, (ServerFailed, LockLost)) and not error.answers
+
+
 class DumpFailed(MigopyException):
     """``mongodump`` or ``mongorestore`` is not installed, or failed."""
 

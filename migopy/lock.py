@@ -33,7 +33,7 @@ from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
 from . import documents
 from .console import local_time
 from .documents import Stranger
-from .errors import LockHeld, LockLost, ServerFailed
+from .errors import LockHeld, LockLost, is_silence
 from .mongo import MAJORITY_TIMEOUT, RETRY_PAUSE, answered, durable
 
 if TYPE_CHECKING:
@@ -254,8 +254,7 @@ class Lock:
 
         If a migration has dropped it, it is there again afterwards, with ``was_dropped``, to be given back once more.
         """
-        unanswered = isinstance(error, (ServerFailed, LockLost)) and not error.answers
-        if self._in_migration or unanswered or not self._may_be_ours:
+        if self._in_migration or is_silence(error) or not self._may_be_ours:
             return
         with contextlib.suppress(PyMongoError):
             mine = {"_id": LOCK, "token": self._token, "died": {"$exists": False}}
@@ -275,7 +274,7 @@ class Lock:
                 pause = self._lease / 30  # the server may be back in a moment; the deadline stands meanwhile
 
     def _renew(self, facts: dict[str, Any]) -> None:
-        """Raises ``LockLost``, past the deadline even if the server would still renew it: what relied on it has ended."""
+        """Raises ``LockLost``, past the deadline also where the server would still renew it: others rely on that."""
         self.check()
         sent = clock()
         renewed = [{"$set": {**_literally(facts), **self._renewed()}}]

@@ -401,7 +401,7 @@ class MigrationsManager:
         self._agree(f"Replace the collections of {database} at {server.address} by those in {dump.root}?", force)
         with session.locked("dbrestore") as lock:
             command = rooms.tools.restore_command(dump, database, without=restore.not_for_mongorestore)
-            restore.run(lambda: self._run_tool(command, config, lock.seconds_sure))
+            restore.run(lambda: self._run_tool(command, config, lock.seconds_sure), lock.confirm)
         self.logger.green(f"Restored {database} from {dump.root}.")
 
     @task

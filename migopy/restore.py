@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -9,7 +10,7 @@ import bson
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
-from .errors import DumpFailed, ServerFailed
+from .errors import DumpFailed, ServerFailed, is_silence
 from .mongo import answered, durable
 from .texts import summary
 
@@ -70,16 +71,21 @@ class Restore:
                 " have. Nothing was restored."
             )
 
-    def run(self, mongorestore: Callable[[], None]) -> None:
-        """Restore, and write down how it went. Raises ``DumpFailed`` unless all that is in the dump is there then."""
+    def run(self, mongorestore: Callable[[], None], confirm: Callable[[], None]) -> None:
+        """Restore, and write down how it went. Raises ``DumpFailed`` unless all that is in the dump is there then.
+
+        ``confirm`` raises what tells that another run may have the lock: what is there is then not our restore alone.
+        """
         self._history.begin_restore(str(self._dump.root))
         try:
             self._make_room()
             mongorestore()
             self._compare()
+            confirm()
         except BaseException as error:
-            if not isinstance(error, ServerFailed):  # it has just failed to answer
-                self._history.log("restore failed", None, dump=str(self._dump.root), error=summary(error))
+            if not is_silence(error):
+                with contextlib.suppress(ServerFailed):  # that it has begun and not ended stands there all the same
+                    self._history.log("restore failed", None, dump=str(self._dump.root), error=summary(error))
             raise
         self._history.end_restore(str(self._dump.root), self._registrations(), self._logged_until())
 

@@ -22,6 +22,7 @@ from .errors import (
     ServerFailed,
     StopTaskExecution,
     done,
+    is_silence,
 )
 from .history import EventKind, History, Record
 from .loader import LoadedMigration, line_in, not_run
@@ -324,8 +325,7 @@ class Run:
 
         Where no server answers the lock says the same: it is left to run out.
         """
-        unanswered = isinstance(error, (ServerFailed, LockLost)) and not error.answers
-        if unanswered or not isinstance(error, Exception):
+        if is_silence(error) or not isinstance(error, Exception):
             return ""
         try:
             with self._written_down():

@@ -308,7 +308,8 @@ class ReplicaSet:
         configuration = {
             "_id": self.name,
             "members": [{"_id": n, "host": f"{member.host}:{member.port}"} for n, member in enumerate(self.members)],
-            "settings": {"electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 500},
+            # Without chains: a secondary that a test holds up must not hold up the other one behind it.
+            "settings": {"electionTimeoutMillis": 1500, "heartbeatIntervalMillis": 500, "chainingAllowed": False},
         }
         with self.members[0].client() as client:
             client.admin.command("replSetInitiate", configuration)

@@ -235,23 +235,31 @@ class TestReplicaSet(KilledTestCase):
     def test_the_primary_is_killed(self) -> None:
         self.through(self.replica_set.kill_primary)
 
+    def let_time_for_heartbeats(self, milliseconds: int) -> None:
+        """A member that is silent for longer is down, and then not waited for."""
+        config = self.client.admin.command("replSetGetConfig")["config"]
+        config["version"] += 1
+        config["settings"]["electionTimeoutMillis"] = milliseconds
+        self.client.admin.command("replSetReconfig", config)
+
     def test_a_member_that_is_behind_is_waited_for(self) -> None:
         self.fill()
+        self.let_time_for_heartbeats(30_000)
+        self.addCleanup(self.let_time_for_heartbeats, 1500)
         project = self.team(SLOWLY.replace("0.05", "0.2"), LOCK_LEASE=30, BATCH_MAX_LAG=1)
         process = self.start(project, 500)
         primary = self.replica_set.primary()
         member = next(m for m in self.replica_set.members if m is not primary)
-        assert process.stderr is not None
-        with member.client() as client:
-            client.admin.command("fsync", lock=True)  # it still says that it lives, unlike a stopped process
-            try:
-                lines = iter(process.stderr.readline, "")
-                waiting = next((line for line in lines if "waiting" in line), "")
-                self.assertRegex(waiting, rf"1_counts.py: .*; waiting for \S+:{member.port}, which is \d+ s behind")
-                done = self.n()
-                time.sleep(1)
-                self.assertEqual(done, self.n())
-            finally:
-                client.admin.command("fsyncUnlock")
+        assert member.process is not None and process.stderr is not None
+        member.process.send_signal(signal.SIGSTOP)
+        try:
+            lines = iter(process.stderr.readline, "")
+            waiting = next((line for line in lines if "waiting" in line), "")
+            self.assertRegex(waiting, rf"1_counts.py: .*; waiting for \S+:{member.port}, which is \d+ s behind")
+            done = self.n()
+            time.sleep(1)
+            self.assertEqual(done, self.n())
+        finally:
+            member.process.send_signal(signal.SIGCONT)
         self.assert_code(0, self.end_of(process))
         self.assert_once()
