@@ -198,14 +198,9 @@ class Lock:
         self._may_be_ours = True
         sent = clock()
         try:
-            found: dict[str, Any] | None = self._collection.find_one_and_update(
-                {"_id": LOCK}, self._taking(), upsert=True, return_document=ReturnDocument.AFTER
-            )
-        except DuplicateKeyError:  # two runs made the document at the same moment; it is there now
-            return self.take(subtask)
+            found = self._ask_for_it()
         except InvalidBSON:
             return self.holder() or Holder.read({})
-        assert found is not None  # an upsert that returns the document after it
         if documents.string(found.get("token")) in _held_here:
             self._may_be_ours = False
             raise LockHeld(
@@ -220,6 +215,17 @@ class Lock:
         self._taken, self._confirmed = clock(), sent
         self.died = Holder.read(found) if "died" in found else None
         return None
+
+    def _ask_for_it(self) -> dict[str, Any]:
+        """The document, ours if it was free."""
+        try:
+            found: dict[str, Any] | None = self._collection.find_one_and_update(
+                {"_id": LOCK}, self._taking(), upsert=True, return_document=ReturnDocument.AFTER
+            )
+        except DuplicateKeyError:  # two runs made the document at the same moment; it is there now
+            return self._ask_for_it()
+        assert found is not None  # an upsert that returns the document after it
+        return found
 
     def _taking(self) -> list[dict[str, Any]]:
         """Replace the document if it has run out, and keep of the old one who died in which migration."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .mongo import Server
     from .planning import Plan, Planning
     from .rehearsal import Rehearsal, Rehearsed, Stage
-    from .run import Direction
+    from .run import Direction, Run
     from .session import Session
     from .status import Problem, Status
 
@@ -565,20 +565,7 @@ class MigrationsManager:
         dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
         if any(migration.in_transaction for migration in plan.ready):
             session.prepare_transactions()
-        run = rooms.run.Run(
-            direction,
-            session.lock,
-            session.history,
-            self.db,
-            records=plan.status.inventory.records,
-            dump=rooms.dump.facts(dump, self._server.database_name()),
-            hooks=(self.before_each, self.after_each),
-            batches=session.batches(direction.function, plan.status, self.logger.white, self.BATCH_MAX_LAG),
-            forget=session.forget_batches,
-            on_failure=self.on_failure,
-            say=self.logger.red,
-            command=f"fab {self.FAB_TASK}",
-        )
+        run = self._run(direction, plan, session, dump)
         started, several = time.monotonic(), len(plan.ready) > 1
         with run.of(plan.ready):
             for place, migration in enumerate(plan.ready, start=1):
@@ -591,6 +578,21 @@ class MigrationsManager:
             took = duration(time.monotonic() - started)
             self.logger.green(f"{direction.done} {len(plan.ready)} migrations in {took}")
         plan.stop_at_interrupted()
+
+    def _run(self, direction: Direction, plan: Plan, session: Session, dump: str | None) -> Run:
+        return rooms.run.Run(
+            direction,
+            session.lock,
+            session.history,
+            self.db,
+            records=plan.status.inventory.records,
+            dump=rooms.dump.facts(dump, self._server.database_name()),
+            hooks=rooms.run.Hooks(self.before_each, self.after_each, self.on_failure),
+            batches=session.batches(direction.function, plan.status, self.logger.white, self.BATCH_MAX_LAG),
+            forget=session.forget_batches,
+            say=self.logger.red,
+            command=f"fab {self.FAB_TASK}",
+        )
 
     @contextlib.contextmanager
     def _stage(self, keep: bool) -> Iterator[Stage]:

@@ -189,21 +189,30 @@ def connect(make_client: Callable[..., Any], server: Server) -> MongoClient[dict
     if is_the_applications:
         with server_errors(server.address):
             client.admin.command("ping")
-        return client
-    deadline = time.monotonic() + FIRST_CONTACT
-    # nodes is what PyMongo's monitor has found so far; asking the server costs a round trip, looking here none.
-    while not client.nodes and time.monotonic() < deadline:
-        time.sleep(0.002)
-    if not client.nodes:
+    elif not _is_in_contact(client):
         close(client)
-        probe = _made(functools.partial(make, serverSelectionTimeoutMS=1000), server)
-        try:
-            with server_errors(server.address):
-                probe.admin.command("ping")
-        finally:
-            close(probe)
+        _require_answer(_made(functools.partial(make, serverSelectionTimeoutMS=1000), server), server)
         client = _made(make, server)
     return client
+
+
+def _is_in_contact(client: MongoClient[dict[str, Any]]) -> bool:
+    """Whether a server is found in time. ``nodes`` is what PyMongo's monitor has found so far; asking the server costs
+    a round trip, looking there none.
+    """
+    deadline = time.monotonic() + FIRST_CONTACT
+    while not client.nodes and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return bool(client.nodes)
+
+
+def _require_answer(probe: MongoClient[dict[str, Any]], server: Server) -> None:
+    """Raises ``ServerFailed`` with the reason why none answers."""
+    try:
+        with server_errors(server.address):
+            probe.admin.command("ping")
+    finally:
+        close(probe)
 
 
 _the_applications: set[int] = set()

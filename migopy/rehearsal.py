@@ -14,7 +14,7 @@ from .loader import line_in
 from .mongo import close, has_transactions, server_errors
 from .options import positive
 from .progress import counted, in_bytes
-from .run import EXECUTE, ROLL_BACK, Direction, Run
+from .run import EXECUTE, ROLL_BACK, Direction, Hooks, Run
 from .scratch.comparing import Change, Look, compare
 from .scratch.copying import Copied, Copy, Original, originals
 from .scratch.database import MARK, Scratch, is_same_server
@@ -352,10 +352,9 @@ class Rehearsal:
             self._db,
             records=self._session.history.registered(),
             dump={},
-            hooks=(_nothing, _nothing),
+            hooks=Hooks(_nothing, _nothing, _nothing),
             batches=lambda migration: Batches(),
             forget=_nothing,
-            on_failure=_nothing,
             say=_nothing,
             command="",
         )

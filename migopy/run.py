@@ -57,6 +57,10 @@ class Direction(NamedTuple):
     not_written: str
     repair: Literal["ignore", "forget"]
 
+    @property
+    def executes(self) -> bool:
+        return self.subtask == "execute"
+
 
 EXECUTE = Direction(
     subtask="execute",
@@ -83,6 +87,16 @@ ROLL_BACK = Direction(
 )
 
 
+class Hooks(NamedTuple):
+    """The team's: called with the name around every migration, and with the error too when one of them, or the
+    migration, fails.
+    """
+
+    before_each: Callable[[str], None]
+    after_each: Callable[[str], None]
+    on_failure: Callable[[str, BaseException], None]
+
+
 class NotRun(Exception):  # noqa: N818 - it stands in a sentence
     """The team's function has returned something that would still have to be run."""
 
@@ -90,12 +104,15 @@ class NotRun(Exception):  # noqa: N818 - it stands in a sentence
 class Run:
     """Executes and rolls back loaded migrations while ``lock`` holds.
 
-    ``hooks`` are before_each and after_each, called with the name around every migration, and ``on_failure`` with the
-    name and the error when one of them, or the migration, fails. ``records`` are the registrations when the run began.
-    ``dump`` says which dump was taken before it. ``batches`` makes those of a migration that asks for them, ``forget``
-    is told what they have noted when it is no longer needed. ``say`` is told what can go into no exception of ours: a
-    Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as it would without migopy.
+    ``records`` are the registrations when the run began. ``dump`` says which dump was taken before it. ``batches``
+    makes those of a migration that asks for them, ``forget`` is told what they have noted when it is no longer needed.
+    ``say`` is told what can go into no exception of ours: a Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as it
+    would without migopy.
     """
+
+    _client_session: ClientSession | None = None
+    _transaction: Transaction | None = None
+    _waits = False
 
     def __init__(
         self,
@@ -106,29 +123,23 @@ class Run:
         *,
         records: Mapping[str, Record],
         dump: Mapping[str, Any],
-        hooks: tuple[Callable[[str], None], Callable[[str], None]],
+        hooks: Hooks,
         batches: Callable[[LoadedMigration], Batches],
         forget: Callable[[str], None],
-        on_failure: Callable[[str, BaseException], None],
         say: Callable[[str], None],
         command: str,
     ) -> None:
         self._direction = direction
-        self._executes = direction.subtask == "execute"
         self._lock = lock
         self._history = history
         self._db = db
         self._records = dict(records)
         self._dump = dump
-        self._before_each, self._after_each = hooks
+        self._hooks = hooks
         self._batches = batches
         self._forget = forget
-        self._on_failure = on_failure
         self._say = say
         self._command = command
-        self._client_session: ClientSession | None = None
-        self._transaction: Transaction | None = None
-        self._waits = False
         self.done: list[str] = []
         """The names of those that have run and whose history has been written."""
 
@@ -159,7 +170,7 @@ class Run:
         """
         self._begin(migration.name, left)
         with self._failures(migration, self._direction.failure, self._direction.after_failure, left):
-            self._call(self._before_each, migration.name)
+            self._call(self._hooks.before_each, migration.name)
             seconds = self._in_transaction(migration) if migration.in_transaction else self._perform(migration)
         if not migration.in_transaction:
             self._write(migration, seconds)
@@ -168,7 +179,7 @@ class Run:
             with done(f"{migration.name}: {self._direction.after_success}"):
                 self._forget(migration.name)
         with self._failures(migration, None, f"it was in after_each(), {self._direction.after_success}", left):
-            self._call(self._after_each, migration.name)
+            self._call(self._hooks.after_each, migration.name)
         return seconds
 
     def _begin(self, name: str, left: int) -> None:
@@ -196,7 +207,7 @@ class Run:
 
     def _verify(self, migration: LoadedMigration, session: ClientSession | None) -> None:
         """Let ``verify()`` of the file look at what ``up()`` has done, before that counts."""
-        verify = migration.verify if self._executes else None
+        verify = migration.verify if self._direction.executes else None
         if verify:
             asks_for_session = "session" in inspect.signature(verify).parameters
             self._call(verify, self._db, **{"session": session} if asks_for_session else {})
@@ -222,12 +233,12 @@ class Run:
         """Of a migration outside of a transaction, once it has run."""
         with self._unwritten(migration.name), self._written_down():
             self._lock.confirm()
-            if self._executes:
+            if self._direction.executes:
                 self._history.register(self._record(migration, seconds), self._lock.confirm)
             else:
                 self._history.unregister(migration.name)
         with done(f"{migration.name}: {self._direction.after_success}"):
-            if not self._executes:
+            if not self._direction.executes:
                 self._log_rolled_back(migration.name, seconds)
             self._remember(migration, seconds)
             self._mend_history()
@@ -253,13 +264,13 @@ class Run:
 
     def _write_first(self, migration: LoadedMigration, session: ClientSession) -> None:
         """With a broken lock the second of two owners fails on this, before its ``up()``."""
-        if self._executes:
+        if self._direction.executes:
             self._history.register(self._record(migration, None), self._lock.confirm, session=session)
         else:
             self._history.unregister(migration.name, session=session)
 
     def _write_last(self, migration: LoadedMigration, seconds: float, session: ClientSession) -> None:
-        if self._executes:
+        if self._direction.executes:
             self._history.took(migration.name, round(seconds, 3), session=session)
         else:
             self._log_rolled_back(migration.name, seconds, session)
@@ -281,7 +292,7 @@ class Run:
 
     def _remember(self, migration: LoadedMigration, seconds: float) -> None:
         """Know what is registered now, without a read."""
-        if self._executes:
+        if self._direction.executes:
             self._records[migration.name] = self._record(migration, seconds)
         else:
             del self._records[migration.name]
@@ -329,7 +340,7 @@ class Run:
             return ""
         try:
             with self._written_down():
-                if (name in self._history.registered()) != self._executes:
+                if (name in self._history.registered()) != self._direction.executes:
                     self._history.log("interrupted", name, error=summary(error))
         except ServerFailed as failure:
             return f" The log could not be written either: {failure}"
@@ -350,32 +361,32 @@ class Run:
                 self._logged_as_interrupted(migration.name, error)
             raise
         except BaseException as error:
-            line = line_in(migration.migration.path, error)
-            place = f"line {line}, " if line else ""
-            place += "verify(), " if migration.is_from_verify(error) else ""
             is_open = self._transaction is not None and self._transaction.is_open_question
             known = NOT_KNOWN if is_open else f"{consequence}{_not_run(left)}"
-            sentence = f"{migration.name} failed ({place}{summary(error)}): {known}."
+            sentence = f"{migration.name} failed ({_place(migration, error)}{summary(error)}): {known}."
             if event:
                 sentence += self._logged(event, migration.name, round(clock() - started, 3), summary(error))
             self._tell_the_team(migration.name, error)
+            self._raise_failure(migration, error, sentence)
+            raise
+
+    def _raise_failure(self, migration: LoadedMigration, error: BaseException, sentence: str) -> None:
+        """Raises ``MigrationFailed`` with the sentence, unless the error itself is to be raised on."""
+        if isinstance(error, MigopyException) and not isinstance(error, (NoSuchCall, BatchFailed)):
             if isinstance(error, ServerFailed) and migration.in_transaction:
                 error.told(before=f"Nothing of {migration.name} has happened, for its history is part of it:")
-                raise
-            if isinstance(error, MigopyException) and not isinstance(error, (NoSuchCall, BatchFailed)):
-                raise
-            if isinstance(error, (StopTaskExecution, NotRun)) or (isinstance(error, SystemExit) and not error.code):
-                # sys.exit() must not look like success to what comes after
-                raise MigrationFailed(sentence, migration=migration.name) from None
-            if isinstance(error, Exception):
-                raise MigrationFailed(sentence + _advice(error), migration=migration.name) from error
-            self._say(sentence)
-            raise
+            return
+        if isinstance(error, (StopTaskExecution, NotRun)) or (isinstance(error, SystemExit) and not error.code):
+            # sys.exit() must not look like success to what comes after
+            raise MigrationFailed(sentence, migration=migration.name) from None
+        if isinstance(error, Exception):
+            raise MigrationFailed(sentence + _advice(error), migration=migration.name) from error
+        self._say(sentence)
 
     def _tell_the_team(self, name: str, error: BaseException) -> None:
         """What on_failure() raises, be it ``sys.exit()`` or a second Ctrl-C, changes nothing: the failure counts."""
         try:
-            self._on_failure(name, error)
+            self._hooks.on_failure(name, error)
         except BaseException as another:
             self._say(f"on_failure() failed itself, which changes nothing: {summary(another)}.")
 
@@ -402,6 +413,13 @@ class Run:
         self._waits = isinstance(error, ServerFailed)
         with signals.let_through():
             time.sleep(RETRY_PAUSE)
+
+
+def _place(migration: LoadedMigration, error: BaseException) -> str:
+    """Where in the team's file it failed, as far as that is known: ``line 12, verify(), ``."""
+    line = line_in(migration.migration.path, error)
+    place = f"line {line}, " if line else ""
+    return place + ("verify(), " if migration.is_from_verify(error) else "")
 
 
 def _not_run(left: int) -> str:

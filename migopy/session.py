@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import os
 import time
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
@@ -40,6 +41,7 @@ LOCK_POLL = 0.5
 """Seconds between two attempts to take a lock that another run holds."""
 
 
+@dataclass(eq=False)
 class Session:
     """The files in ``folder / directory`` and their history in ``db``, for one subtask.
 
@@ -47,56 +49,42 @@ class Session:
     ``say`` is told what the session waits for.
     """
 
-    def __init__(
-        self,
-        db: Database[dict[str, Any]],
-        *,
-        collection: str,
-        address: str,
-        folder: Path,
-        directory: str,
-        pattern: str,
-        lease: float,
-        wait: float,
-        command: str,
-        say: Callable[[str], None],
-    ) -> None:
-        require_seconds("LOCK_LEASE", lease, least=1)
-        require_seconds("LOCK_WAIT", wait, least=0)
-        mongo.named(db, collection, "MIGRATIONS_COLLECTION")
-        self.history = History(db, collection, address=address, by=who(), version=__version__)
-        self.checkpoints = Checkpoints(db, collection, address=address, by=who())
+    db: Database[dict[str, Any]]
+    collection: str
+    address: str
+    folder: Path
+    directory: str
+    pattern: str
+    lease: float
+    wait: float
+    command: str
+    say: Callable[[str], None]
+
+    waited_for: Holder | None = field(default=None, init=False)
+    """The first run that had the lock when this one wanted it."""
+
+    def __post_init__(self) -> None:
+        require_seconds("LOCK_LEASE", self.lease, least=1)
+        require_seconds("LOCK_WAIT", self.wait, least=0)
+        mongo.named(self.db, self.collection, "MIGRATIONS_COLLECTION")
+        place: dict[str, Any] = {"address": self.address, "by": who()}
+        self.history = History(self.db, self.collection, version=__version__, **place)
+        self.checkpoints = Checkpoints(self.db, self.collection, **place)
+        was_unlocked = self.history.unlocked_since
         self.lock = Lock(
-            db,
-            collection,
-            address=address,
-            lease=lease,
-            by=who(),
-            pid=os.getpid(),
-            was_unlocked=self.history.unlocked_since,
+            self.db, self.collection, lease=self.lease, pid=os.getpid(), was_unlocked=was_unlocked, **place
         )
-        self.waited_for: Holder | None = None
-        """The first run that had the lock when this one wanted it."""
-        self.address = address
-        self._db = db
-        self._collection = collection
-        self._folder = folder
-        self._directory = directory
-        self._pattern = pattern
-        self._wait = wait
-        self._command = command
-        self._say = say
 
     def inventory(self) -> Inventory:
         """The files and what is registered of them, now: one listing of the directory and one read."""
         records, half_restored = self.history.read()
         return Inventory(
-            loader.find(self._folder / self._directory, self._pattern),
+            loader.find(self.folder / self.directory, self.pattern),
             records,
-            loader.numbering(self._pattern),
-            self._pattern,
-            self._directory,
-            self._command,
+            loader.numbering(self.pattern),
+            self.pattern,
+            self.directory,
+            self.command,
             half_restored,
         )
 
@@ -111,7 +99,7 @@ class Session:
         """
         contents = self.contents(inventory, with_registered=with_contents)
         last_events, holder = self.history.last_events(), self.lock.holder()
-        facts = {"database": self._db.name, "server": self.address, **contents._asdict()}
+        facts = {"database": self.db.name, "server": self.address, **contents._asdict()}
         status = self._with_progresses(Status(inventory, last_events, holder, **facts))
         strangers = sorted({*self.history.strangers, *self.lock.strangers, *self.checkpoints.strangers})
         return dataclasses.replace(status, strangers=strangers)
@@ -133,7 +121,7 @@ class Session:
         changed = [name for name, checksum in found.items() if checksum != noted.get(name, checksum)]
         unregistered = {checksum: name for name, checksum in found.items() if name not in noted}
         renamed = {name: unregistered[noted[name]] for name in gone if noted[name] in unregistered}
-        unreadable.update(loader.no_files(self._folder / self._directory, self._pattern))
+        unreadable.update(loader.no_files(self.folder / self.directory, self.pattern))
         return Contents(changed, renamed, dict(sorted(unreadable.items())))
 
     # Migrations that go through collections in batches
@@ -170,7 +158,7 @@ class Session:
     def server(self) -> mongo.Kind:
         """What the server is; that does not change while a subtask runs. Raises ``ServerFailed``."""
         with mongo.server_errors(self.address):
-            return mongo.kind(self._db.client)
+            return mongo.kind(self.db.client)
 
     def prepare_transactions(self) -> None:
         """MongoDB 4.2 makes no collection in a transaction, so those of the history are made before."""
@@ -178,11 +166,11 @@ class Session:
             self.history.make_collections()
 
     def restore(self, dump: Dump) -> Restore:
-        return Restore(dump, self._db, self.history, collection=self._collection, address=self.address)
+        return Restore(dump, self.db, self.history, collection=self.collection, address=self.address)
 
     def importable(self) -> contextlib.AbstractContextManager[None]:
         """Migrations import what the project has: while they are imported and run, its folder is on ``sys.path``."""
-        return loader.importable(self._folder)
+        return loader.importable(self.folder)
 
     @contextlib.contextmanager
     def locked(self, subtask: str) -> Iterator[Lock]:
@@ -219,16 +207,16 @@ class Session:
             raise
 
     def _wait_for_lock(self, subtask: str) -> None:
-        until = time.monotonic() + self._wait
+        until = time.monotonic() + self.wait
         holder = self.lock.take(subtask)
         self.waited_for = holder
         if holder:
-            self._say(f"Waiting for {self.described(holder)}...")
+            self.say(f"Waiting for {self.described(holder)}...")
         while holder:
             if time.monotonic() >= until:
                 raise LockHeld(
-                    f"The lock is held by {self.described(holder)}. Nothing was done after waiting {self._wait:g} s;"
-                    f" try again later, and if that process is no more: {self._command}:unlock.",
+                    f"The lock is held by {self.described(holder)}. Nothing was done after waiting {self.wait:g} s;"
+                    f" try again later, and if that process is no more: {self.command}:unlock.",
                     by=holder.by,
                     since=holder.since,
                 )
@@ -247,7 +235,7 @@ class Session:
         """
         if holder.session:
             with contextlib.suppress(PyMongoError):
-                self._db.client.admin.command("killSessions", [{"id": Binary(holder.session, UUID_SUBTYPE)}])
+                self.db.client.admin.command("killSessions", [{"id": Binary(holder.session, UUID_SUBTYPE)}])
         registered = self.history.registered()
         migration = holder.migration(registered)
         if migration:

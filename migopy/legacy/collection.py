@@ -182,11 +182,7 @@ class Collection(Adjustable, pymongo.collection.Collection):  # type: ignore[typ
             raise ValueError("Must either update or remove")
         if update and kwargs.get("remove"):
             raise ValueError("Can't do both update and remove")
-        ordered = isinstance(sort, (list, SON, OrderedDict)) or (isinstance(sort, dict) and len(sort) == 1)
-        if sort and not ordered:
-            raise TypeError(
-                "sort must be a list of (key, direction) pairs, a dict of len 1, or an instance of SON or OrderedDict"
-            )
+        _require_order(sort)
         fields = kwargs.pop("fields", None)
         collation = validate_collation_or_none(kwargs.pop("collation", None))
         query, update = operators.query(query), operators.update(update)
@@ -409,3 +405,12 @@ class DroppedCollection(Collection):
     update_one = update_many = replace_one = delete_one = delete_many = _refuse
     find_one_and_update = find_one_and_replace = find_one_and_delete = _refuse
     _run = _writing = _refuse
+
+
+def _require_order(sort: Any) -> None:
+    """Raises ``TypeError`` for what says no order, as PyMongo 2 did."""
+    ordered = isinstance(sort, (list, SON, OrderedDict)) or (isinstance(sort, dict) and len(sort) == 1)
+    if sort and not ordered:
+        raise TypeError(
+            "sort must be a list of (key, direction) pairs, a dict of len 1, or an instance of SON or OrderedDict"
+        )

@@ -179,8 +179,8 @@ class TestConfirmed(GuardTestCase):
         assert isinstance(manager, migopy.MigrationsManager)
         return manager
 
-    def migration(self, taken_away_in: str, session: bool) -> None:
-        """1_a.py; in that function another run gets the lock."""
+    def migration(self, taken_away_in: str, session: bool, name: str = "1_a.py") -> None:
+        """A migration; in that function of it another run gets the lock."""
         parameters, arguments = ("db, session", ", session=session") if session else ("db", "")
         functions = "".join(
             f"def {function}({parameters}):\n"
@@ -192,7 +192,7 @@ class TestConfirmed(GuardTestCase):
             )
             for function in ("up", "down")
         )
-        (self.folder / "mongomigrations" / "1_a.py").write_text(functions)
+        (self.folder / "mongomigrations" / name).write_text(functions)
 
     def ran(self) -> list[str]:
         return [document["function"] for document in self.db.ran.find()]
@@ -240,10 +240,11 @@ class TestConfirmed(GuardTestCase):
 
     def test_before_the_next_migration_begins(self) -> None:
         self.migration("", session=False)
-        self.options = {"event_listeners": [AtOnce(self.rewrite_token)]}
-        with self.assertRaises(LockLost):
-            self.team().execute()
-        self.assertEqual(([], [], SOMEBODY), (self.ran(), self.registered(), self.token()))
+        self.migration("", session=False, name="2_b.py")
+        team = self.team(after_each=lambda team, name: self.rewrite_token())
+        with self.assertRaisesRegex(LockLost, "2_b.py was not run"):
+            team.execute()
+        self.assertEqual((["up"], ["1_a.py"], SOMEBODY), (self.ran(), self.registered(), self.token()))
 
     def test_after_a_restore(self) -> None:
         path = tools_on_path(self.folder / "bin", self.folder / "calls")

@@ -196,8 +196,8 @@ class TestBrokenLock(TransactionTestCase):
         self.assert_code(0, project.fab("migrations:execute"))
         self.assertEqual((["1_once.py", "2_last.py"],) * 2, (self.ran(), self.registered()))
 
-    def test_deleted_and_noticed_by_the_renewal(self) -> None:
-        self.two_owners(lease=3, replace=False)
+    def test_replaced_and_noticed_by_the_renewal(self) -> None:
+        self.two_owners(lease=3, replace=True)
 
     def test_deleted_and_not_noticed(self) -> None:
         self.two_owners(lease=60, replace=False)
