@@ -120,14 +120,14 @@ class History:
     """The registered migrations. A document with a ``name`` means: this file is never executed again.
 
     Nothing that was read is kept: each question is one read of one collection. ``strangers`` are the documents met
-    there that are not ours.
+    there that are not ours; ``by`` is who writes here now.
     """
 
     def __init__(self, db: Database[dict[str, Any]], collection: str, *, address: str, by: str, version: str) -> None:
         self.address = address
         self._collection = durable(db[collection])
         self._log = durable(db[f"{collection}_log"])
-        self._by = by
+        self.by = by
         self._version = version
         self.strangers: set[Stranger] = set()
 
@@ -186,7 +186,7 @@ class History:
         present = self.registered()
         lost = [record for record in records if record.name not in present]
         if lost:
-            self._collection.insert_many([{"_id": record.name, **_known(record)} for record in lost])
+            self._collection.insert_many([self._document(record) for record in lost])
         return [record.name for record in lost]
 
     @answered
@@ -197,11 +197,12 @@ class History:
     @answered
     def ignore(self, checksums: Mapping[str, str], at: datetime) -> None:
         """Register migrations that were not executed, by name, all in one write."""
-        records = [Record(name, at=at, state="ignored", checksum=checksum) for name, checksum in checksums.items()]
+        ignored = Record("", at=at, state="ignored", by=self.by)
+        records = [ignored._replace(name=name, checksum=checksum) for name, checksum in checksums.items()]
         self._collection.insert_many([self._document(record) for record in records])
 
     def _document(self, record: Record) -> dict[str, Any]:
-        return {"_id": record.name, **_known(record), "by": self._by, "migopy": self._version}
+        return {"_id": record.name, **_known(record), "migopy": self._version}
 
     @answered
     def unregister(self, name: str, session: ClientSession | None = None) -> None:
@@ -211,7 +212,7 @@ class History:
     @answered
     def log(self, event: EventKind, name: str | None, session: ClientSession | None = None, **facts: Any) -> None:
         """Append an event to the log."""
-        given = {"event": event, "name": name, "by": self._by, **documents.storable(facts)}
+        given = {"event": event, "name": name, "by": self.by, **documents.storable(facts)}
         self._log.update_one({"_id": ObjectId()}, _at_server_time(given), upsert=True, session=session)
 
     @answered
@@ -225,7 +226,7 @@ class History:
     def begin_restore(self, dump: str) -> None:
         """From now on the database counts as half restored."""
         self.log("restore begun", None, dump=dump)
-        facts = documents.storable({"dump": dump, "by": self._by})
+        facts = documents.storable({"dump": dump, "by": self.by})
         self._collection.update_one({"_id": HALF_RESTORED}, _at_server_time(facts), upsert=True)
 
     @answered

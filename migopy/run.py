@@ -281,6 +281,7 @@ class Run:
             at=self._lock.now(),
             state="executed",
             seconds=None if seconds is None else round(seconds, 3),
+            by=self._history.by,
             checksum=migration.checksum,
             **self._dump,
         )
