@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Mapping, NamedTuple
 
 from pymongo import MongoClient
+from pymongo.errors import OperationFailure
 
 from tests.reaper import reaper
 from tests.server import Mongod, ReplicaSet, Server, shared, wait_for
@@ -322,6 +323,50 @@ class RunTestCase(MongoTestCase):
             process.kill()
             raise AssertionError(f"It still ran after {timeout} seconds:\n{process.communicate()}") from None
         return Result(process.returncode, stdout, stderr)
+
+
+class FailingReplicaSetTestCase(RunTestCase):
+    """A test on a replica set of three members, of which some go away."""
+
+    def find_server(self) -> Server | Mongod:
+        self.replica_set: ReplicaSet = three_members()
+        self.addCleanup(self.make_whole)
+        return Server(self.replica_set.uri)
+
+    def make_whole(self) -> None:
+        """Bring back what a test has killed."""
+        for member in self.replica_set.members:
+            if member.process is None:
+                member.start()
+        self.replica_set.primary()
+        self.replica_set.wait_for_members()
+
+    def step_down(self) -> None:
+        """Make the primary step down, as soon as another member can take over: one that just came back cannot."""
+        wait_for("primary that steps down", self._has_stepped_down)
+
+    def _has_stepped_down(self) -> bool:
+        try:
+            self.replica_set.step_down(5)
+        except OperationFailure:
+            return False
+        return True
+
+
+class WithUsersTestCase(MongoTestCase):
+    """A test on a server of its class that lets only users in."""
+
+    mongod: Mongod
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.mongod = Mongod(auth=True)
+        cls.mongod.start()
+        cls.addClassCleanup(cls.mongod.close)
+
+    def find_server(self) -> Mongod:
+        return self.mongod
 
 
 def until_file(path: str | Path) -> str:

@@ -11,10 +11,8 @@ import subprocess
 import time
 from typing import Any, Callable
 
-from pymongo.errors import OperationFailure
-
-from tests.server import Mongod, Proxy, ReplicaSet, Server, shared_replica_set, wait_for
-from tests.support import Project, Result, RunTestCase, three_members
+from tests.server import Mongod, Proxy, Server, shared_replica_set, wait_for
+from tests.support import FailingReplicaSetTestCase, Project, Result, RunTestCase
 
 COUNT, SIZE = 3_000, 100
 
@@ -189,31 +187,7 @@ class TestSignals(KilledTestCase):
         self.assert_once()
 
 
-class TestReplicaSet(KilledTestCase):
-    """Three members, of which some go away."""
-
-    def find_server(self) -> Server | Mongod:
-        self.replica_set: ReplicaSet = three_members()
-        self.addCleanup(self.make_whole)
-        return Server(self.replica_set.uri)
-
-    def make_whole(self) -> None:
-        for member in self.replica_set.members:
-            if member.process is None:
-                member.start()
-        self.replica_set.primary()
-        self.replica_set.wait_for_members()
-
-    def step_down(self) -> None:
-        wait_for("primary that steps down", self.has_stepped_down)
-
-    def has_stepped_down(self) -> bool:
-        try:
-            self.replica_set.step_down(5)
-        except OperationFailure:
-            return False
-        return True
-
+class TestReplicaSet(KilledTestCase, FailingReplicaSetTestCase):
     def through(self, break_it: Callable[[], Any]) -> None:
         for _ in range(5 if self.IN_FULL else 1):
             for way in (*WAYS.values(), SLOWLY) if self.IN_FULL else (SLOWLY,):

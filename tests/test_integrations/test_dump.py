@@ -6,7 +6,7 @@ import stat
 from urllib.parse import quote
 
 from tests.cases import DumpTestCase
-from tests.server import Mongod
+from tests.support import WithUsersTestCase
 
 PASSWORD = "p w@/:%+'\"$ż"
 
@@ -117,19 +117,7 @@ class TestDumpBeforeRuns(DumpTestCase):
         self.assertEqual(names, self.ran())
 
 
-class TestSecrets(DumpTestCase):
-    mongod: Mongod
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        super().setUpClass()
-        cls.mongod = Mongod(auth=True)
-        cls.mongod.start()
-        cls.addClassCleanup(cls.mongod.close)
-
-    def find_server(self) -> Mongod:
-        return self.mongod
-
+class TestSecrets(WithUsersTestCase, DumpTestCase):
     def test_the_password_is_in_the_config_file_only(self) -> None:
         self.mongod.add_user(self.database, "me@home", PASSWORD, [{"role": "readWrite", "db": self.database}])
         self.addCleanup(self.db.command, "dropUser", "me@home")

@@ -7,37 +7,10 @@ import signal
 import time
 from typing import Callable
 
-from pymongo.errors import OperationFailure
-
-from tests.server import Mongod, ReplicaSet, Server, wait_for
-from tests.support import RunTestCase, three_members, until_file
+from tests.support import FailingReplicaSetTestCase, until_file
 
 
-class TestFailover(RunTestCase):
-    def find_server(self) -> Server | Mongod:
-        self.replica_set: ReplicaSet = three_members()
-        self.addCleanup(self.make_whole)
-        return Server(self.replica_set.uri)
-
-    def make_whole(self) -> None:
-        """Bring back what a test has killed."""
-        for member in self.replica_set.members:
-            if member.process is None:
-                member.start()
-        self.replica_set.primary()
-        self.replica_set.wait_for_members()
-
-    def step_down(self) -> None:
-        """Make the primary step down, as soon as another member can take over: one that just came back cannot."""
-        wait_for("primary that steps down", self.has_stepped_down)
-
-    def has_stepped_down(self) -> bool:
-        try:
-            self.replica_set.step_down(5)
-        except OperationFailure:
-            return False
-        return True
-
+class TestFailover(FailingReplicaSetTestCase):
     def kill_primary(self) -> None:
         self.replica_set.kill_primary()
 
