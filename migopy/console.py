@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RED, GREEN, BOLD, PLAIN = "\033[31m", "\033[32m", "\033[1m", "\033[0m"
 
-COLOUR = re.compile(r"(\033\[[0-9;]*m)")
+COLOUR = r"(\033\[[0-9;]*m)"
 """The escape sequences that a text may bring along: those of ``Str``, which change nothing but its colour."""
 
 LEAST = 12
@@ -83,8 +83,8 @@ class ColorsLogger:
 
 def harmless(text: str) -> str:
     """A message, which may have several lines and colours, without secrets and other control characters."""
-    parts = COLOUR.split(masked(text))
-    return "".join(part if COLOUR.match(part) else escaped(part, kept="\n\t") for part in parts)
+    parts = re.split(COLOUR, masked(text))
+    return "".join(part if re.match(COLOUR, part) else escaped(part, kept="\n\t") for part in parts)
 
 
 def say(text: str, end: str = "\n") -> None:

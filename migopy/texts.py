@@ -15,7 +15,7 @@ MASK = "***"
 SHORT = 6
 """A secret of fewer characters is masked as a word of its own only: it may be a part of many others."""
 
-CREDENTIALS = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)\S+@", re.IGNORECASE)
+CREDENTIALS = r"(?i)(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)\S+@"
 """The password in a connection string, of whatever server."""
 
 _secrets: set[str] = set()
@@ -35,7 +35,7 @@ def _spellings(secret: str) -> Iterator[str]:
 
 def masked(text: str) -> str:
     """The text without the secrets of the settings, and without the password of any connection string."""
-    text = CREDENTIALS.sub(rf"\g<1>{MASK}@", text)
+    text = re.sub(CREDENTIALS, rf"\g<1>{MASK}@", text)
     for secret in sorted(_secrets, key=len, reverse=True):
         if len(secret) < SHORT:
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)
