@@ -48,7 +48,7 @@ class Scratch:
         self.left_behind = ""
         """Whose scratch database it was before, if somebody had left it there."""
         self.address = address
-        self._keep = keep
+        self.keep = keep
         self._marks = durable(db[MARK])
         self._token = uuid.uuid4().hex
         self._facts = {"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "source": source}
@@ -136,7 +136,7 @@ class Scratch:
         """Drop the database. That it cannot be done must not hide ``error``: the next one removes what is left."""
         self._ended.set()
         with contextlib.suppress(PyMongoError) if error else server_errors(self.address):
-            if self._keep:
+            if self.keep:
                 self._marks.update_one({"_id": MARK, "token": self._token}, {"$set": {"kept": True}})
             elif self._marks.find_one({"_id": MARK, "token": self._token}):
                 self.db.client.drop_database(self.db.name)
