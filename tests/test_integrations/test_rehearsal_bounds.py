@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.cases import TRY_EACH, Attempt, FabTestCase
+from tests.cases import TRY_EACH, Attempt
 from tests.support import Project
 from tests.test_integrations.test_rehearsal import RehearsalTestCase
 
 
-class TestBounds(FabTestCase, RehearsalTestCase):
+class TestBounds(RehearsalTestCase):
     def rehearse_each(self, team: Project, bodies: list[str], options: tuple[Any, ...] = ()) -> list[Attempt]:
         """Rehearse a migration of each of these bodies; nothing but the copy may have been written to."""
         for number, body in enumerate(bodies, start=1):
