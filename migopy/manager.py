@@ -283,10 +283,14 @@ class MigrationsManager:
         """
         limit = rooms.rehearsal.limit_of(documents)
         as_json, keeps = is_yes("json", json), is_yes("keep", keep)
-        inventory = self._session().inventory()
+        rooms.loader.require_runs(self.before_rehearsal, "before_rehearsal")
+        session = self._session()
+        inventory = session.inventory()
         chosen = inventory.to_execute(spec_migr, to)
         if not chosen:
             return self._nothing_to_execute(inventory, to)
+        for problem in session.status(inventory).unfinished_of([migration.name for migration in chosen]):
+            self.logger.white(f"{problem.text.rstrip('.')}. The copy has what it left behind.")
         with self._stage(keeps) as stage:
             session = self._session(stage.db)
             rehearsal = rooms.rehearsal.Rehearsal(
@@ -620,7 +624,11 @@ class MigrationsManager:
         self.logger.white_bold(f"Copying {rehearsal.extent} to {stage.where}...")
         started = time.monotonic()
         rehearsed: list[Rehearsed] = []
-        with stage.scratch as scratch:
+        with stage.scratch as scratch, contextlib.ExitStack() as afterwards:
+            if scratch.keep:
+                afterwards.callback(
+                    self.logger.white, f"The copy stays in {stage.where}, until the next rehearsal there"
+                )
             if scratch.left_behind:
                 self.logger.white(f"Removed there what {scratch.left_behind} had left behind")
             rehearsal.require_space()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, 
 
 from .batches import Batches
 from .errors import ConfigurationError, MigopyException, MigrationFailed
-from .loader import line_in
+from .loader import line_in, not_run
 from .mongo import close, has_transactions, server_errors
 from .options import positive
 from .progress import counted, in_bytes
@@ -44,6 +44,7 @@ NAMES = 5
 """How many of the collections are named of which there is a sample."""
 
 UP = EXECUTE._replace(after_failure="the rehearsal ends here")
+AGAIN = EXECUTE._replace(after_failure="it was up() again, after down(); the rehearsal ends here")
 DOWN = ROLL_BACK._replace(after_failure="the rehearsal ends here")
 
 
@@ -298,13 +299,18 @@ class Rehearsal:
             self._copied = copy.run(self._originals, lambda documents: progress(documents, total))
         return copy.documents
 
-    def prepare(self, before: Callable[[Database[dict[str, Any]]], None]) -> None:
+    def prepare(self, before: Callable[[Database[dict[str, Any]]], object]) -> None:
         """Let the team do something with the copy, and take a first look at it."""
         with self._guarded("before_rehearsal()"):
             try:
-                before(self._db)
-            except Exception as error:
-                raise MigrationFailed(f"before_rehearsal() failed ({summary(error)}).") from error
+                instead = not_run(before(self._db))
+            except (Exception, SystemExit) as error:  # sys.exit() must not look like success
+                raise MigrationFailed(f"before_rehearsal() failed ({summary(error)}). No migration was run.") from error
+        if instead:
+            raise MigrationFailed(
+                f"before_rehearsal() returned something of type {instead}, of which nothing has run. No migration was"
+                " run."
+            )
         with server_errors(self._scratch.address):
             self._digester = Digester(min(time.time(), server_time(self._scratch.db)))
         self._looked()
@@ -341,7 +347,7 @@ class Rehearsal:
         rehearsed.down_seconds = self._run(DOWN, down_of(up), left)
         back = self._looked(before, after)
         rehearsed.restored = compare(before, back)
-        self._run(UP, up, left)
+        self._run(AGAIN, up, left)
         rehearsed.repeated = compare(after, self._looked(before, after, back))
 
     def _run(self, direction: Direction, migration: LoadedMigration, left: int) -> float:

@@ -176,6 +176,10 @@ class Status:
             *map(_not_ours, self.strangers),
         ]
 
+    def unfinished_of(self, names: Sequence[str]) -> list[Problem]:
+        """The problems of those migrations that have not ended well."""
+        return [problem for problem in self._unfinished_problems() if problem.name in names]
+
     def _restore_problem(self) -> list[Problem]:
         """None while the restore is at work."""
         text = self.inventory.restore_problem

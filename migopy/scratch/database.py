@@ -48,7 +48,7 @@ class Scratch:
         self.left_behind = ""
         """Whose scratch database it was before, if somebody had left it there."""
         self.address = address
-        self._keep = keep
+        self.keep = keep
         self._marks = durable(db[MARK])
         self._token = uuid.uuid4().hex
         self._facts = {"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "source": source}
@@ -109,7 +109,16 @@ class Scratch:
         )
 
     def __enter__(self) -> Scratch:
-        """Put our mark there, one atomic step; then empty what somebody has left behind."""
+        """Put our mark there, and empty what somebody has left behind. Whoever is interrupted in it leaves nothing."""
+        with contextlib.ExitStack() as undo:
+            undo.push(self.__exit__)
+            self._take()
+            undo.pop_all()
+        threading.Thread(target=self._keep_alive, name="migopy rehearsal", daemon=True).start()
+        return self
+
+    def _take(self) -> None:
+        """The mark is one atomic step."""
         mark = self._marks.find_one({"_id": MARK})
         with contextlib.suppress(DuplicateKeyError):
             wanted = {"_id": MARK, "token": mark["token"] if mark else self._token}
@@ -120,8 +129,6 @@ class Scratch:
         self.left_behind = _described(mark) if mark else ""
         for info in raw.collections(self.db, without=[MARK]):
             self.db.drop_collection(info["name"])
-        threading.Thread(target=self._keep_alive, name="migopy rehearsal", daemon=True).start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -129,7 +136,7 @@ class Scratch:
         """Drop the database. That it cannot be done must not hide ``error``: the next one removes what is left."""
         self._ended.set()
         with contextlib.suppress(PyMongoError) if error else server_errors(self.address):
-            if self._keep:
+            if self.keep:
                 self._marks.update_one({"_id": MARK, "token": self._token}, {"$set": {"kept": True}})
             elif self._marks.find_one({"_id": MARK, "token": self._token}):
                 self.db.client.drop_database(self.db.name)

@@ -192,5 +192,6 @@ def addresses(nodes: Iterable[tuple[str, int | None]]) -> frozenset[tuple[str, i
 
 def clients() -> list[Any]:
     """The clients that this process has made and not given up yet."""
+    gc.collect()  # those that nobody has any more may still lie about
     kinds = tuple(vars(pymongo)[name] for name in ("MongoClient", "AsyncMongoClient") if name in vars(pymongo))
     return [thing for thing in gc.get_objects() if issubclass(type(thing), kinds)]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.cases import TeamTestCase
+from tests.cases import TRY_EACH, FabTestCase, TeamTestCase
 from tests.server import Mongod, Server, shared_replica_set
 
 
-class RehearsalTestCase(TeamTestCase):
+VERIFIED = "assert session.in_transaction and db.notes.count_documents({'n': 1}, session=session) == 20"
+
+
+class RehearsalTestCase(FabTestCase, TeamTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.scratch = self.client[f"{self.database}_rehearsal"]
@@ -16,8 +19,11 @@ class RehearsalTestCase(TeamTestCase):
         self.db.notes.insert_many([{"_id": n, "tags": "a b"} for n in range(20)])
         self.team = self.project(MONGO_URI=self.server.uri)
 
-    def everything(self) -> dict[str, list[Any]]:
-        return {name: list(self.db[name].find().sort("_id", 1)) for name in sorted(self.db.list_collection_names())}
+    def everything(self) -> tuple[Any, list[str]]:
+        """The server's own hash of each collection of the real database, and the databases beside it and the copy."""
+        known = (self.scratch.name, "local", "config", "admin")
+        databases = [name for name in self.client.list_database_names() if name not in known]
+        return self.db.command("dbHash")["collections"], sorted(databases)
 
     def rehearse(self, *options: str, code: int = 0) -> Any:
         """The report for programs; the real database is as it was, and the copy is gone."""
@@ -42,6 +48,14 @@ class TestRehearsal(RehearsalTestCase):
         self.assertEqual(("1_a.py", "restores", "the same"), (first["name"], first["down"], first["again"]))
         self.assertEqual([("notes", 3)], [(change["collection"], change["changed"]) for change in first["changes"]])
         self.assertEqual(("no down()", None), (second["down"], second["error"]))
+        self.assertEqual(
+            "name seconds whole_seconds down again changes not_restored different_again commands error".split(),
+            [*first],
+        )
+        (change,) = first["changes"]
+        self.assertEqual({"notes": {"update": 1}}, first["commands"])
+        self.assertEqual([{"path": "n", "before": "(none)", "after": "1"}], change["examples"][0]["fields"])
+        self.assertEqual(2, len(change["examples"]))
         shown = self.fab("migrations:rehearse")
         self.assertRegex(shown.stdout, r"1_a\.py +\S+ ms +restores +the same +notes")
         self.assertIn("The rehearsal went well; the real database is as it was", shown.stderr)
@@ -101,8 +115,21 @@ class TestRehearsal(RehearsalTestCase):
             self.team.migration(name)
         self.assertEqual(["2_b.py"], [one["name"] for one in self.rehearse("2")["rehearsed"]])
         self.assertEqual(["1_a.py", "2_b.py"], [one["name"] for one in self.rehearse("to=2")["rehearsed"]])
-        self.fab("migrations:rehearse,9", code=1)
-        self.fab("migrations:rehearse,documents=0", code=1)
+
+    def test_words_that_are_wrong(self) -> None:
+        team = self.project(more=TRY_EACH, MONGO_URI=self.server.uri)
+        team.migration("1_a.py")
+        wrong: dict[str, tuple[object, ...]] = {
+            "No migration '9' in mongomigrations; .*": ("rehearse", "9"),
+            "Two migrations are named, '1' and '1': .*": ("rehearse", "1", {"to": "1"}),
+            "documents has to be a number from 1 on, not '0'.": ("rehearse", {"documents": "0"}),
+            "documents has to be a number from 1 on, not 'some'.": ("rehearse", {"documents": "some"}),
+            "keep can only be yes, not 'perhaps'.": ("rehearse", {"keep": "perhaps"}),
+        }
+        before = self.everything()
+        for sentence, attempt in zip(wrong, self.attempts(team, *wrong.values())):
+            self.assert_one_sentence(sentence, attempt)
+        self.assertEqual(before, self.everything())
 
     def test_a_sample_or_all(self) -> None:
         self.team.migration("1_a.py", "db.notes.update_many({}, {'$set': {'n': 1}})", down=None)
@@ -176,11 +203,12 @@ class TestRehearsalOnReplicaSet(RehearsalTestCase):
         return Server(shared_replica_set().uri)
 
     def test_a_migration_in_a_transaction(self) -> None:
-        self.team.migration(
+        path = self.team.migration(
             "1_a.py",
             "db.notes.update_many({}, {'$set': {'n': 1}}, session=session)",
             "db.notes.update_many({}, {'$unset': {'n': 1}}, session=session)",
             "db, session",
         )
+        path.write_text(f"{path.read_text()}\n\ndef verify(db, session):\n    {VERIFIED}\n")
         (one,) = self.rehearse()["rehearsed"]
         self.assertEqual(("restores", "the same"), (one["down"], one["again"]))

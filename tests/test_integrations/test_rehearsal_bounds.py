@@ -1,0 +1,91 @@
+"""What a rehearsal must not touch: the real database, other databases, and a scratch database of somebody else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.cases import TRY_EACH, Attempt
+from tests.support import Project
+from tests.test_integrations.test_rehearsal import RehearsalTestCase
+
+
+class TestBounds(RehearsalTestCase):
+    def rehearse_each(self, team: Project, bodies: list[str], options: tuple[Any, ...] = ()) -> list[Attempt]:
+        """Rehearse a migration of each of these bodies; nothing but the copy may have been written to."""
+        for number, body in enumerate(bodies, start=1):
+            team.migration(f"{number}_a.py", body, down=None)
+        before = self.everything()
+        attempts = self.attempts(team, *(("rehearse", str(n), *options) for n in range(1, len(bodies) + 1)))
+        self.assertEqual(before, self.everything())
+        self.assertNotIn(self.scratch.name, self.client.list_database_names())
+        return attempts
+
+    def test_ways_out_of_the_copy(self) -> None:
+        real, another = self.database, f"{self.database}_another"
+        own = f"import pymongo; own = pymongo.MongoClient({self.server.uri!r})"
+        self.client[another].notes.insert_one({})
+        self.addCleanup(self.client.drop_database, another)
+        ways = {
+            f"list(db.notes.aggregate([{{'$merge': {{'into': {{'db': {another!r}, 'coll': 'x'}}}}}}]))": another,
+            f"{own}; list(own[{another!r}].notes.aggregate([{{'$out': 'x'}}]))": another,
+            f"db.client.admin.command('renameCollection', '{real}.notes', to='{real}.x')": real,
+            f"db.client.admin.command('renameCollection', db.name + '.notes', to='{another}.x')": another,
+            f"db.client.drop_database({another!r})": another,
+            f"{own}; own[{real!r}].notes.find_one()": real,
+            f"{own}; own[{real!r}].command('ping'); own[{real!r}].command('collMod', 'notes', validator={{}})": real,
+            "db.command('createUser', 'x', pwd='x', roles=[])": "admin, where users and profiles are kept",
+            "db.client.admin.command('setParameter', 1, logLevel=0)": "admin",
+            f"try: {own}; own[{real!r}].notes.drop()\nexcept BaseException: pass": real,
+            f"import threading; {own}\n"
+            "threading.excepthook = lambda told: None\n"
+            f"one = threading.Thread(target=own[{real!r}].notes.drop); one.start(); one.join()": real,
+        }
+        team = self.project(more=TRY_EACH, MONGO_URI=self.server.uri)
+        for way, attempt in zip(ways, self.rehearse_each(team, list(ways))):
+            with self.subTest(way):
+                self.assertEqual(1, attempt.code, attempt)
+                self.assertIn(f" of {ways[way]}, which is not the copy; nothing of that was sent.", attempt.stderr)
+
+    def test_what_reads_elsewhere_or_stays_inside_is_let_through(self) -> None:
+        another = f"{self.database}_another"
+        self.client[another].notes.insert_one({"_id": 1})
+        self.addCleanup(self.client.drop_database, another)
+        bodies = [
+            f"assert db.client[{another!r}].notes.find_one() and db.client.admin.command('serverStatus')",
+            "db.notes.rename('x'); db.client.admin.command('renameCollection', f'{db.name}.x', to=f'{db.name}.y')",
+            "list(db.notes.aggregate([{'$out': 'x'}])); list(db.x.aggregate([{'$merge': 'y'}]))",
+            f"import pymongo; pymongo.MongoClient({self.server.uri!r})[db.name].notes.drop()",
+            "db.client.drop_database(db.name)",
+        ]
+        team = self.project(more=TRY_EACH, MONGO_URI=self.server.uri)
+        for body, attempt in zip(bodies, self.rehearse_each(team, bodies)):
+            with self.subTest(body):
+                self.assertEqual(0, attempt.code, attempt)
+                self.assertNotIn("had been made", attempt.stderr)
+
+    def test_at_the_import_of_a_file_too(self) -> None:
+        path = self.team.migration("1_a.py")
+        path.write_text(
+            f"import pymongo\npymongo.MongoClient({self.server.uri!r})[{self.database!r}].notes.drop()\n"
+            + path.read_text()
+        )
+        before = self.everything()
+        result = self.team.fab("migrations:rehearse")
+        self.assert_code(1, result)
+        self.assertIn("1_a.py (line 2) was stopped: drop of", result.stderr)
+        self.assertEqual(before, self.everything())
+
+    def test_a_client_that_was_made_before_is_told_of(self) -> None:
+        more = f"\nimport pymongo\nclient = pymongo.MongoClient({self.server.uri!r})\n"
+        team = self.project(more=more, MONGO_URI=self.server.uri)
+        team.migration("1_a.py")
+        result = team.fab("migrations:rehearse")
+        self.assert_code(0, result)
+        self.assertIn("1 MongoClient had been made before the rehearsal began, by the fabfile", result.stderr)
+        self.assertIn("The sure way is a REHEARSAL_URI", result.stderr)
+        body = "    @staticmethod\n    def MongoClient(*args, **options):\n        return client\n"
+        team = self.project(body, more, MONGO_URI=self.server.uri)
+        team.migration("1_a.py")
+        result = team.fab("migrations:rehearse")
+        self.assert_code(1, result)
+        self.assertIn("MongoClient of the class in the fabfile gives a client that was made before", result.stderr)

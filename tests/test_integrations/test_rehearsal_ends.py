@@ -1,0 +1,94 @@
+"""How a rehearsal ends: killed, interrupted, beside another one; and what it leaves then."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+from migopy.scratch.database import MARK
+from tests.server import Proxy, wait_for
+from tests.support import Result, RunTestCase, until_file
+from tests.test_integrations.test_rehearsal import RehearsalTestCase
+
+
+class TestEnds(RehearsalTestCase, RunTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.before = self.everything()
+
+    def waiting(self) -> subprocess.Popen[str]:
+        """A rehearsal that is in up(), and stays there until there is a file `go`."""
+        wait = until_file(self.team.path / "go")
+        self.team.migration("1_a.py", f"db.notes.delete_many({{}}); db.begun.insert_one({{}})\n{wait}", down=None)
+        process = self.team.fab_start("migrations:rehearse")
+        wait_for("up()", lambda: self.scratch.begun.count_documents({}))
+        return process
+
+    def assert_gone(self, *databases: str) -> None:
+        """The real database is as it was, and of the copy nothing is left."""
+        self.assertEqual(self.before, self.everything())
+        self.assertNotIn(self.scratch.name, self.client.list_database_names())
+
+    def test_a_killed_one_leaves_its_copy_which_the_next_one_removes(self) -> None:
+        process = self.waiting()
+        second = self.fab("migrations:rehearse", code=3)
+        self.assertRegex(
+            second.stderr, rf"@\S+ \(process {process.pid}, since .*\) is rehearsing in {self.scratch.name}"
+        )
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self.assertEqual(self.before, self.everything())
+        self.assertEqual(1, self.scratch.begun.count_documents({}))
+        self.team.migration("1_a.py", "assert db.begun.count_documents({}) == 0", down=None)
+        third = self.fab("migrations:rehearse")
+        self.assertRegex(
+            third.stderr, rf"Removed there what \S+@\S+ \(process {process.pid}, since .*\) had left behind"
+        )
+        self.assert_gone()
+
+    def test_signals_in_up(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(number):
+                process = self.waiting()
+                os.killpg(process.pid, number)
+                result = self.end_of(process)
+                self.assert_code(1, result)
+                self.assertNotIn("Traceback", result.output)
+                self.assert_gone()
+
+    def test_signals_while_copying(self) -> None:
+        self.db.large.insert_many([{"text": "x" * 1_000_000} for _ in range(30)])
+        self.before = self.everything()
+        for number, sign in ((signal.SIGINT, MARK), (signal.SIGTERM, "large")):
+            with self.subTest(number), Proxy(self.server.host, self.server.port) as proxy:
+                self.team = self.project(MONGO_URI=f"mongodb://{proxy.host}:{proxy.port}")
+                self.team.migration("1_a.py")
+                result = self.ended_while_copying(proxy, number, sign)
+                self.assert_code(1, result)
+                self.assertIn("Copying 2 collections", result.stderr)
+                self.assertNotIn("Copied", result.stderr)
+                self.assertNotIn("Traceback", result.output)
+                self.assert_gone()
+
+    def ended_while_copying(self, proxy: Proxy, number: signal.Signals, sign: str) -> Result:
+        process = self.team.fab_start("migrations:rehearse,documents=all")
+        wait_for("copy", lambda: sign in self.scratch.list_collection_names())
+        proxy.stop_forwarding()
+        os.killpg(process.pid, number)
+        proxy.resume()
+        return self.end_of(process)
+
+    def test_no_right_place_for_it(self) -> None:
+        more = "\nimport migopy.rehearsal\nmigopy.rehearsal.SPACE = 1e12\n"
+        self.team = self.project(more=more, MONGO_URI=self.server.uri)
+        self.team.migration("1_a.py")
+        result = self.fab("migrations:rehearse", code=1)
+        self.assertRegex(
+            result.stderr, r"The copy needs about .* of disk, and at .* there are .*: take a smaller sample"
+        )
+        self.assert_gone()
+        self.team = self.project(REHEARSAL_DATABASE="x" * 64, MONGO_URI=self.server.uri)
+        self.team.migration("1_a.py")
+        self.assertIn("is too long for the name of a database", self.fab("migrations:rehearse", code=1).stderr)
+        self.assert_gone()
