@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from typing import Any
 
 from tests.server import Mongod, Proxy, Server, shared_replica_set, wait_for
 from tests.support import Project, RunTestCase, until_file
@@ -182,10 +183,13 @@ class TestBrokenLock(TransactionTestCase):
         if replace:
             broken = {"token": "nobody", "expires_at": self.lock()["since"]}
             self.db.migrations_lock.replace_one({"_id": "lock"}, broken)
-        else:
-            self.db.migrations_lock.delete_one({})
         second = project.fab_start("migrations:execute")
-        self.wait_for_lock(pid=second.pid)
+
+        def second_has_it() -> Any:
+            self.db.migrations_lock.delete_one({"pid": first.pid})  # again: the first one writes it again
+            return self.db.migrations_lock.find_one({"pid": second.pid})
+
+        wait_for("second owner", second_has_it)
         time.sleep(2 * lease / 3 if lease < 10 else 1)
         project.write("go", "")
         results = [self.end_of(first), self.end_of(second)]

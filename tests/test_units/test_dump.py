@@ -155,9 +155,7 @@ class TestFinding(DumpTestCase):
             self.find(str(self.parent.parent))
 
     def test_one_that_cannot_be_looked_at(self) -> None:
-        with self.assertRaisesRegex(
-            DumpFailed, "^The dump x* cannot be read: File name too long. Nothing was restored"
-        ):
+        with self.assertRaisesRegex(DumpFailed, "^The dump x* cannot be read: File name too long. Nothing"):
             self.find("x" * 1000)
 
     def test_one_that_was_not_finished_is_refused_by_either_name(self) -> None:
