@@ -26,10 +26,12 @@ class TestDumpOfReplicaSet(DumpTestCase):
         return member
 
     def test_one_member_is_named_and_it_lags_behind(self) -> None:
-        self.db.notes.insert_one({"text": "before"})
+        by_all, by_majority = (
+            self.db.get_collection("notes", write_concern=pymongo.WriteConcern(w)) for w in (3, "majority")
+        )
+        by_all.insert_one({"text": "before"})
         secondary = self.lagging_secondary()
-        majority = self.db.get_collection("notes", write_concern=pymongo.WriteConcern("majority"))
-        majority.insert_many([{"text": f"acknowledged {n}"} for n in range(3)])
+        by_majority.insert_many([{"text": f"acknowledged {n}"} for n in range(3)])
         with secondary.client(readPreference="secondary") as client:
             self.assertEqual(1, client[self.database].notes.count_documents({}))
         # Of one host and no name of a set PyMongo 3 asks that host only.
