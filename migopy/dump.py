@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import gzip
 import itertools
@@ -10,6 +11,7 @@ import json
 import os
 import shutil
 import time
+import zlib
 from pathlib import Path
 from typing import IO, Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 from urllib.parse import unquote_plus
@@ -24,6 +26,9 @@ BUCKETS = "system.buckets."
 
 NOT_RESTORED = ("system.profile", "system.indexes")
 """What mongorestore passes over, beside the users and roles in files that start with a dollar sign."""
+
+UNREADABLE = (OSError, EOFError, zlib.error)
+"""What reading a file raises, one that is compressed and was cut or damaged among them."""
 
 
 # Making one
@@ -44,7 +49,9 @@ def make(parent: Path, fill: Callable[[Path], None]) -> Path | None:
             if not any(folder.iterdir()):
                 return None
             _flush(folder)
-            return folder.rename(_whole(folder))
+            whole = folder.rename(_whole(folder))
+            _to_disk(parent)
+            return whole
 
 
 @contextlib.contextmanager
@@ -117,11 +124,18 @@ def _clear_unfinished(parent: Path) -> None:
 def _flush(folder: Path) -> None:
     """Return when the files are on disk: the migrations that come next will be."""
     for path in (*folder.rglob("*"), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _to_disk(path)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():  # not every file system has that for folders
+            raise
+    finally:
+        os.close(descriptor)
 
 
 # Reading one
@@ -175,13 +189,20 @@ def find(name: str, parent: Path, database: str) -> Dump:
 
     Raises ``DumpFailed`` when there is none, or not the whole of one.
     """
+    try:
+        return _found(name, parent, database)
+    except OSError as error:  # a folder of another user, a name that is too long
+        raise DumpFailed(f"The dump {name} cannot be read: {error.strerror}. Nothing was restored.") from error
+
+
+def _found(name: str, parent: Path, database: str) -> Dump:
     root = parent / name  # a Path on the right that is absolute wins
     if not (root.exists() or _is_unfinished(root)):
         root = Path(name).absolute()
     if _is_unfinished(root):
         raise DumpFailed(f"The dump in {root} was not finished: half a dump is not restored. Take another one.")
     if not (root / database).is_dir():
-        others = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        others = sorted({path.parent.name for path in root.glob("*/*.metadata.json*")})
         way_on = f" It has one of {' and '.join(others)}: write from=NAME to restore that." if others else ""
         raise DumpFailed(f"There is no dump of the database {database} in {root}.{way_on}")
     return read(root, database)
@@ -214,8 +235,8 @@ def _described(folder: Path, stem: str, gz: str) -> Collection:
     path = folder / f"{stem}.metadata.json{gz}"
     try:
         with _open(path) as metadata:
-            document = json.load(metadata)
-    except (ValueError, OSError) as error:
+            document = dict(json.load(metadata))
+    except (*UNREADABLE, ValueError, TypeError) as error:
         raise _broken(path, f"it cannot be read ({error})") from None
     name, options = document.get("collectionName") or unquote_plus(stem), document.get("options") or {}
     prefix = BUCKETS if "timeseries" in options else ""
@@ -226,15 +247,16 @@ def _described(folder: Path, stem: str, gz: str) -> Collection:
 
 
 def _documents(path: Path) -> Iterator[bytes]:
-    with _open(path) as file:
-        while True:
-            head = file.read(4)
-            body = file.read(max(0, int.from_bytes(head, "little") - 4))
-            if not head:
-                return
-            if len(head + body) < 5 or len(head + body) != int.from_bytes(head, "little"):
-                raise _broken(path, "it ends in the middle of a document")
-            yield head + body
+    try:
+        with _open(path) as file:
+            while head := file.read(4):
+                length = int.from_bytes(head, "little")
+                document = head + file.read(max(0, length - 4))
+                if not 5 <= len(document) == length:
+                    raise _broken(path, "it ends in the middle of a document")
+                yield document
+    except UNREADABLE as error:
+        raise _broken(path, f"it cannot be read ({error})") from None
 
 
 def _open(path: Path) -> IO[bytes]:

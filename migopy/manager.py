@@ -392,6 +392,8 @@ class MigrationsManager:
         """Restore a dump in place of what is there, after a question: dbrestore,DUMP (force=yes answers it,
         from=NAME takes the dump of another database)
         """
+        not_empty("the name of the dump", dump_folder, "dbrestore,DUMP")
+        not_empty("from", from_, "from=NAME")
         config = self._require_tool("mongorestore")
         server = self._server
         database = server.database_name()

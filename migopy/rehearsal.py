@@ -351,6 +351,8 @@ class Rehearsal:
         rehearsed.repeated = compare(after, self._looked(before, after, back))
 
     def _run(self, direction: Direction, migration: LoadedMigration, left: int) -> float:
+        if migration.in_transaction:
+            self._session.prepare_transactions()
         run = Run(
             direction,
             cast("Lock", Alone()),

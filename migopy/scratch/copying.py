@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 THREADS = 2
 """One reads while the other writes; more would be faster, at the expense of whoever else uses the server."""
 
-NEVER = 2**31 - 1
-"""Seconds, 68 years: the longest time that a TTL index takes. Nothing that is alive in the original is so old."""
-
 DAY = 86_400
 
 DUPLICATE_KEY = 11000
@@ -119,7 +116,7 @@ class Copy:
     def _create(self, original: Original) -> None:
         options = dict(original.options)
         if "expireAfterSeconds" in options:
-            options["expireAfterSeconds"] = int(time.time()) - DAY  # MongoDB takes no time that began before 1970
+            options["expireAfterSeconds"] = longest()
         if original.name != "system.js":
             self._target.command("create", original.name, **options)
 
@@ -180,5 +177,13 @@ def _lasting(index: Mapping[str, Any]) -> dict[str, Any]:
     """The index without the namespace of the original, which MongoDB 4.2 tells, and without an end of its documents."""
     described = {key: value for key, value in index.items() if key != "ns"}
     if "expireAfterSeconds" in described:
-        described["expireAfterSeconds"] = NEVER
+        described["expireAfterSeconds"] = longest()
     return described
+
+
+def longest() -> int:
+    """Seconds after which documents may expire: since 1970, all that MongoDB takes, of indexes too until 4.2.
+
+    Nothing that is alive in the original is so old.
+    """
+    return int(time.time()) - DAY

@@ -99,6 +99,8 @@ class TestWalk(InBothTestCase):
 
     def test_all_documents_are_visited_whatever_the_types_of_their_ids(self) -> None:
         for name, options in COLLECTIONS.items():
+            if name == "clustered" and not self.has("clusteredIndex"):
+                continue
             users = self.mixed(options)
             count = users.count_documents({})
             for size in (7, 1_000):
@@ -169,6 +171,7 @@ class TestWalk(InBothTestCase):
 
     def test_collections_that_answer_pymongo_2_are_walked_too(self) -> None:
         self.fill(30)
+        self.make_for_transactions("archive")
         users = legacy.database(self.db).users
         self.assertEqual(30, self.batches.update(users, {}, {"$inc": {"n": 1}}, size=7))
         self.assertEqual(30, self.batches.update(users, {}, lambda one: {"$inc": {"n": 1}}, size=7))
@@ -179,6 +182,7 @@ class TestWalk(InBothTestCase):
 
     def test_writes_go_to_several_collections_in_their_order(self) -> None:
         users = self.fill(30)
+        self.make_for_transactions("archive")
         for each in self.batches(users, {"n": 0}, size=7):
             each.write(self.db.archive, [InsertOne(user) for user in each])
             each.write(self.db.archive, [UpdateOne({"_id": user["_id"]}, {"$set": {"n": 1}}) for user in each])
@@ -270,10 +274,13 @@ class TestBadInput(InBothTestCase):
                     self.assert_refused(pattern, lambda: each.write(*arguments))  # noqa: B023
         self.assertEqual({0: 3}, self.counts())
 
-    def test_a_view_and_a_time_series_are_refused(self) -> None:
+    def test_a_view_is_refused(self) -> None:
         self.db.create_collection("seen", viewOn="users", pipeline=[])
-        self.db.create_collection("series", timeseries={"timeField": "at"})
         self.assert_refused("seen is a view", lambda: self.batches.update(self.db.seen, {}, {"$inc": {"n": 1}}))
+
+    def test_a_time_series_is_refused(self) -> None:
+        self.need("timeseries")
+        self.db.create_collection("series", timeseries={"timeField": "at"})
         self.assert_refused("series is a time series", lambda: list(self.batches(self.db.series)))
 
     def test_a_walk_inside_of_another_one_is_refused(self) -> None:

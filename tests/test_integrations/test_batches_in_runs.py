@@ -126,6 +126,7 @@ class TestGoingOn(BatchesTestCase):
                 users.write(db.archive, [__import__("pymongo").InsertOne(user) for user in users])
             db.result.insert_one({{"changed": changed, "again": again}})
         """
+        self.make_for_transactions("archive")
         self.in_batches(up, more="FAILS = True")
         self.fab("migrations:execute", code=1)
         self.assertEqual({2: COUNT}, self.n())

@@ -15,7 +15,7 @@ from bson.timestamp import Timestamp
 from pymongo.collation import Collation
 
 from migopy.scratch import raw
-from migopy.scratch.copying import NEVER, Copied, Copy, originals
+from migopy.scratch.copying import Copied, Copy, originals
 from tests.server import Mongod, Server, shared_replica_set
 from tests.support import MongoTestCase
 
@@ -96,7 +96,8 @@ class TestTrueCopy(CopyTestCase):
         self.db.create_collection(
             "strict", validator={"n": {"$type": "int"}}, validationLevel="moderate", validationAction="warn"
         )
-        self.db.command("create", "clustered", clusteredIndex={"key": {"_id": 1}, "unique": True, "name": "by id"})
+        if self.has("clusteredIndex"):
+            self.db.command("create", "clustered", clusteredIndex={"key": {"_id": 1}, "unique": True, "name": "by id"})
         indexed = self.db.indexed
         indexed.create_index([("a", 1), ("b", -1)], unique=True, sparse=True, name="two")
         indexed.create_index("c", partialFilterExpression={"c": {"$gt": 5.0}}, collation=Collation("fr"))
@@ -104,7 +105,8 @@ class TestTrueCopy(CopyTestCase):
         indexed.create_index([("place", "2dsphere")])
         indexed.create_index([("at", "hashed")])
         indexed.create_index([("$**", 1)], wildcardProjection={"secret": 0})
-        indexed.create_index("hidden", hidden=True)
+        if self.has("hidden"):
+            indexed.create_index("hidden", hidden=True)
         for name in ("german", "strict", "clustered", "indexed"):
             self.db[name].insert_many([{"a": n, "b": n, "n": n} for n in range(3)])
         self.db.german.create_index("a")
@@ -134,6 +136,7 @@ class TestTrueCopy(CopyTestCase):
         self.assertEqual(1, len(list(self.copy.a_view.find())))
 
     def test_a_time_series(self) -> None:
+        self.need("timeseries")
         options = {"timeField": "at", "metaField": "sensor", "granularity": "minutes"}
         self.db.command("create", "weather", timeseries=options)
         start = datetime(2024, 1, 1)
@@ -157,10 +160,16 @@ class TestTrueCopy(CopyTestCase):
     def test_nothing_expires_in_the_copy(self) -> None:
         """The monitor of MongoDB deletes what has expired; only the time of the index, or of the collection, tells."""
         self.db.sessions.create_index("at", expireAfterSeconds=3600)
+        self.copied()
+        self.assert_lasts(self.copy.sessions.index_information()["at_1"]["expireAfterSeconds"])
+
+    def test_no_time_series_expires_in_the_copy(self) -> None:
+        self.need("timeseries")
         self.db.command("create", "weather", timeseries={"timeField": "at"}, expireAfterSeconds=3600)
         self.copied()
-        self.assertEqual(NEVER, self.copy.sessions.index_information()["at_1"]["expireAfterSeconds"])
-        seconds = self.copy.get_collection("weather").options()["expireAfterSeconds"]
+        self.assert_lasts(self.copy.get_collection("weather").options()["expireAfterSeconds"])
+
+    def assert_lasts(self, seconds: int) -> None:
         self.assertLess(datetime.now() - timedelta(seconds=seconds), datetime(1970, 1, 3))
 
     def test_collections_without_documents_and_names_of_all_sorts(self) -> None:
@@ -212,6 +221,7 @@ class TestReplicaSet(CopyTestCase):
         return Server(shared_replica_set().uri)
 
     def test_images_of_documents_before_they_change(self) -> None:
+        self.need("changeStreamPreAndPostImages")
         self.db.command("create", "watched", changeStreamPreAndPostImages={"enabled": True})
         self.db.watched.insert_one({"n": 1})
         self.copied()
@@ -254,11 +264,15 @@ class TestSample(CopyTestCase):
         self.db.counts.insert_many([{f"day {n}": 1} for n in range(3_000)])
         self.assertLessEqual(self.copied(limit=50)["counts"].copy, 100)
 
-    def test_a_capped_collection_and_a_time_series_give_the_newest(self) -> None:
+    def test_a_capped_collection_gives_the_newest(self) -> None:
         self.db.create_collection("log", capped=True, size=1_000_000)
         self.db.log.insert_many([{"_id": -n} for n in range(500)])
+        self.copied(limit=10)
+        self.assertEqual([-n for n in range(490, 500)], [document["_id"] for document in self.copy.log.find()])
+
+    def test_a_time_series_gives_the_newest(self) -> None:
+        self.need("timeseries")
         self.db.command("create", "weather", timeseries={"timeField": "at"})
         self.db.weather.insert_many([{"at": datetime(2024, 1, 1) + timedelta(hours=n), "n": n} for n in range(500)])
         self.copied(limit=10)
-        self.assertEqual([-n for n in range(490, 500)], [document["_id"] for document in self.copy.log.find()])
         self.assertEqual(set(range(490, 500)), {document["n"] for document in self.copy.weather.find()})

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import stat
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import bson
 
 from tests.cases import DumpTestCase
-from tests.support import WithUsersTestCase
+from tests.server import Mongod, runs, wait_for
+from tests.support import Project, WithUsersTestCase, basic_fabfile
 
 PASSWORD = "p w@/:%+'\"$ż"
 
@@ -44,6 +50,15 @@ class TestDbdump(DumpTestCase):
         self.assertEqual((0, []), (result.code, self.dumps(project)), result.output)
         self.assertIn(f"The database {self.database} does not exist yet", result.stderr)
 
+    def test_where_no_dump_can_be_made_nothing_runs(self) -> None:
+        for directory, why in (("fabfile.py", "File exists"), ("fabfile.py/below", "Not a directory")):
+            project = self.dumping(DO_MONGO_DUMP=True, MONGO_DUMP_DIRECTORY=directory)
+            result = self.fab(project, "migrations:execute")
+            sentence = f"No dump can be made in MONGO_DUMP_DIRECTORY, {project.path / directory}: {why}."
+            self.assertEqual(f"Doing mongo dump...\n{sentence} Nothing else was run.\n", result.stderr)
+            self.assertEqual((1, [], None), (result.code, self.registered(), self.lock()))
+        self.assertEqual(["before"] * 2, self.notes())
+
     def test_without_mongodump_a_sentence_says_so_before_anything_runs(self) -> None:
         project = self.dumping(DO_MONGO_DUMP=True)
         for subtask in ("dbdump", "execute"):
@@ -73,6 +88,10 @@ class TestDumpBeforeRuns(DumpTestCase):
         sizes = [(folder / self.database / "notes.bson").stat().st_size for folder in self.dumps(project)]
         self.assertEqual(2, len(sizes))
         self.assertLess(sizes[0], sizes[1])
+        size = sum(path.stat().st_size for path in (dump / self.database).iterdir())
+        documents = sum(len(bson.decode_all(path.read_bytes())) for path in (dump / self.database).glob("*.bson"))
+        known = f"Dumped before it: {dump} ({documents} documents, {size:,} bytes)\n"
+        self.assertIn(known, project.fab("migrations:history,2").stdout)
         self.assertEqual([], self.left_over(project))
 
     def test_there_is_no_dump_when_nothing_will_run(self) -> None:
@@ -117,24 +136,77 @@ class TestDumpBeforeRuns(DumpTestCase):
         self.assertEqual(names, self.ran())
 
 
+class TestKilled(DumpTestCase):
+    def test_fab_takes_mongodump_along_and_what_it_leaves_is_no_dump(self) -> None:
+        project = self.dumping()
+        process = project.fab_start("migrations:dbdump", env=self.with_tools(project, STANDIN_SLEEP="600"))
+        tool = self.wait_for_call(project)["pid"]
+        process.kill()
+        process.wait()
+        wait_for("end of mongodump", lambda: not runs(tool), timeout=10)
+        (left,) = self.dumps(project)
+        self.assertTrue(left.name.endswith(".unfinished"))
+        self.assertEqual([], self.left_over(project))
+        for name in (left.name, left.stem):
+            result = self.fab(project, f"migrations:dbrestore,{name},force=yes")
+            self.assertRegex(result.stderr, rf"^The dump in {left.with_suffix('')}\S* was not finished: .*\n$")
+            self.assert_code(1, result)
+        self.assertEqual(["before"], self.notes())
+        self.assert_code(0, self.fab(project, "migrations:dbdump"))
+        self.assertEqual([False], [dump.name.endswith(".unfinished") for dump in self.dumps(project)])
+
+    def test_mongodump_and_then_nothing_runs(self) -> None:
+        project = self.dumping(DO_MONGO_DUMP=True)
+        process = project.fab_start("migrations:execute", env=self.with_tools(project, STANDIN_SLEEP="600"))
+        os.kill(self.wait_for_call(project)["pid"], signal.SIGKILL)
+        result = self.end_of(process)
+        self.assertTrue(result.stderr.endswith("mongodump failed with exit code 137, see what it says above.\n"))
+        self.assertEqual((1, ["before"], [], None), (result.code, self.notes(), self.registered(), self.lock()))
+        self.assertEqual([], self.dumps(project))
+
+
 class TestSecrets(WithUsersTestCase, DumpTestCase):
     def test_the_password_is_in_the_config_file_only(self) -> None:
         self.mongod.add_user(self.database, "me@home", PASSWORD, [{"role": "readWrite", "db": self.database}])
         self.addCleanup(self.db.command, "dropUser", "me@home")
         at = f"{self.server.host}:{self.server.port}"
-        by_user = {"MONGO_USER": "me@home", "MONGO_USER_PASSWORD": PASSWORD}
-        by_uri = {
-            "MONGO_HOST": "nowhere.invalid",
-            "MONGO_DATABASE": None,
-            "MONGO_URI": f"mongodb://me%40home:{quote(PASSWORD, safe='')}@{at}/{self.database}",
-        }
-        for settings in (by_user, by_uri):
+        user = {"username": "me@home", "password": PASSWORD, "authSource": self.database}
+        elsewhere = {"MONGO_HOST": "nowhere.invalid", "MONGO_DATABASE": None}
+        ways: list[dict[str, Any]] = [
+            {"MONGO_USER": "me@home", "MONGO_USER_PASSWORD": PASSWORD},
+            {"MONGO_URI": f"mongodb://me%40home:{quote(PASSWORD, safe='')}@{at}/{self.database}", **elsewhere},
+            {"MONGO_URI": f"mongodb://me%40home:{quote_plus(PASSWORD)}@{at}/{self.database}", **elsewhere},
+            {"MONGO_URI": f"mongodb://{at}/{self.database}", "MONGO_CLIENT_OPTIONS": user, **elsewhere},
+        ]
+        for settings in ways:
             project = self.dumping(**settings)
             result = self.fab(project, "migrations:dbdump")
             self.assertEqual(0, result.code, result.output)
             call = self.ended_calls(project)[-1]
-            for text in (result.output, str(call["argv"])):
-                self.assertNotIn("p w", text)
-                self.assertNotIn("p%20w", text)
+            self.assert_hidden(result.output, str(call["argv"]))
             self.assertIn(at, call["config"])
             self.assertTrue((self.dumps(project)[0] / self.database / "notes.bson").stat().st_size)
+        refused = self.fab(project, "migrations:dbdump", STANDIN_FAIL="connect")
+        self.assertIn(f"failed to connect to mongodb://me%40home@{at}/", refused.stderr)
+        self.assert_hidden(refused.output)
+
+    def assert_hidden(self, *texts: str) -> None:
+        for text in texts:
+            for spelled in ("p w", "p%20w", "p+w"):
+                self.assertNotIn(spelled, text)
+
+    def test_a_user_who_may_not_go_past_a_validator_is_told_before_anything_is_restored(self) -> None:
+        for user, roles in (("writes", ["readWrite"]), ("owns", ["readWrite", "dbAdmin"])):
+            self.mongod.add_user(self.database, user, "p", roles)
+            self.addCleanup(self.db.command, "dropUser", user)
+        strict = self.dumping(MONGO_USER="owns", MONGO_USER_PASSWORD="p")
+        self.db.command("collMod", "notes", validator={"text": "other"})
+        self.assert_code(0, self.fab(strict, "migrations:dbdump"))
+        (dump,) = self.dumps(strict)
+        self.db.notes.drop()
+        project = Project(self, basic_fabfile(self.server, self.database, MONGO_USER="writes", MONGO_USER_PASSWORD="p"))
+        result = self.fab(project, f"migrations:dbrestore,{dump},force=yes")
+        self.assertRegex(result.stderr, "^The dump has a collection with a validator, .*Nothing was restored\\.\n$")
+        self.assertEqual((1, [], []), (result.code, self.notes(), self.logged()))
+        self.assert_code(0, self.fab(strict, f"migrations:dbrestore,{dump},force=yes"))
+        self.assertEqual(["before"], self.notes())

@@ -97,8 +97,7 @@ class TestFailover(FailingReplicaSetTestCase):
         waiting = f"open({str(entered)!r}, 'a').close()\n" + until_file(project.path / "go")
         self.counting(project, "1_once.py", waiting, "db, session")
         process = project.fab_start("migrations:execute")
-        while not entered.exists():
-            time.sleep(0.02)
+        wait_for("migration", entered.exists)
         self.step_down()
         project.write("go", "")
         self.assert_code(0, self.end_of(process))

@@ -242,6 +242,11 @@ class TestOtherDatabase(HalfRestoredTestCase):
         self.assertEqual((["production"], ["9_theirs.py"]), (self.notes(), self.db.migrations.distinct("name")))
         self.assertEqual(1, self.client[self.production].notes.count_documents({}))
 
+    def test_an_empty_name_is_an_error(self) -> None:
+        for options in (f"{self.dump.name},from=", ""):
+            result = self.run_fab(f"dbrestore,{options},force=yes", code=1)
+            self.assertRegex(result.stderr, r"^Nothing was done: .* is empty\. Write .*\n$")
+
     def test_it_is_explained(self) -> None:
         self.assertIn("[,from=...]", self.run_fab("dbrestore", code=1).stderr)
         self.assertIn("from=NAME", self.run_fab("help").stderr)

@@ -6,8 +6,9 @@ import json
 import os
 import signal
 import time
+from typing import Any
 
-from tests.server import Mongod, Proxy, Server, shared_replica_set
+from tests.server import Mongod, Proxy, Server, shared_replica_set, wait_for
 from tests.support import Project, RunTestCase, until_file
 
 IN_TRANSACTION = "db, session"
@@ -38,6 +39,7 @@ class TransactionTestCase(RunTestCase):
         super().setUp()
         self.abort_transactions_after(3)  # those of a killed client; until then they block others
         self.addCleanup(self.abort_transactions_after, 60)
+        self.make_for_transactions("attempts", "back", "copies", "numbers", "ran", "seen")
 
     def abort_transactions_after(self, seconds: int) -> None:
         self.client.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=seconds)
@@ -152,8 +154,7 @@ class TestTransactions(TransactionTestCase):
         go = project.path / "go"
         self.transactional(project, "1_waits.py", f"open({str(project.path / 'in')!r}, 'w').close()\n" + until_file(go))
         process = project.fab_start("migrations:execute")
-        while not (project.path / "in").exists():
-            time.sleep(0.02)
+        wait_for("migration", (project.path / "in").exists)
         os.killpg(process.pid, signal.SIGINT)
         self.assert_code(1, self.end_of(process))
         self.assertEqual(([], [], ["failed"], None), (self.ran(), self.registered(), self.logged(), self.lock()))
@@ -176,17 +177,19 @@ class TestBrokenLock(TransactionTestCase):
         self.transactional(project, "1_once.py", waiting)
         self.counting(project, "2_last.py", arguments=IN_TRANSACTION)
         self.db.create_collection("migrations")
-        self.db.create_collection("ran")
+        self.db.ran.create_index("name")  # which makes it, where it is not there
         first = project.fab_start("migrations:execute")
-        while not entered.exists():
-            time.sleep(0.02)
+        wait_for("migration", entered.exists)
         if replace:
             broken = {"token": "nobody", "expires_at": self.lock()["since"]}
             self.db.migrations_lock.replace_one({"_id": "lock"}, broken)
-        else:
-            self.db.migrations_lock.delete_one({})
         second = project.fab_start("migrations:execute")
-        self.wait_for_lock(pid=second.pid)
+
+        def second_has_it() -> Any:
+            self.db.migrations_lock.delete_one({"pid": first.pid})  # again: the first one writes it again
+            return self.db.migrations_lock.find_one({"pid": second.pid})
+
+        wait_for("second owner", second_has_it)
         time.sleep(2 * lease / 3 if lease < 10 else 1)
         project.write("go", "")
         results = [self.end_of(first), self.end_of(second)]
@@ -211,8 +214,7 @@ class TestBrokenLock(TransactionTestCase):
         waiting = f"open({str(entered)!r}, 'a').close()\n" + until_file(project.path / "go")
         self.transactional(project, "1_once.py", waiting)
         first = project.fab_start("migrations:execute")
-        while not entered.exists():
-            time.sleep(0.02)
+        wait_for("migration", entered.exists)
         os.killpg(first.pid, signal.SIGSTOP)
         project.write("go", "")
         second = project.fab_start("migrations:execute")
@@ -298,8 +300,7 @@ class TestLostCommit(TransactionTestCase):
             waiting = f"open({str(entered)!r}, 'a').close()\n" + until_file(project.path / "go")
             self.transactional(project, "1_once.py", waiting)
             process = project.fab_start("migrations:execute")
-            while not entered.exists():
-                time.sleep(0.02)
+            wait_for("migration", entered.exists)
             proxy.cut()
             proxy.resume()
             project.write("go", "")

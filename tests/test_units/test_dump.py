@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -107,6 +110,28 @@ class TestMaking(DumpTestCase):
         with self.assertRaisesRegex(DumpFailed, "Not a directory"):
             dump.make(self.parent / "below", fill)
 
+    def test_one_that_cannot_get_its_name_is_none(self) -> None:
+        """As on a disk that has become read-only, or whose network is gone."""
+
+        def fill_and_take_the_name(folder: Path) -> None:
+            write(folder)
+            write(folder.with_name(folder.name[: -len(".unfinished")]))
+
+        with self.assertRaisesRegex(DumpFailed, f"in MONGO_DUMP_DIRECTORY, {self.parent}: Directory not empty"):
+            dump.make(self.parent, fill_and_take_the_name)
+        self.assertEqual([], [name for name in self.left() if name.endswith(".unfinished")])
+
+    def test_a_file_system_that_cannot_be_told_to_write_a_folder_down(self) -> None:
+        fsync = os.fsync
+
+        def of_files_only(descriptor: int) -> None:
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "Invalid argument")
+            fsync(descriptor)
+
+        with patch("os.fsync", of_files_only):
+            self.assertEqual([self.made().name], self.left())
+
 
 class TestFinding(DumpTestCase):
     def find(self, name: str, database: str = "notes") -> dump.Dump:
@@ -123,6 +148,16 @@ class TestFinding(DumpTestCase):
         with self.assertRaisesRegex(DumpFailed, r"^There is no dump of the database notes in /\S*nowhere\.$"):
             self.find("nowhere")
 
+    def test_only_a_folder_of_a_dump_is_offered(self) -> None:
+        self.made()
+        (self.parent / "others").mkdir()
+        with self.assertRaisesRegex(DumpFailed, r"^There is no dump of the database notes in \S*nested\.$"):
+            self.find(str(self.parent.parent))
+
+    def test_one_that_cannot_be_looked_at(self) -> None:
+        with self.assertRaisesRegex(DumpFailed, "^The dump x* cannot be read: File name too long. Nothing"):
+            self.find("x" * 1000)
+
     def test_one_that_was_not_finished_is_refused_by_either_name(self) -> None:
         write(self.parent / "2014.unfinished")
         for name in ("2014", "2014.unfinished", str(self.parent / "2014")):
@@ -133,6 +168,12 @@ class TestFinding(DumpTestCase):
 class TestReading(DumpTestCase):
     def read(self) -> dump.Dump:
         return dump.read(self.parent, "notes")
+
+    @staticmethod
+    def compress(folder: Path) -> None:
+        for path in list(folder.iterdir()):
+            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
 
     def counted(self) -> dict[str, int]:
         return {part.data: sum(1 for _ in part.documents()) for part in self.read().collections}
@@ -148,11 +189,7 @@ class TestReading(DumpTestCase):
         self.assertEqual({"a", "b c/d", "view", "series"}, {part.name for part in self.read().collections})
 
     def test_a_compressed_one(self) -> None:
-        folder = write(self.parent, documents=3)
-        for path in list(folder.iterdir()):
-            with gzip.open(f"{path}.gz", "wb") as compressed:
-                compressed.write(path.read_bytes())
-            path.unlink()
+        self.compress(write(self.parent, documents=3))
         self.assertEqual({"a": 3}, self.counted())
         self.assertTrue(self.read().is_compressed)
 
@@ -192,6 +229,33 @@ class TestReading(DumpTestCase):
                 path.unlink()
         with self.assertRaisesRegex(DumpFailed, "it is empty"):
             self.counted()
+
+    def test_what_cannot_be_read_is_refused_with_the_file_too(self) -> None:
+        def cut(path: Path) -> None:
+            path.write_bytes(path.read_bytes()[:-9])
+
+        def garble(path: Path) -> None:
+            path.write_bytes(path.read_bytes()[:10] + b"garbled" * 20)
+
+        def replace(path: Path) -> None:
+            path.write_bytes(b"not compressed")
+
+        def make_folder(path: Path) -> None:
+            path.unlink()
+            path.mkdir()
+
+        def describe_nothing(path: Path) -> None:
+            path.with_name("a.metadata.json.gz").write_bytes(gzip.compress(b"[1]"))
+
+        for damage in (cut, garble, replace, make_folder, describe_nothing):
+            folder = write(self.parent, documents=2)
+            self.compress(folder)
+            damage(folder / "a.bson.gz")
+            with self.subTest(damage.__name__), self.assertRaisesRegex(
+                DumpFailed, rf"not whole, look at {folder}/a\.\S*\.gz: it cannot be read.*Nothing was restored"
+            ):
+                self.counted()
+            shutil.rmtree(folder)
 
 
 class TestFacts(DumpTestCase):

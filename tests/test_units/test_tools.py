@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -89,6 +90,18 @@ class TestRun(unittest.TestCase):
                 wait_for("end of the tool", lambda pid=pid: not runs(pid), timeout=10)  # type: ignore[misc]
             for name in ("pid", "child"):
                 (self.folder / name).unlink()
+
+    def test_it_is_killed_when_its_leash_is(self) -> None:
+        def kill_leash() -> float:
+            self.pid()
+            with contextlib.suppress(ProcessLookupError):  # asked once more when it is dead
+                os.kill(self.pid("leash"), signal.SIGKILL)
+            return 60.0
+
+        with self.assertRaisesRegex(DumpFailed, "exit code 137"):
+            self.sh(f"echo $PPID >leash; {self.waiting()}", seconds_left=kill_leash)
+        if sys.platform.startswith("linux"):  # elsewhere there is nobody left who could
+            wait_for("end of the tool", lambda: not runs(self.pid()), timeout=10)
 
     def waiting(self) -> str:
         return f"cd {shlex.quote(str(self.folder))}; sleep 60 & echo $! >child; echo $$ >pid; wait"

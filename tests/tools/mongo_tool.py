@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import time
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Callable, NoReturn
@@ -32,6 +33,7 @@ WORDS = {
         *("tlsCAFile", "tlsCertificateKeyFile", "tlsInsecure", "w"),
     )
 }
+WORDS.update(tlscertificatefile="ssl_certfile", tlsprivatekeyfile="ssl_keyfile")  # two files: PyMongo 3 only
 """The options of a URI that the tools heed, as far as these stand-ins need them, in the words of PyMongo."""
 
 PASSED_OVER = ("connecttimeoutms", "serverselectiontimeoutms", "sockettimeoutms", "readpreference", "ssl")
@@ -119,7 +121,9 @@ def connect(options: argparse.Namespace, config: dict[str, str]) -> Any:
     """A client for these options, whose server has answered. The command line wins over the config file."""
     uri = options.uri or config.get("uri") or f"mongodb://{options.host or 'localhost'}:{options.port or 27017}"
     arguments = {"serverSelectionTimeoutMS": SERVER_TIMEOUT * 1000, **settings(options, uri, config), **tls(config)}
-    client: Any = MongoClient(**arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyMongo's of its own names for a certificate and a key in two files
+        client: Any = MongoClient(**arguments)
     try:
         if os.environ.get("STANDIN_FAIL") == "connect":
             raise ConnectionFailure("server selection timeout")
