@@ -55,7 +55,7 @@ class Account:
         """
         reason: str | None = None
         try:
-            with _stdout_to_stderr():
+            with stdout_to_stderr():
                 yield self
         except StopTaskExecution:
             raise
@@ -72,7 +72,7 @@ def _reason(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
+def stdout_to_stderr() -> Iterator[None]:
     """Both Python's stream and the descriptor, which the programs that a migration starts write to."""
     sys.stdout.flush()
     kept = os.dup(1)

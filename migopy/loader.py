@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import traceback
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,7 +85,8 @@ class Migration(NamedTuple):
         try:
             return self.path.read_bytes()
         except OSError as error:
-            raise BadMigration(f"{self.path} cannot be read: {error.strerror}.", migration=self.name) from error
+            why = "it is a link that leads nowhere" if os.path.islink(self.path) else error.strerror
+            raise BadMigration(f"{self.path} cannot be read: {why}.", migration=self.name) from error
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,8 @@ def new_name(words: str, names: Iterable[str], pattern: str) -> str:
     last = max(numbers, key=lambda name: numbers[name], default=None)
     width = len(re.fullmatch(pattern, last).group("migr_nr")) if last else NUMBER_WIDTH  # type: ignore[union-attr]
     number = numbers[last] + 1 if last else 1
-    slug = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+    letters = [letter for letter in unicodedata.normalize("NFKD", words.lower()) if not unicodedata.combining(letter)]
+    slug = re.sub(r"[^a-z0-9]+", "_", "".join(letters)).strip("_")
     name = f"{number:0{width}}_{slug}.py"
     if number_of(name) != number:
         raise BadMigration(f"{name} would not match MIGRATIONS_FILE_PATTERN {pattern}: choose other words.")
@@ -374,11 +377,17 @@ def _explained(migration: Migration, content: bytes, error: Exception | SystemEx
         place = f"line {error.lineno}" if same_file else f"{error.filename}, line {error.lineno}"
         place += ", is Python 2 syntax" if is_python_2(error) else ""
     no_text = not_text(content) if _is_of_compile(error) else None
-    why = f"as text: {no_text}" if no_text else f"({place}): {summary(error)}"
+    why = f"as text: {no_text}" if no_text else f"({place}): {_without_place(error)}"
     sentence = " ".join(filter(None, [f"{migration.name} cannot be imported {why}.", _advice(error), NOTHING_RUN]))
     if no_text or isinstance(error, (SyntaxError, ImportError, OSError, SystemExit)):
         return BadMigration(sentence, migration=migration.name)
     return MigrationFailed(sentence, migration=migration.name)
+
+
+def _without_place(error: BaseException) -> str:
+    """Type and text; those of a syntax error without its file and line, which stand before it."""
+    has_place = isinstance(error, SyntaxError) and error.lineno
+    return summary(type(error)(error.msg)) if has_place else summary(error)  # type: ignore[attr-defined]
 
 
 def _advice(error: BaseException) -> str:

@@ -281,24 +281,26 @@ class MigrationsManager:
         unregistered, one (rehearse,NAME) or up to one (rehearse,to=NAME); with a sample of each collection, or as
         documents=N|all says (keep=yes leaves the copy, json=yes for programs)
         """
-        limit = rooms.rehearsal.limit_of(documents)
+        limit, report = rooms.rehearsal.limit_of(documents), rooms.rehearsal_report
         as_json, keeps = is_yes("json", json), is_yes("keep", keep)
         rooms.loader.require_runs(self.before_rehearsal, "before_rehearsal")
         session = self._session()
         inventory = session.inventory()
         chosen = inventory.to_execute(spec_migr, to)
         if not chosen:
+            if as_json:
+                show(report.as_json([], {}))
             return self._nothing_to_execute(inventory, to)
         for problem in session.status(inventory).unfinished_of([migration.name for migration in chosen]):
             self.logger.white(f"{problem.text.rstrip('.')}. The copy has what it left behind.")
-        with self._stage(keeps) as stage:
+        prints_aside = rooms.account.stdout_to_stderr() if as_json else contextlib.nullcontext()
+        with prints_aside, self._stage(keeps) as stage:
             session = self._session(stage.db)
             rehearsal = rooms.rehearsal.Rehearsal(
                 stage, session, self._with_legacy_calls(stage.db), limit=limit, collection=self.MIGRATIONS_COLLECTION
             )
             with session.importable():
                 rehearsed = self._rehearse(rehearsal, rehearsal.load(chosen), stage)
-        report = rooms.rehearsal_report
         show(report.as_json(rehearsed, rehearsal.sampled) if as_json else report.as_text(rehearsed))
         self._judge(rehearsed)
 
@@ -315,7 +317,7 @@ class MigrationsManager:
         wrong = [_number(problems, "problem"), "execute would stop" if obstacles else ""]
         if not may_be_pending:
             wrong.insert(0, _number(unregistered, "unregistered migration"))
-        found = " and ".join(filter(None, wrong))
+        found = _listed([*filter(None, wrong)])
         if is_yes("json", json):
             rows = rooms.report.status_rows(status)
             show(rooms.report.as_json({"ok": not found, "obstacles": obstacles, **rows}))
@@ -365,6 +367,7 @@ class MigrationsManager:
     @task
     def create(self, words: str) -> str:
         """Write a new migration file, numbered after the highest: create,words of its name"""
+        not_empty("WORDS", words, f"{self._command('create')},WORDS")
         registered = self._session().history.registered()
         directory = self._folder / self.MIGRATIONS_DIRECTORY
         path = rooms.loader.create(directory, words, registered, self.MIGRATIONS_FILE_PATTERN, self.MIGRATION_TEMPLATE)
@@ -725,3 +728,8 @@ class MigrationsManager:
 def _number(things: Sized, name: str) -> str:
     """``2 problems``; empty where there are none."""
     return f"{len(things)} {name}{'' if len(things) == 1 else 's'}" if things else ""
+
+
+def _listed(words: Sequence[str]) -> str:
+    """``a, b and c``"""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

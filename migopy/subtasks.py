@@ -28,7 +28,10 @@ WRITTEN = {
     "to": "to=NAME",
     "last": "last=N",
     "pending": "pending=ok",
+    "documents": "documents=N",
+    "keep": "keep=yes",
     "force": "force=yes",
+    "from_": "from=NAME",
     "json": "json=yes",
 }
 """How the options of our subtasks are written, as in the README; those of the team by the names of their parameters."""
@@ -169,11 +172,19 @@ def call(manager: Manager, subtask: str | None, options: list[str], named: dict[
     try:
         bound = inspect.signature(method).bind(*options, **{parameter_name(name): named[name] for name in named})
     except TypeError as error:
-        fab_task, fault = manager.FAB_TASK, str(error)
-        for option, word in WRITTEN.items():
-            fault = fault.replace(f"'{option}'", word)
-        raise UnknownSubtask(f"fab {fab_task}:{name}: {fault}. Write {usage(fab_task, name, method)}.") from None
+        fab_task = manager.FAB_TASK
+        raise UnknownSubtask(f"fab {fab_task}:{name}: {fault(error)}. Write {usage(fab_task, name, method)}.") from None
     return method(*bound.args, **bound.kwargs)
+
+
+def fault(error: TypeError) -> str:
+    """What ``Signature.bind()`` says of wrong options, in the words of a command line."""
+    text, unknown, option = str(error).partition("got an unexpected keyword argument ")
+    if unknown:
+        return f"there is no option {option}"
+    for option, word in WRITTEN.items():
+        text = text.replace(f"'{option}'", word)
+    return text
 
 
 def parameter_name(option: str) -> str:

@@ -28,9 +28,10 @@ LOOK = 0.5
 def require(tool: str) -> None:
     """Raises ``DumpFailed`` when the tool is not installed."""
     if not shutil.which(tool):
+        without = "; DO_MONGO_DUMP = False does without a dump before execute and rollback"
         raise DumpFailed(
-            f"{tool} is not on PATH, nothing was run: install the MongoDB Database Tools; DO_MONGO_DUMP = False does"
-            " without a dump before execute and rollback."
+            f"{tool} is not on PATH, nothing was run: install the MongoDB Database Tools"
+            f"{without if tool == 'mongodump' else ''}."
         )
 
 

@@ -22,6 +22,7 @@ class TestCreate(TeamTestCase):
         self.assertIn('"""add index on Users!"""', text)
         self.fab("migrations:execute")
         self.fab("migrations:rollback,7")
+        self.assertEqual("0008_uber_geneve_mas.py", self.created("Über Genève & más"))
 
     def test_the_template_of_the_team(self) -> None:
         self.team = self.project(MIGRATION_TEMPLATE="# {words}, {not ours}\ndef up(db): pass\n")
@@ -35,6 +36,7 @@ class TestCreate(TeamTestCase):
         self.assertIn("MIGRATIONS_FILE_PATTERN", self.fab("migrations:create,first", code=1).stderr)
         self.team = self.project()
         self.fab("migrations:create,???", code=1)
+        self.assertIn("Nothing was done: WORDS is empty.", self.fab("migrations:create,", code=1).stderr)
         self.assertEqual([], list(self.team.path.glob("mongomigrations/*")))
 
     def test_two_at_the_same_moment_do_not_overwrite_each_other(self) -> None:

@@ -101,6 +101,9 @@ class TestWaysOn(TeamTestCase):
         self.assertEqual(["badly named"], [problem["kind"] for problem in status["problems"]])
         self.fab("migrations:execute", code=1)
         self.assertEqual([], self.ran())
+        self.db.migrations.insert_one({"name": "0_gone.py"})
+        checked = self.fab("migrations:check", code=4).stderr
+        self.assertIn("2 unregistered migrations, 2 problems and execute would stop. See", checked)
 
     def test_a_link_that_leads_nowhere_and_a_directory_are_named(self) -> None:
         self.files("1_a.py", "3_c.py")
@@ -114,7 +117,7 @@ class TestWaysOn(TeamTestCase):
             self.assertIn("4_folder.py: unreadable, it is a directory; mend it, rename it or remove it", result.stderr)
             self.assertEqual(2, len(self.json(command, code=code)["problems"]))
         result = self.fab("migrations:execute", code=1)
-        self.assertRegex(result.stderr, r"2_link\.py cannot be read: No such file")
+        self.assertRegex(result.stderr, r"2_link\.py cannot be read: it is a link that leads nowhere\.\n$")
         self.assertEqual([], self.ran())
         (folder / "2_link.py").unlink()
         self.fab("migrations:execute")

@@ -61,6 +61,12 @@ class TestRehearsal(RehearsalTestCase):
         self.assertIn("The rehearsal went well; the real database is as it was", shown.stderr)
         self.assertEqual(["notes"], self.db.list_collection_names())
 
+    def test_a_program_gets_a_document_whatever_is_printed_and_where_nothing_is_to_do(self) -> None:
+        (self.team.path / "mongomigrations").mkdir()
+        self.assertEqual({"ok": True, "sampled": {}, "rehearsed": []}, self.rehearse())
+        self.team.migration("1_a.py", "print('in up')\nimport os\nos.system('echo from a program')")
+        self.assertEqual(["1_a.py"], [one["name"] for one in self.rehearse()["rehearsed"]])
+
     def test_what_down_does_not_restore(self) -> None:
         self.team.migration("1_a.py", "db.notes.delete_one({'_id': 7})", "pass")
         report = self.rehearse(code=4)

@@ -167,6 +167,7 @@ class TestLoad(FolderTestCase):
     def test_a_syntax_error_is_told_with_its_line(self) -> None:
         message = self.error("\n\ndef up(db)\n    pass\n")
         self.assertIn("1_a.py cannot be imported (line 3): SyntaxError: ", message)
+        self.assertEqual(1, message.count("line 3"), message)
         self.assertIn("No migration was run.", message)
 
     def test_python_2_syntax_is_called_by_its_name(self) -> None:

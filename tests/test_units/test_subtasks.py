@@ -170,7 +170,7 @@ class TestCall(unittest.TestCase):
         }
         for sentence, advice in cases.items():
             self.assertTrue(sentence.endswith(advice), sentence)
-        self.assertIn("'what'", list(cases)[1])
+        self.assertIn("fab migrations:zebra: there is no option 'what'. ", list(cases)[1])
 
     def test_a_type_error_of_the_method_itself_is_not_taken_for_a_wrong_option(self) -> None:
         class Failing(Team):
@@ -278,7 +278,8 @@ class TestUsage(unittest.TestCase):
             "execute": "execute[,NAME][,to=NAME]",
             "rollback": "rollback[,NAME][,last=N][,to=NAME]",
             "forget": "forget,NAME",
-            "dbrestore": "dbrestore,DUMP[,force=yes]",
+            "dbrestore": "dbrestore,DUMP[,force=yes][,from=NAME]",
+            "rehearse": "rehearse[,NAME][,to=NAME][,documents=N][,keep=yes][,json=yes]",
             "create": "create,WORDS",
             "show_status": "show_status[,json=yes]",
         }
