@@ -562,7 +562,8 @@ class MigrationsManager:
         rooms.loader.require_runs(self.before_each, "before_each")
         rooms.loader.require_runs(self.after_each, "after_each")
         account.plan([migration.name for migration in (*plan.ready, *plan.blocked)])
-        dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
+        with signals.let_through():  # the team may have a dbdump() of its own
+            dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
         if any(migration.in_transaction for migration in plan.ready):
             session.prepare_transactions()
         run = self._run(direction, plan, session, dump)
