@@ -26,6 +26,9 @@ NOTHING_RUN = "No migration was run."
 LAZY = (GeneratorType, map, filter)
 """What does its work only when somebody goes through it; map() and filter() of Python 2 had done it."""
 
+DROPPING = re.compile(rb"drop|\bmigrations\b")
+"""What stands in a file that may drop the history: to look after each other one would cost them all a round trip."""
+
 NUMBER_WIDTH = 3
 """Digits of the number of the first migration that ``create`` makes."""
 
@@ -69,7 +72,8 @@ class Migration(NamedTuple):
             raise BadMigration(
                 f"{self.name} has no function {function}(db): add one. No migration was run.", migration=self.name
             )
-        loaded = LoadedMigration(self, module, call, _checksum(content))
+        may_drop = bool(DROPPING.search(content))
+        loaded = LoadedMigration(self, module, call, _checksum(content), may_drop)
         require_runs(call, f"{function}() of {self.name}", migration=self.name)
         loaded.require_parameters(function)
         if loaded.in_transaction and loaded.in_batches:
@@ -89,12 +93,16 @@ class Migration(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadedMigration:
-    """A migration whose file has been imported, with the function of it that is to run, and what it was then."""
+    """A migration whose file has been imported, with the function of it that is to run, and what it was then.
+
+    ``may_drop`` is whether the history may be gone when it has run.
+    """
 
     migration: Migration
     module: ModuleType
     call: Callable[..., Any]
     checksum: str
+    may_drop: bool
 
     @property
     def name(self) -> str:
