@@ -19,7 +19,7 @@ from types import CodeType, GeneratorType, ModuleType
 from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
 
 from .errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed
-from .texts import summary
+from .texts import summary, told
 
 NOTHING_RUN = "No migration was run."
 
@@ -398,7 +398,7 @@ def _advice(error: BaseException) -> str:
 
 def _is_of_compile(error: BaseException) -> bool:
     """Whether ``compile()`` may have raised it; of null bytes it made a ValueError before Python 3.12."""
-    return isinstance(error, SyntaxError) or (isinstance(error, ValueError) and "null bytes" in str(error))
+    return isinstance(error, SyntaxError) or (isinstance(error, ValueError) and "null bytes" in told(error))
 
 
 ENCODING_NAMED = re.compile(rb"\A(?:[ \t\f]*(?:#[^\n]*)?\r?\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
