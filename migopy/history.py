@@ -181,13 +181,9 @@ class History:
                 ) from None
 
     @answered
-    def register_again(self, records: Iterable[Record]) -> list[str]:
-        """Register those that are no longer registered, as they were; their names."""
-        present = self.registered()
-        lost = [record for record in records if record.name not in present]
-        if lost:
-            self._collection.insert_many([self._document(record) for record in lost])
-        return [record.name for record in lost]
+    def register_again(self, records: Iterable[Record]) -> None:
+        """Register those that are no longer registered, as they were."""
+        self._collection.insert_many([self._document(record) for record in records])
 
     @answered
     def took(self, name: str, seconds: float, session: ClientSession) -> None:

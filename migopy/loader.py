@@ -20,12 +20,15 @@ from types import CodeType, GeneratorType, ModuleType
 from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
 
 from .errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed
-from .texts import summary
+from .texts import summary, told
 
 NOTHING_RUN = "No migration was run."
 
 LAZY = (GeneratorType, map, filter)
 """What does its work only when somebody goes through it; map() and filter() of Python 2 had done it."""
+
+DROPPING = re.compile(rb"drop|\bmigrations\b")
+"""What stands in a file that may drop the history: to look after each other one would cost them all a round trip."""
 
 NUMBER_WIDTH = 3
 """Digits of the number of the first migration that ``create`` makes."""
@@ -70,7 +73,8 @@ class Migration(NamedTuple):
             raise BadMigration(
                 f"{self.name} has no function {function}(db): add one. No migration was run.", migration=self.name
             )
-        loaded = LoadedMigration(self, module, call, _checksum(content))
+        may_drop = bool(DROPPING.search(content))
+        loaded = LoadedMigration(self, module, call, _checksum(content), may_drop)
         require_runs(call, f"{function}() of {self.name}", migration=self.name)
         loaded.require_parameters(function)
         if loaded.in_transaction and loaded.in_batches:
@@ -91,12 +95,16 @@ class Migration(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadedMigration:
-    """A migration whose file has been imported, with the function of it that is to run, and what it was then."""
+    """A migration whose file has been imported, with the function of it that is to run, and what it was then.
+
+    ``may_drop`` is whether the history may be gone when it has run.
+    """
 
     migration: Migration
     module: ModuleType
     call: Callable[..., Any]
     checksum: str
+    may_drop: bool
 
     @property
     def name(self) -> str:
@@ -399,7 +407,7 @@ def _advice(error: BaseException) -> str:
 
 def _is_of_compile(error: BaseException) -> bool:
     """Whether ``compile()`` may have raised it; of null bytes it made a ValueError before Python 3.12."""
-    return isinstance(error, SyntaxError) or (isinstance(error, ValueError) and "null bytes" in str(error))
+    return isinstance(error, SyntaxError) or (isinstance(error, ValueError) and "null bytes" in told(error))
 
 
 ENCODING_NAMED = re.compile(rb"\A(?:[ \t\f]*(?:#[^\n]*)?\r?\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")

@@ -568,10 +568,11 @@ class MigrationsManager:
 
     def _carry_out(self, direction: Direction, plan: Plan, session: Session, account: Account) -> None:
         """Run one migration after the other and say so, up to the first that was interrupted."""
-        rooms.loader.require_runs(self.before_each, "before_each")
-        rooms.loader.require_runs(self.after_each, "after_each")
+        for hook in ("before_each", "after_each", "on_failure"):
+            rooms.loader.require_runs(getattr(self, hook), hook)
         account.plan([migration.name for migration in (*plan.ready, *plan.blocked)])
-        dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
+        with signals.let_through():  # the team may have a dbdump() of its own
+            dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
         if any(migration.in_transaction for migration in plan.ready):
             session.prepare_transactions()
         run = self._run(direction, plan, session, dump)

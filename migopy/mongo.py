@@ -7,6 +7,7 @@ import functools
 import re
 import sys
 import time
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, TypeVar, cast
 from urllib.parse import unquote
@@ -29,7 +30,7 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 
 from . import errors
-from .texts import hide, one_line, told, without_reply
+from .texts import hide, masked, one_line, told, without_reply
 
 FIRST_CONTACT = 5
 """Seconds until a server counts as not there. Later PyMongo's own 30 s hold: a replica set may be electing."""
@@ -279,13 +280,23 @@ def _without_waiting(timeout: float | None = None) -> None:
 
 def _made(make: Callable[..., Any], server: Server) -> MongoClient[dict[str, Any]]:
     try:
-        return cast("MongoClient[dict[str, Any]]", make())
+        with _masked_warnings():
+            return cast("MongoClient[dict[str, Any]]", make())
     except (PyMongoError, ValueError, TypeError, OSError) as error:  # OSError: of a file that an option names
         setting = server.uri_setting if server.uri else "MONGO_HOST, MONGO_PORT"
         setting += " or MONGO_CLIENT_OPTIONS" if server.client_options else ""
         raise errors.ConfigurationError(
             f"PyMongo does not take the settings of the server ({setting}): {_without_secrets(error, server)}."
         ) from None
+
+
+@contextlib.contextmanager
+def _masked_warnings() -> Iterator[None]:
+    """PyMongo 3.13 quotes the value of an option that it passes over."""
+    with warnings.catch_warnings(record=True) as caught:
+        yield
+    for warning in caught:
+        warnings.warn_explicit(masked(str(warning.message)), warning.category, warning.filename, warning.lineno)
 
 
 def _without_secrets(error: Exception, server: Server) -> str:

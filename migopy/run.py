@@ -113,6 +113,7 @@ class Run:
     _client_session: ClientSession | None = None
     _transaction: Transaction | None = None
     _waits = False
+    _may_have_dropped: str | None = None
 
     def __init__(
         self,
@@ -154,11 +155,16 @@ class Run:
             try:
                 yield
             except BaseException as error:
-                self._lock.give_back(error)
                 with contextlib.suppress(MigopyException):
-                    self._mend_history()
+                    self._give_back(error)
                 raise
-            self._lock.give_back()
+            self._give_back()
+
+    def _give_back(self, error: BaseException | None = None) -> None:
+        """The lock, with the history whole: also where only the giving back shows that something has dropped both."""
+        if not is_silence(error):
+            self._mend_history()
+            self._lock.give_back(error)
             self._mend_history()
 
     def one(self, migration: LoadedMigration, left: int) -> float:
@@ -169,14 +175,16 @@ class Run:
         history could not be written.
         """
         self._begin(migration.name, left)
+        self._may_have_dropped = migration.name if migration.may_drop else None
         with self._failures(migration, self._direction.failure, self._direction.after_failure, left):
             self._call(self._hooks.before_each, migration.name)
             seconds = self._in_transaction(migration) if migration.in_transaction else self._perform(migration)
         if not migration.in_transaction:
             self._write(migration, seconds)
         self.done.append(migration.name)
-        if migration.in_batches:
-            with done(f"{migration.name}: {self._direction.after_success}"):
+        with done(f"{migration.name}: {self._direction.after_success}"):
+            self._mend_history()
+            if migration.in_batches:
                 self._forget(migration.name)
         with self._failures(migration, None, f"it was in after_each(), {self._direction.after_success}", left):
             self._call(self._hooks.after_each, migration.name)
@@ -241,7 +249,6 @@ class Run:
             if not self._direction.executes:
                 self._log_rolled_back(migration.name, seconds)
             self._remember(migration, seconds)
-            self._mend_history()
 
     def _in_transaction(self, migration: LoadedMigration) -> float:
         """The history's part and the migration in one transaction, which may begin again; how many seconds it took."""
@@ -299,12 +306,20 @@ class Run:
             del self._records[migration.name]
 
     def _mend_history(self) -> None:
-        """What has dropped the lock, the whole database say, has dropped registrations too, and they have run."""
-        if self._lock.was_dropped:
-            again = self._history.register_again(self._records.values())
-            self._lock.was_dropped = False
-            if again:
-                self._say(f"The lock and the history had been dropped. Registered again: {', '.join(again)}.")
+        """What a migration has dropped of the history, with the whole database say, has run all the same.
+
+        Where the lock is still there that is only what leaves nothing: one that unregisters some others means it.
+        """
+        if not self._lock.was_dropped and not self._may_have_dropped:
+            return
+        self._lock.confirm()
+        present = self._history.registered()
+        lost = [record for name, record in self._records.items() if name not in present]
+        if lost and (self._lock.was_dropped or set(present) <= {self._may_have_dropped}):
+            self._history.register_again(lost)
+            names = ", ".join(record.name for record in lost)
+            self._say(f"The history had been dropped. Registered again: {names}.")
+        self._lock.was_dropped, self._may_have_dropped = False, None
 
     # Failures
 
@@ -387,7 +402,8 @@ class Run:
     def _tell_the_team(self, name: str, error: BaseException) -> None:
         """What on_failure() raises, be it ``sys.exit()`` or a second Ctrl-C, changes nothing: the failure counts."""
         try:
-            self._hooks.on_failure(name, error)
+            with signals.forks_ended():
+                self._hooks.on_failure(name, error)
         except BaseException as another:
             self._say(f"on_failure() failed itself, which changes nothing: {summary(another)}.")
 

@@ -8,6 +8,7 @@ ends where that code does.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import functools
 import os
@@ -24,6 +25,14 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 1.0
 """Seconds after a first signal from which on another one is not held back: it may be a dead server that keeps us."""
 
+TAKING = frozenset({"__enter__", "__exit__", "acquire", "release"})
+"""The functions in which a lock has been taken and no line knows it yet, or is to be given back and nobody else would
+do it: an exception raised there leaves it taken. PyMongo's pool would then be waited for without end.
+"""
+
+A_MOMENT = 0.001
+"""Seconds after which a signal is looked at again that has come in one of them."""
+
 
 class _Process:
     """What this process does with a signal now. Signals belong to the process, so there is one of these."""
@@ -39,8 +48,11 @@ class _Process:
     def receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         self.first = self.first or now
-        if self.holds_back and now - self.first < PATIENCE:
+        is_patient = now - self.first < PATIENCE
+        if is_patient and self.holds_back:
             self.pending = number
+        elif is_patient and frame is not None and frame.f_code.co_name in TAKING:
+            _thread.start_new_thread(_send_again, (number,))  # one of threading's would take locks itself
         else:
             self.take_effect(number, frame)
 
@@ -56,6 +68,11 @@ class _Process:
             return
         self.holds_back = self.is_ending = True
         raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def _send_again(number: int) -> None:
+    time.sleep(A_MOMENT)
+    signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 _process = _Process()
@@ -96,16 +113,21 @@ def held_back() -> Iterator[None]:
 
 @contextlib.contextmanager
 def let_through() -> Iterator[None]:
-    """Around code of the team and around waiting: signals take effect at once, one held back before does now.
+    """Around code of the team and around waiting: signals take effect at once, one held back before does now."""
+    with forks_ended(), _holding_back(False):
+        raise_pending()
+        yield
 
-    A process that was forked inside ends here. It is not the one that took the lock: the history, the log, the messages
-    and the rest of the run are not its own.
+
+@contextlib.contextmanager
+def forks_ended() -> Iterator[None]:
+    """Around code of the team: a process that was forked inside ends here.
+
+    It is not the one that took the lock: the history, the log, the messages and the rest of the run are not its own.
     """
     process = os.getpid()
     try:
-        with _holding_back(False):
-            raise_pending()
-            yield
+        yield
     except BaseException as error:
         if os.getpid() != process:
             _end_fork(error)

@@ -10,7 +10,7 @@ from pymongo import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, Up
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError, WriteError
 
 from ..errors import BatchFailed, MigopyException, StopTaskExecution
-from ..texts import without_reply
+from ..texts import summary, without_reply
 from . import arguments
 from .ids import BY_ID, Ids, among
 from .walk import FAILED_TO_PARSE, Done, Walk, is_of_documents, said
@@ -54,7 +54,7 @@ def _asked(function: Callable[[Any], Any], document: Any, id: Any, collection: C
     except (MigopyException, StopTaskExecution):
         raise
     except Exception as error:
-        raise BatchFailed(f"{collection.name}, _id {id!r}: {type(error).__name__}: {error}") from error
+        raise BatchFailed(f"{collection.name}, _id {id!r}: {summary(error)}") from error
     if update is not None and not arguments.is_update(update):
         raise BatchFailed(
             f"{collection.name}, _id {id!r}: the function has to return an update, such as {{'$set': ...}},"

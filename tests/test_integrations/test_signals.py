@@ -12,6 +12,29 @@ from tests.support import Result, until_file
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+# As threading has them, with a signal before the line that knows of the lock, or that would give it back.
+TAKING = """
+import os, signal, threading
+
+def __enter__(self):
+    threading.Condition.__enter__ = enter
+    taken = self._lock.__enter__()
+    os.kill(os.getpid(), signal.{kind})
+    return taken
+
+def __exit__(self, *error):
+    threading.Condition.__exit__ = leave
+    os.kill(os.getpid(), signal.{kind})
+    return self._lock.__exit__(*error)
+
+enter, leave = threading.Condition.__enter__, threading.Condition.__exit__
+threading.Condition.{function} = {function}
+for _ in range(100):
+    db.ran.find_one()
+import time
+time.sleep(60)
+"""
+
 
 class TestSignals(DumpTestCase):
     def end(self, process: subprocess.Popen[str], number: signal.Signals) -> Result:
@@ -40,6 +63,19 @@ class TestSignals(DumpTestCase):
             self.assertIn("1_waits.py: failed", project.fab("migrations").stderr)
             self.assertEqual(["1_waits.py"], self.ran())
             self.client.drop_database(self.database)
+
+    def test_while_pymongo_takes_a_lock_or_gives_it_back(self) -> None:
+        """It would stay taken, and what is written about the end would wait for it for ever."""
+        for kind in ("SIGINT", "SIGTERM"):
+            for function in ("__enter__", "__exit__"):
+                project = self.project()
+                self.counting(project, "1_taking.py", TAKING.format(kind=kind, function=function))
+                result = project.fab("migrations:execute", timeout=20)
+                self.assert_code(1, result)
+                self.assertIn("1_taking.py failed (line ", result.stderr)
+                self.assertIn(f"KeyboardInterrupt: {kind}): it is not registered", result.stderr)
+                self.assertEqual((["failed"], [], None), (self.logged(), self.registered(), self.lock()))
+                self.client.drop_database(self.database)
 
     def test_in_down(self) -> None:
         project = self.project()

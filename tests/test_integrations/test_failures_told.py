@@ -1,0 +1,184 @@
+"""Failures are told and logged whatever they are made of, and whatever becomes of the log; secrets and control
+characters are in no text of ours."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from unittest.mock import patch
+
+from migopy import lock
+from tests.cases import Ended, InProcessTestCase
+
+ODD = {
+    "raise ValueError(os.fsdecode(b'caf\\xff'))": r"ValueError: caf\\udcff",
+    "raise ValueError('x' * 20_000_000)": r"ValueError: x{1000}",
+    "raise ValueError('two\\nlines\\x00 and a null')": r"ValueError: two lines\\x00 and a null",
+    "raise type('Mute', (Exception,), {'__str__': lambda self: 1 / 0})()": r"Mute: \(its text cannot be told: ZeroDiv",
+    "raise type('Wrong', (Exception,), {'__str__': lambda self: None})()": r"Wrong: \(its text cannot be told: Type",
+    "raise ValueError('\\x1b[2J\\x1b]0;owned\\x07')": r"ValueError: \\x1b\[2J\\x1b\]0;owned\\x07",
+}
+
+REFUSES_ALL: dict[str, Any] = {"validator": {"ticket": {"$exists": True}}}
+"""Options of a collection that takes none of our documents."""
+
+
+class TestOddTexts(InProcessTestCase):
+    def test_an_error_of_any_text_is_told_and_logged(self) -> None:
+        for text, told in ODD.items():
+            with self.subTest(text):
+                self.begin_anew()
+                self.counting(self.team, "1_a.py", f"import os\n{text}")
+                ended = self.run_task("execute")
+                self.assertEqual((1, None, ["failed"]), (ended.code, self.lock(), self.logged()), ended.stderr[:3000])
+                first = ended.stderr.splitlines()[1]
+                self.assertRegex(first, rf"^1_a.py failed \(line 4, {told}.*\): it is not registered\.$")
+                self.assertLess(len(first), 5000)
+                self.assertNotIn("pymongo", ended.stderr)
+                logged = self.db.migrations_log.find_one()
+                assert logged
+                self.assertRegex(logged["error"], f"^{told}")
+                self.assertLess(len(logged["error"]), 5000)
+                self.assertTrue(logged["error"].isprintable())
+                for subtask in ("show_status", "check"):
+                    self.assertRegex(self.run_task(subtask).stderr, f"1_a.py: failed .*{told}")
+
+    def test_of_a_rollback_and_of_hooks(self) -> None:
+        def fails(self: object, name: str) -> None:
+            raise ValueError(os.fsdecode(b"caf\xff"))
+
+        for hook in ("before_each", "after_each"):
+            self.begin_anew()
+            self.counting(self.team, "1_a.py")
+            ended = self.run_task("execute", of=self.manager(**{hook: fails}))
+            self.assertIn(r"1_a.py failed (ValueError: caf\udcff)", ended.stderr)
+            self.assertEqual((1, None), (ended.code, self.lock()))
+        self.counting(self.team, "1_a.py", down="import os\nraise ValueError(os.fsdecode(b'caf\\xff'))")
+        ended = self.run_task("rollback", "1")
+        self.assertIn(r"ValueError: caf\udcff): it stays registered", ended.stderr)
+        self.assertEqual(["rollback failed"], self.logged())
+
+    def test_the_traceback_of_the_team_is_its_own(self) -> None:
+        """What is written in it is not changed: it is for who has written that code."""
+        self.counting(self.team, "1_a.py", "text = '\\x1b[2Jcleared'\nraise ValueError(text)")
+        ended = self.run_task("execute")
+        before, _, rest = ended.stderr.partition("Traceback (most recent call last):\n")
+        trace, _, after = rest.rpartition("1_a.py failed (")
+        self.assertIn("ValueError: \x1b[2Jcleared\n", trace)
+        self.assertNotIn("\x1b", before + after)
+
+    def test_a_user_name_that_is_no_utf_8(self) -> None:
+        self.counting(self.team, "1_a.py")
+        self.counting(self.team, "2_b.py", "raise ValueError('no')")
+        with patch.dict(os.environ, LOGNAME=os.fsdecode(b"caf\xff")):
+            self.assertEqual(1, self.run_task("execute").code)
+            self.assertEqual((["1_a.py"], ["failed"], None), (self.registered(), self.logged(), self.lock()))
+            for document in (self.db.migrations.find_one(), self.db.migrations_log.find_one()):
+                assert document
+                self.assertTrue(document["by"].startswith(r"caf\udcff@"), document)
+            self.assertIn(r"caf\udcff@", self.run_task("history").stdout)
+
+
+class TestRefusals(InProcessTestCase):
+    """By a server that does answer: the lock is given back, and what has been done is said."""
+
+    def test_of_the_log_of_a_failure(self) -> None:
+        self.db.create_collection("migrations_log", **REFUSES_ALL)
+        self.counting(self.team, "1_a.py", "raise ValueError('no')")
+        self.counting(self.team, "2_b.py")
+        ended = self.run_task("execute")
+        self.assertEqual((1, None), (ended.code, self.lock()))
+        self.assertIn("1_a.py failed (line 3, ValueError: no): it is not registered, and the one after", ended.stderr)
+        self.assertRegex(ended.stderr, r"The log could not be written either: .* refuses: Document failed validation")
+        self.assertIn("\nValueError: no\n", ended.stderr)
+        self.assertNotIn("WriteError", ended.stderr)
+        self.assertEqual(["1_a.py"] * 2, [self.ran()[0], (self.run_task("execute"), self.ran()[1])[1]])
+
+    def test_of_the_lock(self) -> None:
+        self.db.create_collection("migrations_lock", **REFUSES_ALL)
+        self.counting(self.team, "1_a.py")
+        ended = self.run_task("execute")
+        self.assertRegex(ended.stderr, r"^MongoDB at \S+ refuses: [^\n]*Document failed validation[^\n]*\n$")
+        self.assertEqual((1, []), (ended.code, self.ran()))
+
+    def test_of_the_log_of_what_has_been_done(self) -> None:
+        self.counting(self.team, "1_a.py")
+        self.counting(self.team, "2_b.py")
+        self.assertEqual(0, self.run_task("execute").code)
+        self.db.create_collection("migrations_log", **REFUSES_ALL)
+        for subtask, said in (
+            (("rollback", "2"), "2_b.py: the migration is rolled back, but that could not be written down: MongoDB"),
+            (("forget", "1"), "1_a.py is unregistered, but that could not be written down: MongoDB"),
+        ):
+            ended = self.run_task(*subtask)
+            self.assertRegex(ended.stderr.splitlines()[-1], rf"^{said} at \S+ refuses: Document failed validation")
+            self.assertEqual((1, None), (ended.code, self.lock()))
+        self.assertEqual([], self.registered())
+
+    def test_of_the_log_of_unlock(self) -> None:
+        self.db.create_collection("migrations_log", **REFUSES_ALL)
+        now = self.client.admin.command("isMaster")["localTime"]
+        holder = {"token": "x", "by": "ann@web1", "pid": 1, "subtask": "execute", "since": now, "expires_at": now}
+        self.db.migrations_lock.insert_one({"_id": "lock", **holder})
+        with patch.object(lock, "FREED_AFTER", 0):
+            ended = self.run_task("unlock", force="yes")
+        said = ended.stderr.splitlines()[-1]
+        self.assertRegex(
+            said, r"^The lock was taken away from ann@web1 .*, but that could not be written down: MongoDB"
+        )
+        self.assertEqual(1, ended.code)
+
+    def test_in_the_middle_of_many_documents(self) -> None:
+        self.db.migrations.create_index("state", unique=True, name="of_the_team")
+        for name in ("1_a.py", "2_b.py", "3_c.py"):
+            self.counting(self.team, name)
+        ended = self.run_task("ignore")
+        said = ended.stderr.splitlines()[-1]
+        self.assertRegex(said, r"^MongoDB at \S+ refuses: E11000 .* index: of_the_team .*\. Written before that: 1\.$")
+        self.assertEqual((1, ["1_a.py"], None), (ended.code, self.registered(), self.lock()))
+
+
+class TestSecrets(InProcessTestCase):
+    SECRETS = ("s3cr3t-word", "s3cr3t%2Fwo%3Ard", "s3cr3t/wo:rd", "other-s3cr3t")
+
+    def assert_no_secret(self, ended: Ended) -> None:
+        texts = [ended.stdout, ended.stderr, *map(str, self.db.migrations_log.find())]
+        for secret in self.SECRETS:
+            self.assertFalse([text for text in texts if secret in text], secret)
+
+    def failing(self, text: str, **settings: Any) -> Ended:
+        self.begin_anew()
+        self.counting(self.team, "1_a.py", f"raise ValueError({text!r})")
+        return self.run_task("execute", of=self.manager(**settings))
+
+    def test_what_the_settings_hold_is_in_no_failure_and_in_no_log(self) -> None:
+        for text, settings in (
+            ("cannot log in with s3cr3t-word", {"MONGO_USER_PASSWORD": "s3cr3t-word"}),
+            ("cannot log in with 's3cr3t/wo:rd'", {"MONGO_USER_PASS": "s3cr3t/wo:rd"}),
+            ("mongodb://ann:s3cr3t%2Fwo%3Ard@db1/blog", {"MONGO_USER_PASSWORD": "s3cr3t/wo:rd"}),
+            ("mongodb://ann:other-s3cr3t@db1/blog is not there", {}),
+            ("the key is s3cr3t-word", {"MONGO_CLIENT_OPTIONS": {"username": None, "password": "s3cr3t-word"}}),
+        ):
+            with self.subTest(text):
+                ended = self.failing(text, **settings)
+                self.assertIn("1_a.py failed (line 3, ValueError: ", ended.stderr)
+                self.assertIn("***", ended.stderr)
+                self.assertEqual((1, ["failed"]), (ended.code, self.logged()), ended)
+                self.assert_no_secret(ended)
+
+    def test_settings_that_pymongo_does_not_take(self) -> None:
+        for settings in (
+            {"MONGO_URI": "mongodb://ann:s3cr3t/wo:rd@db1/blog"},
+            {"MONGO_URI": "mongodb://ann:s3cr3t-word@db1:port/blog"},
+            {"MONGO_URI": "mongodb://ann:s3cr3t-word/db1/blog"},
+            {"MONGO_URI": "mongodb://db1/blog?authMechanismProperties=a@s3cr3t-word"},
+            {"MONGO_URI": "", "MONGO_HOST": "ann:s3cr3t-word@db1"},
+            {"MONGO_URI": "", "MONGO_HOST": "db1:s3cr3t-word"},
+            {"MONGO_URI": "", "MONGO_PORT": "s3cr3t-word"},
+        ):
+            with self.subTest(str(settings)):
+                ended = self.run_task("show_status", of=self.manager(**settings))
+                said = ended.stderr.rstrip().splitlines()[-1]  # PyMongo may warn of an option before
+                self.assertRegex(said, r"^(PyMongo does not take|MONGO_PORT has to be|No MongoDB answers)")
+                self.assertEqual(1, ended.code)
+                self.assert_no_secret(ended)
