@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 import bson
 
 from tests.cases import DumpTestCase
-from tests.server import Mongod, runs, wait_for
+from tests.server import runs, wait_for
 from tests.support import Project, WithUsersTestCase, basic_fabfile
 
 PASSWORD = "p w@/:%+'\"$ż"

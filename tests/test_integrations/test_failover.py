@@ -7,6 +7,7 @@ import signal
 import time
 from typing import Callable
 
+from tests.server import wait_for
 from tests.support import FailingReplicaSetTestCase, until_file
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from tests.cases import TRY_EACH, FabTestCase, TeamTestCase
 from tests.server import Mongod, Server, shared_replica_set
 
-
 VERIFIED = "assert session.in_transaction and db.notes.count_documents({'n': 1}, session=session) == 20"
 
 
@@ -49,7 +48,18 @@ class TestRehearsal(RehearsalTestCase):
         self.assertEqual([("notes", 3)], [(change["collection"], change["changed"]) for change in first["changes"]])
         self.assertEqual(("no down()", None), (second["down"], second["error"]))
         self.assertEqual(
-            "name seconds whole_seconds down again changes not_restored different_again commands error".split(),
+            [
+                "name",
+                "seconds",
+                "whole_seconds",
+                "down",
+                "again",
+                "changes",
+                "not_restored",
+                "different_again",
+                "commands",
+                "error",
+            ],
             [*first],
         )
         (change,) = first["changes"]
