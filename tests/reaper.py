@@ -59,8 +59,8 @@ while os.path.exists(folder) and time.monotonic() < deadline:  # who is being ki
         return subprocess.Popen(starter, start_new_session=True, **options)
 
     def ended(self, process: subprocess.Popen[Any]) -> None:
-        """Its number may be that of another process soon."""
-        self._running.joinpath(str(process.pid)).unlink()
+        """Its number may be that of another process soon; in a long test two of ours may have had the same."""
+        self._running.joinpath(str(process.pid)).unlink(missing_ok=True)
 
 
 def _end_with(parent: int) -> None:
