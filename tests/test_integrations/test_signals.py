@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
+from contextlib import redirect_stderr
+from typing import Any
+from unittest.mock import patch
 
-from tests.cases import DumpTestCase
-from tests.server import wait_for
+from pymongo.monitoring import CommandListener
+
+from migopy import signals
+from tests.cases import DumpTestCase, InProcessTestCase
+from tests.server import Mongod, Server, shared_replica_set, wait_for
 from tests.support import Result, until_file
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -117,3 +124,45 @@ class TestSignals(DumpTestCase):
         self.assert_code(0, self.end_of(first))
         self.assertEqual((["1_holds.py"], ["1_holds.py"]), (self.ran(), self.registered()))
         self.assertIsNone(self.lock())
+
+
+class CtrlCAtCommit(CommandListener):
+    """The server has committed, and PyMongo has not said so yet."""
+
+    def started(self, event: Any) -> None: ...
+
+    def succeeded(self, event: Any) -> None:
+        if event.command_name == "commitTransaction":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def failed(self, event: Any) -> None: ...
+
+
+class TestWhileATransactionCommits(InProcessTestCase):
+    def find_server(self) -> Server | Mongod:
+        return Server(shared_replica_set().uri)
+
+    def interrupted(self) -> str:
+        """What was said of a migration whose commit has been interrupted."""
+        self.begin_anew()
+        self.counting(self.team, "1_once.py", arguments="db, session")
+        stderr = io.StringIO()
+        with redirect_stderr(stderr), self.assertRaises(KeyboardInterrupt):
+            of = self.manager(MONGO_CLIENT_OPTIONS={"event_listeners": [CtrlCAtCommit()]})
+            of.create_task()("execute")
+        self.assertIsNone(self.lock())
+        return stderr.getvalue()
+
+    def test_it_is_said_to_be_registered_and_it_is(self) -> None:
+        said = self.interrupted()
+        self.assertIn("the migration is registered", said)
+        self.assertNotIn("not registered", said)
+        self.assertEqual((["1_once.py"], ["1_once.py"]), (self.ran(), self.registered()))
+
+    def test_where_nobody_waits_for_the_answer_it_is_not_known(self) -> None:
+        with patch.object(signals, "PATIENCE", 0):
+            said = self.interrupted()
+        self.assertIn("whether its transaction was committed is not known, the subtask show_status tells", said)
+        self.assertNotIn("registered", said)
+        self.assertEqual(0, self.run_task("execute").code)
+        self.assertEqual((["1_once.py"], ["1_once.py"]), (self.ran(), self.registered()))
