@@ -11,7 +11,7 @@ from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import WriteError
 
 from . import sampling
-from .raw import AT_ONCE, COLLECTION, TIMESERIES, VIEW, Batch, collections, documents, indexes
+from .raw import AT_ONCE, COLLECTION, STORED_FUNCTIONS, TIMESERIES, VIEW, Batch, collections, documents, indexes
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -117,7 +117,7 @@ class Copy:
         options = dict(original.options)
         if "expireAfterSeconds" in options:
             options["expireAfterSeconds"] = longest()
-        if original.name != "system.js":
+        if original.name != STORED_FUNCTIONS:
             self._target.command("create", original.name, **options)
 
     def _fill(self, original: Original) -> Copied:
@@ -164,7 +164,7 @@ def insert(collection: Collection[Any], batch: bytes) -> int:
         collection.name,
         documents=[Batch(batch)],
         ordered=False,
-        bypassDocumentValidation=True,
+        bypassDocumentValidation=collection.name != STORED_FUNCTIONS,  # there no role of MongoDB's own gives that right
         writeConcern=collection.write_concern.document,
     )
     failures = [failure for failure in reply.get("writeErrors", ()) if failure["code"] != DUPLICATE_KEY]

@@ -110,7 +110,7 @@ class Scratch:
 
     def __enter__(self) -> Scratch:
         """Put our mark there, and empty what somebody has left behind. Whoever is interrupted in it leaves nothing."""
-        with contextlib.ExitStack() as undo:
+        with contextlib.ExitStack() as undo, server_errors(self.address):
             undo.push(self.__exit__)
             self._take()
             undo.pop_all()
@@ -128,7 +128,10 @@ class Scratch:
             self._refuse(taken)
         self.left_behind = _described(mark) if mark else ""
         for info in raw.collections(self.db, without=[MARK]):
-            self.db.drop_collection(info["name"])
+            if info["name"] == raw.STORED_FUNCTIONS:
+                self.db[raw.STORED_FUNCTIONS].delete_many({})  # MongoDB drops it with the database only
+            else:
+                self.db.drop_collection(info["name"])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

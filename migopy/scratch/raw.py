@@ -22,6 +22,9 @@ AT_ONCE = 100_000
 COLLECTION, VIEW, TIMESERIES = "collection", "view", "timeseries"
 """Kinds of collections, as ``listCollections`` calls them."""
 
+STORED_FUNCTIONS = "system.js"
+"""The one collection of MongoDB's own whose documents are data."""
+
 _length = struct.Struct("<i").unpack_from
 
 
@@ -74,7 +77,7 @@ def collections(db: Database[Any], without: Iterable[str] = ()) -> list[Mapping[
         info
         for info in listed(db, "listCollections", 1)
         if info["name"] not in left_out
-        and (info["name"] == "system.js" or not info["name"].startswith("system."))
+        and (info["name"] == STORED_FUNCTIONS or not info["name"].startswith("system."))
         and not info["options"].get("temp")
     ]
 

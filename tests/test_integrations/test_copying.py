@@ -12,12 +12,13 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from bson.son import SON
 from bson.timestamp import Timestamp
+from pymongo import MongoClient, WriteConcern, monitoring
 from pymongo.collation import Collation
 
 from migopy.scratch import raw
 from migopy.scratch.copying import Copied, Copy, originals
 from tests.server import Mongod, Server, shared_replica_set
-from tests.support import MongoTestCase
+from tests.support import MongoTestCase, three_members
 
 
 class CopyTestCase(MongoTestCase):
@@ -276,3 +277,29 @@ class TestSample(CopyTestCase):
         self.db.weather.insert_many([{"at": datetime(2024, 1, 1) + timedelta(hours=n), "n": n} for n in range(500)])
         self.copied(limit=10)
         self.assertEqual(set(range(490, 500)), {document["n"] for document in self.copy.weather.find()})
+
+
+class TestSecondary(CopyTestCase):
+    def find_server(self) -> Server | Mongod:
+        return Server(three_members().uri)
+
+    def test_documents_are_read_from_a_secondary(self) -> None:
+        self.db.get_collection("notes", write_concern=WriteConcern(3)).insert_many([{"_id": n} for n in range(5)])
+        asked: set[Any] = set()
+
+        class Finds(monitoring.CommandListener):
+            def started(self, event: monitoring.CommandStartedEvent) -> None:
+                if event.command_name == "find":
+                    asked.add(event.connection_id)
+
+            def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+
+            def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+        client: MongoClient[dict[str, Any]] = MongoClient(self.server.uri, event_listeners=[Finds()])
+        with client:
+            source = client[self.database]
+            Copy(source, self.copy).run(originals(source))
+            self.assertEqual(1, len(asked))
+            self.assertNotIn(client.primary, asked)
+        self.assertEqual(5, self.copy.notes.count_documents({}))

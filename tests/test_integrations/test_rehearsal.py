@@ -7,6 +7,7 @@ from typing import Any
 from tests.cases import TRY_EACH, FabTestCase, TeamTestCase
 from tests.server import Mongod, Server, shared_replica_set
 
+COLUMNS = "name seconds whole_seconds down again changes not_restored different_again commands error"
 VERIFIED = "assert session.in_transaction and db.notes.count_documents({'n': 1}, session=session) == 20"
 
 
@@ -47,21 +48,7 @@ class TestRehearsal(RehearsalTestCase):
         self.assertEqual(("1_a.py", "restores", "the same"), (first["name"], first["down"], first["again"]))
         self.assertEqual([("notes", 3)], [(change["collection"], change["changed"]) for change in first["changes"]])
         self.assertEqual(("no down()", None), (second["down"], second["error"]))
-        self.assertEqual(
-            [
-                "name",
-                "seconds",
-                "whole_seconds",
-                "down",
-                "again",
-                "changes",
-                "not_restored",
-                "different_again",
-                "commands",
-                "error",
-            ],
-            [*first],
-        )
+        self.assertEqual(COLUMNS, " ".join(first))
         (change,) = first["changes"]
         self.assertEqual({"notes": {"update": 1}}, first["commands"])
         self.assertEqual([{"path": "n", "before": "(none)", "after": "1"}], change["examples"][0]["fields"])

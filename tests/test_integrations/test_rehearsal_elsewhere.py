@@ -6,6 +6,8 @@ import json
 from typing import Any
 from urllib.parse import quote_plus
 
+from bson import Code
+
 from tests.cases import TeamTestCase
 from tests.server import Mongod
 from tests.support import Project, Result
@@ -34,8 +36,11 @@ class TestElsewhere(TeamTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.db.notes.insert_many([{"_id": n} for n in range(5)])
+        self.db.command("collMod", "notes", validator={"n": {"$type": "int"}})
+        self.db["system.js"].insert_one({"_id": "one", "value": Code("function() { return 1; }")})
         self.real.add_user(self.database, "reader", READ_ONLY, ["read"])
-        self.other.add_user("admin", self.database, PASSWORD, [{"role": "dbOwner", "db": self.database}])
+        roles: list[str | dict[str, str]] = [{"role": role, "db": self.database} for role in ("readWrite", "dbAdmin")]
+        self.other.add_user("admin", self.database, PASSWORD, roles)
         self.there = self.other.client()
         self.addCleanup(self.there.close)
         self.addCleanup(self.there.drop_database, self.database)
