@@ -275,9 +275,11 @@ class TestConcerns(TransactionTestCase):
             in_transaction = "autocommit" in command
             if name == "commitTransaction":
                 self.assertEqual("majority", command["writeConcern"]["w"], command)
+                self.assertTrue(command["writeConcern"]["j"], command)
             elif ours and not in_transaction and name in ("insert", "update", "delete", "findAndModify"):
                 self.assertEqual("majority", command["writeConcern"]["w"], command)
                 self.assertIn("wtimeout", command["writeConcern"])
+                self.assertTrue(command["writeConcern"]["j"], "on a standalone 4.2 majority does not mean the journal")
             elif ours and not in_transaction and name in ("find", "aggregate"):
                 self.assertEqual("majority", command["readConcern"]["level"], command)
                 mode = command.get("$readPreference", {"mode": "primary"})["mode"]
