@@ -115,9 +115,15 @@ def executed_last(rows: Sequence[dict[str, Any]], number: int) -> list[dict[str,
 def history_table(rows: Sequence[Row]) -> str:
     return table(
         ["NAME", "STATE", "WHEN", "TOOK", "BY"],
-        [[row["name"], ", ".join([row["state"], *row["problems"], *_far(row)]), *_when_took_by(row)] for row in rows],
+        [[row["name"], ", ".join([*_state(row), *_far(row)]), *_when_took_by(row)] for row in rows],
         colours=[_colour(row) for row in rows],
     )
+
+
+def _state(row: Row) -> list[str]:
+    """``executed, changed``; of what is not registered its problems say more, and leave room for the names."""
+    is_told = row["state"] == "unregistered" and row["problems"]
+    return row["problems"] if is_told else [row["state"], *row["problems"]]
 
 
 def _colour(row: Row) -> str:
