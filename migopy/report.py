@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from .console import BOLD, RED, duration, local_time, table
+from .progress import counted
 from .status import UNFINISHED
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def _far(row: Row) -> list[str]:
 
 def dump_line(row: Row) -> str:
     """Which dump was taken before a migration, and what is in it."""
-    facts = f" ({row['dump_documents']:,} documents, {row['dump_bytes']:,} bytes)" if row["dump_bytes"] else ""
+    facts = f" ({counted(row['dump_documents'], 'document')}, {row['dump_bytes']:,} bytes)" if row["dump_bytes"] else ""
     return f"Dumped before it: {row['dump']}{facts}"
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 
-from tests.cases import FabTestCase
+from tests.cases import DumpTestCase, FabTestCase
 from tests.support import RunTestCase, until_file
 
 TWICE = "db.users.insert_one({'_id': 7})\ndb.users.insert_one({'_id': 7})"
@@ -59,6 +60,16 @@ class TestTheLock(RunTestCase):
         self.assertRegex(killed, rf"(?m)^Locked by .* until .*; no process {process.pid} runs here any more\.$")
         shown = project.fab("--hide=status", "migrations:json=yes").stdout
         self.assertTrue(json.loads(shown)["lock"]["gone"])
+
+
+class TestTheDump(DumpTestCase):
+    def test_history_shows_the_one_that_was_taken_before_a_migration(self) -> None:
+        project = self.dumping(DO_MONGO_DUMP=True)
+        self.assert_code(0, project.fab("migrations:execute", env=self.with_tools(project)))
+        (folder,) = (project.path / "mongodumps").iterdir()
+        shown = project.fab("migrations:history,1").stdout
+        self.assertRegex(shown, rf"\nDumped before it: {re.escape(str(folder))} \(\d+ documents?, [\d,]+ bytes\)\n")
+        self.assertEqual(1, shown.count(str(folder)))
 
 
 class TestHelp(FabTestCase):
