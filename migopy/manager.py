@@ -360,8 +360,9 @@ class MigrationsManager:
             show(f"\n{report.dump_line(rows[0])}")
         if events:
             show(f"\n{report.event_table(events)}")
-        if events is not None and report.dumps([*rows, *events]):
-            show("\nDumps taken before: " + ", ".join(report.dumps([*rows, *events])))
+        others = [dump for dump in report.dumps(events or []) if dump != rows[0]["dump"]]
+        if others:
+            show("\nOther dumps: " + ", ".join(others))
         self._show_problems(problems)
 
     @task

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from .console import BOLD, RED, duration, local_time, table
+from .progress import counted
 from .status import UNFINISHED
 
 if TYPE_CHECKING:
@@ -115,9 +116,15 @@ def executed_last(rows: Sequence[dict[str, Any]], number: int) -> list[dict[str,
 def history_table(rows: Sequence[Row]) -> str:
     return table(
         ["NAME", "STATE", "WHEN", "TOOK", "BY"],
-        [[row["name"], ", ".join([row["state"], *row["problems"], *_far(row)]), *_when_took_by(row)] for row in rows],
+        [[row["name"], ", ".join([*_state(row), *_far(row)]), *_when_took_by(row)] for row in rows],
         colours=[_colour(row) for row in rows],
     )
+
+
+def _state(row: Row) -> list[str]:
+    """``executed, changed``; of what is not registered its problems say more, and leave room for the names."""
+    is_told = row["state"] == "unregistered" and row["problems"]
+    return row["problems"] if is_told else [row["state"], *row["problems"]]
 
 
 def _colour(row: Row) -> str:
@@ -137,7 +144,7 @@ def _far(row: Row) -> list[str]:
 
 def dump_line(row: Row) -> str:
     """Which dump was taken before a migration, and what is in it."""
-    facts = f" ({row['dump_documents']:,} documents, {row['dump_bytes']:,} bytes)" if row["dump_bytes"] else ""
+    facts = f" ({counted(row['dump_documents'], 'document')}, {row['dump_bytes']:,} bytes)" if row["dump_bytes"] else ""
     return f"Dumped before it: {row['dump']}{facts}"
 
 

@@ -30,6 +30,7 @@ class Session(MongoTestCase):
         for command in COMMANDS:
             output = project.fab_in_terminal(command, env=settings).stdout.replace("\n\nDone.\n", "\n")
             output = re.sub(r"\b[\w.-]+@[\w.-]+", "ann@web1", output)
+            output = re.sub(r"Database \S+ at \S+", "Database blog at localhost:27017", output)
             lines += [f"$ fab {command}", *output.rstrip("\n").split("\n"), ""]
         PICTURE.write_text(svg(lines[:-1]), encoding="utf-8")
 

@@ -129,3 +129,14 @@ class TestEnvironments(FabTestCase):
             self.assertNotIn("No MongoDB answers", result.output)
             self.assertEqual(["1_a.py"], self.registered(), result.output)
             self.client.drop_database(self.database)
+
+    def test_a_deploy_task_can_tell_that_it_failed_on_the_other_machine(self) -> None:
+        self.remote.migration("1_a.py", "1 / 0")
+        fabfile = self.local.path / "fabfile.py"
+        below = f"from fabric.api import settings\n\n\n{Steps().text('def deploy():')}"
+        fabfile.write_text(f"{fabfile.read_text()}\n\n{below}")
+        result = self.local.fab("staging", "deploy")
+        self.assertIn(f"Not migrated (exit code 1): It failed on {self.sshd.host_string}", result.stdout)
+        self.remote.migration("1_a.py")
+        self.assertNotIn("Not migrated", self.local.fab("staging", "deploy").output)
+        self.assertEqual(["1_a.py"], self.registered())

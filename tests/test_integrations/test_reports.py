@@ -119,7 +119,7 @@ class TestReading(TeamTestCase):
         shown = self.fab("--hide=status", "migrations:history").stdout
         states = {line.split()[0]: re.split(r"  +", line)[1] for line in shown.splitlines()[1:]}
         self.assertEqual(
-            {"1_a.py": "ignored", "2_b.py": "executed", "3_c.py": "unregistered, failed", "4_d.py": "unregistered"},
+            {"1_a.py": "ignored", "2_b.py": "executed", "3_c.py": "failed", "4_d.py": "unregistered"},
             states,
         )
         self.assertEqual(2, len(self.fab("--hide=status", "migrations:history,last=1").stdout.splitlines()))
