@@ -639,8 +639,8 @@ class MigrationsManager:
             if scratch.left_behind:
                 self.logger.white(f"Removed there what {scratch.left_behind} had left behind")
             rehearsal.require_space()
-            with rooms.progress.Progress("Copied documents") as progress:
-                documents = rehearsal.copy(progress)
+            with rooms.progress.Line() as line:
+                documents = rehearsal.copy(line)
             self.logger.white(f"Copied {documents:,} documents in {duration(time.monotonic() - started)}")
             rehearsal.prepare(self.before_rehearsal)
             for place, migration in enumerate(migrations, start=1):

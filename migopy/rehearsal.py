@@ -13,7 +13,7 @@ from .errors import ConfigurationError, MigopyException, MigrationFailed
 from .loader import line_in, not_run
 from .mongo import close, has_transactions, server_errors
 from .options import positive
-from .progress import counted, in_bytes
+from .progress import Line, counted, in_bytes
 from .run import EXECUTE, ROLL_BACK, Direction, Hooks, Run
 from .scratch.comparing import Change, Look, compare
 from .scratch.copying import Copied, Copy, Original, originals
@@ -291,12 +291,16 @@ class Rehearsal:
                 " Nothing was copied."
             )
 
-    def copy(self, progress: Callable[[int, int], None]) -> int:
-        """Copy the database; how many documents there are in the copy. ``progress`` is told how many of how many."""
+    def copy(self, line: Line) -> int:
+        """Copy the database; how many documents there are in the copy."""
         copy = Copy(self._source, self._scratch.db, self._limit, self._whole)
         total = self.extent.documents
+
+        def show(done: int) -> None:
+            line.show(f"Copied {done:,} of about {max(done, total):,} documents", done, total)
+
         with server_errors(self._scratch.address):
-            self._copied = copy.run(self._originals, lambda documents: progress(documents, total))
+            self._copied = copy.run(self._originals, show)
         return copy.documents
 
     def prepare(self, before: Callable[[Database[dict[str, Any]]], object]) -> None:

@@ -52,7 +52,7 @@ class Batches:
     ) -> None:
         self._trail = trail or NoTrail()
         self._line = line or NoLine()
-        self._watch = Watch(confirm, self._trail.move, self._line.show, max_lag)
+        self._watch = Watch(confirm, self._trail.move, self._line.follow, max_lag)
         self._begun: Counter[tuple[str, str]] = Counter()
         self._walking: str | None = None
         self._last: Walk | None = None

@@ -9,6 +9,7 @@ from migopy.batches.arguments import is_update
 from migopy.batches.ids import among
 from migopy.batches.pace import Pace
 from migopy.batches.progress import Progress
+from migopy.progress import bar
 
 
 def progress(done: int, total: int | None, seconds: float) -> Progress:
@@ -29,10 +30,10 @@ class TestProgress(unittest.TestCase):
 
     def test_the_bar_takes_the_room_that_there_is(self) -> None:
         half = progress(50, 100, 1)
-        self.assertEqual("[############............] ", half.bar(100))
-        self.assertEqual("[#####.....] ", half.bar(13))
-        self.assertEqual("", half.bar(5))
-        self.assertEqual("", progress(50, None, 1).bar(100))
+        self.assertEqual("[############............] ", bar(half.done, half.total, 100))
+        self.assertEqual("[#####.....] ", bar(half.done, half.total, 13))
+        self.assertEqual("", bar(half.done, half.total, 5))
+        self.assertEqual("", bar(50, None, 100))
 
 
 class TestPace(unittest.TestCase):
