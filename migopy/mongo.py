@@ -282,7 +282,8 @@ def _made(make: Callable[..., Any], server: Server) -> MongoClient[dict[str, Any
     try:
         with _masked_warnings():
             return cast("MongoClient[dict[str, Any]]", make())
-    except (PyMongoError, ValueError, TypeError, OSError) as error:  # OSError: of a file that an option names
+    except (PyMongoError, ValueError, TypeError, OSError, Warning) as error:
+        # OSError: of a file that an option names. Warning: of an option, with python -W error.
         setting = server.uri_setting if server.uri else "MONGO_HOST, MONGO_PORT"
         setting += " or MONGO_CLIENT_OPTIONS" if server.client_options else ""
         raise errors.ConfigurationError(

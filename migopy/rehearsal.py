@@ -231,6 +231,7 @@ class Rehearsal:
         collection: str,
     ) -> None:
         self._source, self._scratch, self._guard = stage.source, stage.scratch, stage.guard
+        self._overlooked = stage.overlooked
         self._session = session
         self._db = db
         self._limit = limit
@@ -318,7 +319,8 @@ class Rehearsal:
         with server_errors(self._scratch.address):
             self._digester = Digester(min(time.time(), server_time(self._scratch.db)))
         self._looked()
-        self._digester.learned()
+        if self._overlooked:  # what they do to the copy nobody is told before
+            self._look.read()
 
     # The migrations
 
@@ -371,20 +373,29 @@ class Rehearsal:
             command="",
         )
         try:
-            with self._guarded(migration.name, migration.migration.path), run.of([migration]):
-                return run.one(migration, left)
+            if migration.in_transaction:  # there the time of the last attempt counts
+                self._look.read()
+            look, before = self._look, self._look.seconds
+            with self._guarded(migration.name, migration.migration.path, look.read), run.of([migration]):
+                seconds = run.one(migration, left)
+            return seconds - (look.seconds - before)
         finally:
             self._scratch.mark_again()
 
     @contextlib.contextmanager
-    def _guarded(self, name: str, path: Path | None = None) -> Iterator[None]:
+    def _guarded(
+        self, name: str, path: Path | None = None, before_write: Callable[[str | None], None] = lambda collection: None
+    ) -> Iterator[None]:
         """Raises ``MigrationFailed`` when code wants to leave the scratch database, also if it has hidden that."""
         try:
-            with self._guard.watching():
+            with self._guard.watching(before_write):
                 yield
         except BaseException:
-            if not self._guard.stopped:
+            if not (self._guard.stopped or self._guard.not_looked):
                 raise
+        if self._guard.not_looked:
+            with server_errors(self._scratch.address):
+                raise self._guard.not_looked
         if self._guard.stopped:
             line = line_in(path, self._guard.stopped) if path else None
             place = f" (line {line})" if line else ""

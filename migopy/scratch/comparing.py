@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import struct
+import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Collection, Iterator, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Collection, Iterator, Mapping, NamedTuple, Sequence
 
+from ..errors import MigopyException
 from . import fields, raw
 from .digest import Digest, Digester
 from .fields import Field
@@ -38,9 +41,11 @@ _record = struct.Struct("<qII")
 class Documents:
     """The digests of the documents of a collection, 16 bytes each, and the first documents as they are."""
 
-    def __init__(self) -> None:
+    def __init__(self, unread: bool = False) -> None:
         self._parts = [bytearray() for _ in range(PARTS)]
         self.kept: dict[int, bytes] = {}
+        self.unread = unread
+        """Whether nobody has looked at them so far."""
 
     def __len__(self) -> int:
         return sum(map(len, self._parts)) // _record.size
@@ -125,6 +130,8 @@ class Look:
     """What is in a database at one moment, but for the collections ``without``.
 
     Collections of which the server says that they are the same as in one of the ``known`` looks are not read again.
+    In the first look none is read of which the server can say that later: ``read()`` does it, and has to be called
+    before a collection is changed.
     """
 
     def __init__(
@@ -137,6 +144,10 @@ class Look:
         self._db = db
         self._digester = digester
         self._room = KEPT
+        self._is_first = not known
+        self._reading = threading.Lock()
+        self.seconds = 0.0
+        """What reading has taken since this look was taken."""
         self.hashes = raw.hashes(db)
         self.states: dict[str, State] = {}
         for info in raw.collections(db, without):
@@ -154,18 +165,32 @@ class Look:
         if kind == raw.VIEW:
             return State(kind, options, {}, Documents())
         indexes = {index["name"]: essential_index(index) for index in raw.indexes(self._db, name)}
-        return State(kind, options, indexes, known or self._documents(name))
+        return State(kind, options, indexes, self._documents(name) if known is None else known)
 
     def _documents(self, name: str) -> Documents:
+        if self._is_first and name in self.hashes:
+            return Documents(unread=True)
         found = Documents()
-        digest, add = self._digester.digest, found.add
+        self._fill(found, name, self._digester.learn if self._is_first else self._digester.digest)
+        return found
+
+    def _fill(self, found: Documents, name: str, digest: Callable[[bytes], Digest]) -> None:
         for document in raw.read(self._db[name]):
             digested = digest(document)
-            add(digested)
+            found.add(digested)
             if self._room > 0:
                 found.kept[digested.key] = document
                 self._room -= len(document)
-        return found
+
+    def read(self, name: str | None = None) -> None:
+        """Read the documents of a collection that were not read yet; without a name those of all."""
+        with self._reading:
+            started = time.monotonic()
+            for each, state in self.states.items():
+                if state.documents.unread and name in (None, each):
+                    state.documents.unread = False
+                    self._fill(state.documents, each, self._digester.learn)
+            self.seconds += time.monotonic() - started
 
     def find(self, name: str, keys: Collection[int]) -> dict[int, bytes]:
         """Documents of these keys; those that were not kept are looked for in the database as it is now."""
@@ -187,6 +212,10 @@ def _change(name: str, before: State | None, now: Look) -> Change:
     after = now.states.get(name)
     ours = before.documents if before else Documents()
     theirs = after.documents if after else Documents()
+    if ours.unread and ours is not theirs:
+        raise MigopyException(
+            f"{name} was changed in the copy by somebody else than the migration: what that has done cannot be told."
+        )
     change = Change(name, len(ours), definitions(before, after))
     keys: dict[str, list[int]] = {event: [] for event in (ADDED, REMOVED, CHANGED, SAME)}
     for event, key in _events(ours, theirs):
@@ -202,6 +231,8 @@ def _change(name: str, before: State | None, now: Look) -> Change:
 
 def _events(before: Documents, after: Documents) -> Iterator[tuple[str, int]]:
     """What has become of each document that is not the same byte for byte, with its key."""
+    if before is after:
+        return
     for gone, new in before.compared(after):
         meanings = {digest.key: digest.meaning for digest in gone}
         for key, _, meaning in new:

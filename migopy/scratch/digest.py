@@ -47,7 +47,7 @@ class Digest(NamedTuple):
 
 
 class Digester:
-    """Reads documents. It learns which there are first, and then knows what was made ``since``, in Unix time.
+    """Reads documents, and knows what was made ``since``, in Unix time.
 
     What a document says does not depend on the order of its fields or on the type of a number; nor on values that
     cannot be the same twice, an ``ObjectId``, date or timestamp made since then. A document whose ``_id`` is one of
@@ -58,11 +58,15 @@ class Digester:
         self._since = int(since)
         self._until = 0.0
         self._old: set[bytes] = set()
-        self._learning = True
-
-    def learned(self) -> None:
-        """All that there was in the beginning has been read."""
         self._learning = False
+
+    def learn(self, document: bytes) -> Digest:
+        """Of one that was there in the beginning, whatever the clock of those says that have made what is in it."""
+        self._learning = True
+        try:
+            return self.digest(document)
+        finally:
+            self._learning = False
 
     def digest(self, document: bytes) -> Digest:
         fields = self._fields(document, 4, len(document) - 1)

@@ -8,10 +8,13 @@ import gc
 import socket
 import threading
 from collections import Counter
-from typing import Any, Iterable, Iterator, Mapping, NamedTuple
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple
 
 import pymongo
 from pymongo import MongoClient, monitoring
+
+
+def _nothing(*told: object) -> None: ...
 
 
 def _names(text: str) -> frozenset[str]:
@@ -38,6 +41,9 @@ OF_THE_SERVER = _names(
 )
 """Commands that are sent to a database, and change what is not in it: users are kept in ``admin``."""
 
+WRITING_TO_ONE = _names("insert update delete findandmodify create createindexes dropindexes collmod drop")
+"""Commands that change nothing but the collection that they name first."""
+
 NAMING_COLLECTIONS = ("renamecollection", "bulkwrite")
 """Commands that are sent to ``admin`` and name collections with their databases."""
 
@@ -50,6 +56,10 @@ class OutsideError(BaseException):
 
     No ``Exception``: PyMongo logs those of a listener and goes on, and so may the code that is to be stopped.
     """
+
+
+class NotLookedError(BaseException):
+    """What was to be done before a command could not be done. Nothing has been sent."""
 
 
 class Place(NamedTuple):
@@ -73,8 +83,11 @@ class Guard(monitoring.CommandListener):
         self._lock = threading.Lock()
         self.stopped: OutsideError | None = None
         """The first command that was not sent, also where the code has caught the error."""
+        self.not_looked: Exception | None = None
+        """Why what was to be done before a command could not be done."""
         self.commands: Counter[tuple[str, str]] = Counter()
         """How often which command was sent to which collection."""
+        self._before_write: Callable[[str | None], object] = _nothing
         self._seen = 0
 
     def __enter__(self) -> Guard:
@@ -86,14 +99,19 @@ class Guard(monitoring.CommandListener):
         self._watches = False
 
     @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        self.stopped = None
+    def watching(self, before_write: Callable[[str | None], object] = _nothing) -> Iterator[None]:
+        """``before_write`` is called before a collection is written to, with None where that may be any; so it is
+        before a transaction begins, which has a limit of time.
+        """
+        self.stopped = self.not_looked = None
         self.commands = Counter()
+        self._before_write = before_write
         self._watches = True
         try:
             yield
         finally:
             self._watches = False
+            self._before_write = _nothing  # a listener lives as long as its process, what it holds would too
 
     def sees(self, client: MongoClient[Any]) -> bool:
         """Whether it is told of the commands of that client."""
@@ -111,6 +129,12 @@ class Guard(monitoring.CommandListener):
             self.stopped = self.stopped or error
             raise error
         self._count(event)
+        for collection in _written(event.command_name, event.command):
+            try:
+                self._before_write(collection)
+            except Exception as error:  # PyMongo would log it and go on
+                self.not_looked = self.not_looked or error
+                raise NotLookedError from error
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
 
@@ -136,6 +160,19 @@ class Guard(monitoring.CommandListener):
         if is_here and database == self._inside.database:
             return "admin, where users and profiles are kept" if name in OF_THE_SERVER else ""
         return "" if name in READING and database != self._forbidden else database
+
+
+def _written(name: str, command: Mapping[str, Any]) -> Iterator[str | None]:
+    """The collection that a command may write to; None if it may be any."""
+    if name.lower() in WRITING_TO_ONE and "startTransaction" not in command:
+        yield command[name]
+    elif name.lower() not in OF_CONNECTIONS | READING or "startTransaction" in command or _writes_its_result(command):
+        yield None
+
+
+def _writes_its_result(command: Mapping[str, Any]) -> bool:
+    stages = command.get("pipeline", ())
+    return any("$out" in stage or "$merge" in stage for stage in stages)
 
 
 def _named_databases(name: str, event: monitoring.CommandStartedEvent) -> Iterator[str]:

@@ -8,10 +8,13 @@ from typing import Any, Callable, Iterator, Sequence
 
 from bson import Binary, Code, Decimal128, Int64, ObjectId, Regex
 from bson.son import SON
-from pymongo import IndexModel
+from pymongo import IndexModel, MongoClient
 
+from migopy.errors import MigopyException
 from migopy.scratch.comparing import Change, Look, compare
 from migopy.scratch.digest import Digester
+from migopy.scratch.guard import Guard, NotLookedError, Place, addresses
+from tests.server import Mongod, Server, shared_replica_set
 from tests.support import MongoTestCase
 
 Step = Callable[[Any], object]
@@ -311,10 +314,16 @@ def real(changes: Sequence[Change]) -> list[str]:
     return [change.name for change in changes if change.is_real]
 
 
-class TestVerdicts(MongoTestCase):
+class CompareTestCase(MongoTestCase):
+    """What the test does to `self.guarded` the `guard` sees, and what it does to `self.db` nobody."""
+
     def setUp(self) -> None:
         super().setUp()
         self.make(list(CONTENTS))
+        self.guard = Guard(Place(addresses(self.client.nodes), self.database), forbidden="another").__enter__()
+        client: MongoClient[dict[str, Any]] = MongoClient(self.server.uri)
+        self.addCleanup(client.close)
+        self.guarded = client[self.database]
 
     def make(self, names: Sequence[str]) -> None:
         """Make these collections as they were, or drop them if there were none."""
@@ -323,17 +332,21 @@ class TestVerdicts(MongoTestCase):
             for step in CONTENTS.get(name, ()):
                 step(self.db)
 
+
+class TestVerdicts(CompareTestCase):
     def differences(self, up: Step, down: Step) -> Iterator[list[str]]:
         """The collections that down() has not brought back; then those in which the second up() differs."""
         digester = Digester(time.time())
         before = Look(self.db, digester)
-        digester.learned()
-        up(self.db)
+        with self.guard.watching(before.read):
+            up(self.guarded)
         after = Look(self.db, digester, known=[before])
-        down(self.db)
+        with self.guard.watching(after.read):
+            down(self.guarded)
         back = Look(self.db, digester, known=[before, after])
         yield real(compare(before, back))
-        up(self.db)
+        with self.guard.watching(back.read):
+            up(self.guarded)
         again = Look(self.db, digester, known=[before, after, back])
         yield real(compare(after, again))
 
@@ -352,3 +365,67 @@ class TestVerdicts(MongoTestCase):
 
     def test_there_are_enough_of_both(self) -> None:
         self.assertGreaterEqual(min(len(FAULTS), len(RIGHT)), 20)
+
+
+class TestReading(CompareTestCase):
+    """Documents are read when it is time, so that whoever changes one collection pays for one."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.digester = Digester(time.time())
+        self.look = Look(self.db, self.digester)
+
+    def read(self) -> set[str]:
+        """The collections that the look has read, of those of which the server can say whether they have changed."""
+        return {name for name in ("users", "strict", "log") if not self.look.states[name].documents.unread}
+
+    def changed(self) -> list[tuple[str, dict[str, int]]]:
+        after = Look(self.db, self.digester, known=[self.look])
+        return [(change.name, dict(change.counts)) for change in compare(self.look, after)]
+
+    def test_what_is_written_to_is_read_before(self) -> None:
+        with self.guard.watching(self.look.read):
+            self.guarded.users.count_documents({})
+            self.assertEqual(set(), self.read())
+            self.guarded.users.update_one({}, {"$set": {"n": 1}})
+        self.assertEqual({"users"}, self.read())
+        self.assertEqual([("users", {"changed": 1})], self.changed())
+
+    def test_all_is_read_before_what_may_write_anywhere(self) -> None:
+        for write in (
+            lambda: self.guarded.users.rename("people"),
+            lambda: self.guarded.strict.aggregate([{"$out": "users"}]),
+            lambda: self.guarded.client.drop_database(self.database),
+        ):
+            self.make(list(CONTENTS))
+            self.look = Look(self.db, self.digester)
+            with self.guard.watching(self.look.read):
+                write()
+            self.assertEqual({"users", "strict", "log"}, self.read())
+            self.assertIn("users", [name for name, _ in self.changed()])
+
+    def test_what_nobody_has_seen_is_no_answer(self) -> None:
+        self.db.users.update_one({}, {"$set": {"n": 1}})
+        with self.assertRaisesRegex(MigopyException, "^users was changed in the copy by somebody else"):
+            self.changed()
+
+    def test_what_could_not_be_read_is_not_written_to(self) -> None:
+        def fail(name: str | None) -> None:
+            raise ValueError(name)
+
+        with self.guard.watching(fail), self.assertRaises(NotLookedError):
+            self.guarded.users.drop()
+        self.assertEqual("users", str(self.guard.not_looked))
+        self.assertEqual(30, self.db.users.count_documents({}))
+
+
+class TestTransaction(CompareTestCase):
+    def find_server(self) -> Server | Mongod:
+        return Server(shared_replica_set().uri)
+
+    def test_all_is_read_before_one_begins(self) -> None:
+        look = Look(self.db, Digester(time.time()))
+        watching = self.guard.watching(look.read)
+        with watching, self.guarded.client.start_session() as session, session.start_transaction():
+            self.guarded.users.find_one(session=session)
+        self.assertEqual([], [name for name, state in look.states.items() if state.documents.unread])

@@ -248,5 +248,5 @@ class TestOtherDatabase(HalfRestoredTestCase):
             self.assertRegex(result.stderr, r"^Nothing was done: .* is empty\. Write .*\n$")
 
     def test_it_is_explained(self) -> None:
-        self.assertIn("[,from=...]", self.run_fab("dbrestore", code=1).stderr)
+        self.assertIn("[,from=NAME]", self.run_fab("dbrestore", code=1).stderr)
         self.assertIn("from=NAME", self.run_fab("help").stderr)

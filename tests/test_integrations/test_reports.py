@@ -42,7 +42,7 @@ class TestDrift(TeamTestCase):
             "Bad-Name.py: badly named",
         ):
             self.assertIn(problem, result.stderr)
-        self.assertIn("4 unregistered migrations and 6 problems", result.stderr)
+        self.assertIn("4 unregistered migrations, 6 problems and execute would stop", result.stderr)
         self.assertEqual("", result.stdout)
 
     def test_show_status_tells_all_but_the_changed_content(self) -> None:
