@@ -320,8 +320,8 @@ class CompareTestCase(MongoTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.make(list(CONTENTS))
-        self.guard = Guard(Place(addresses(self.client.nodes), self.database), forbidden="another").__enter__()
-        client: MongoClient[dict[str, Any]] = MongoClient(self.server.uri)
+        self.guard = Guard(Place(addresses(self.client.nodes), self.database), forbidden="another")
+        client: MongoClient[dict[str, Any]] = MongoClient(self.server.uri, event_listeners=[self.guard])
         self.addCleanup(client.close)
         self.guarded = client[self.database]
 

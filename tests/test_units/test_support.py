@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import unittest
 from pathlib import Path
 
-from tests.support import MIGOPY, migopy_of_fab, require_same_files
+from tests.support import MIGOPY, TOP, migopy_of_fab, require_same_files
 
 
 class TestTheMigopyOfFab(unittest.TestCase):
@@ -27,3 +28,10 @@ class TestTheMigopyOfFab(unittest.TestCase):
         for other in (changed, shorter):
             with self.assertRaisesRegex(AssertionError, rf"runs the migopy in {other}, whose lock\.py is not that of"):
                 require_same_files(other)
+
+
+class TestTheEnvironmentsOfTox(unittest.TestCase):
+    def test_each_module_of_the_tests_runs_in_one_of_them(self) -> None:
+        named = re.findall(r"tests\.test_integrations\.(\w+)", (TOP / "tox.ini").read_text(encoding="utf-8"))
+        there = {path.stem for path in (TOP / "tests" / "test_integrations").glob("test_*.py")}
+        self.assertEqual(there, set(named))
