@@ -252,7 +252,8 @@ def row(work: str, ways: Sequence[Way], rounds: int, *where: Any) -> str:
     for _ in range(rounds):
         for way in ways:
             with contextlib.suppress(UnavailableError):
-                taken.setdefault(way.name, []).append(seconds(way, work, *where))
+                took = seconds(way, work, *where)
+                taken.setdefault(way.name, []).append(took)
     first = taken[ways[0].name]
     cells = [f"{median(first):.1f} s"]
     for way in ways[1:]:
