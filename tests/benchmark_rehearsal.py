@@ -1,7 +1,8 @@
 """What the parts of a rehearsal cost beside other ways to do the same: python -m tests.benchmark_rehearsal
 
 Each round measures them one after the other on a standalone server; the ratios are those within a round, and the
-median of the rounds is shown. What is measured is a database of 50 collections with two indexes each.
+median of the rounds is shown. What is measured is a database of 50 collections with two indexes each, of which the
+migration changes the largest. The copy is compared with mongodump and mongorestore where those are on PATH.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import shutil
 import subprocess
 import tempfile
 import time
@@ -47,11 +49,15 @@ def down(db):
 
 
 class Seconds(NamedTuple):
-    """What one round has taken."""
+    """What one round has taken: the copy by other means and by ours; reading and hashing all of it, and only what the
+    migration changes; a rehearsal of a sample.
+    """
 
     out: float
+    tools: float | None
     copy: float
     look: float
+    first_look: float
     rehearsal: float
 
 
@@ -90,13 +96,22 @@ def by_out(source: Database[Any], target: Database[Any]) -> None:
         target.command("createIndexes", name, indexes=raw.indexes(source, name))
 
 
+def by_tools(source: Database[Any], target: Database[Any], uri: str) -> None:
+    """The copy by the tools that everybody has."""
+    dump = ["mongodump", "--quiet", f"--uri={uri}", f"--db={source.name}", "--archive"]
+    renamed = [f"--nsFrom={source.name}.*", f"--nsTo={target.name}.*"]
+    restore = ["mongorestore", "--quiet", f"--uri={uri}", "--archive", *renamed]
+    with subprocess.Popen(dump, stdout=subprocess.PIPE) as dumping:
+        subprocess.run(restore, stdin=dumping.stdout, check=True)
+
+
 def seconds(what: Callable[[], object]) -> float:
     started = time.perf_counter()
     what()
     return time.perf_counter() - started
 
 
-def one_round(source: Database[Any], folder: Path) -> Seconds:
+def one_round(source: Database[Any], folder: Path, uri: str) -> Seconds:
     client = source.client
     target = client["benchmark_copy"]
 
@@ -105,11 +120,14 @@ def one_round(source: Database[Any], folder: Path) -> Seconds:
         return seconds(what)
 
     out = fresh(lambda: by_out(source, target))
+    has_tools = shutil.which("mongodump") and shutil.which("mongorestore")
+    tools = fresh(lambda: by_tools(source, target, uri)) if has_tools else None
     copy = fresh(lambda: Copy(source, target).run(originals(source)))
-    look = seconds(lambda: Look(target, Digester(time.time())))
+    look = seconds(lambda: Look(target, Digester(time.time())).read())
+    first_look = seconds(lambda: Look(target, Digester(time.time())).read(LARGEST))
     client.drop_database(target.name)
     rehearsal = seconds(lambda: rehearse(folder))
-    return Seconds(out, copy, look, rehearsal)
+    return Seconds(out, tools, copy, look, first_look, rehearsal)
 
 
 def rehearse(folder: Path) -> None:
@@ -136,10 +154,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{stats['collections']} collections, {stats['objects']:,} documents, {stats['dataSize'] / 1e6:.0f} MB")
         rounds = []
         for _ in range(options.rounds):
-            rounds.append(one_round(source, folder))
-            print("  ".join(f"{name} {value:.2f} s" for name, value in rounds[-1]._asdict().items()), flush=True)
+            rounds.append(one_round(source, folder, mongod.uri))
+            measured = {name: value for name, value in rounds[-1]._asdict().items() if value}
+            print("  ".join(f"{name} {value:.2f} s" for name, value in measured.items()), flush=True)
+    with_tools = [one.copy / one.tools for one in rounds if one.tools]
+    if with_tools:
+        print(f"copy / mongodump and mongorestore: {median(with_tools):.2f}")
     print(f"copy / $out and indexes: {median(one.copy / one.out for one in rounds):.2f}")
-    print(f"look / copy: {median(one.look / one.copy for one in rounds):.2f}")
+    print(f"hashes of all / copy: {median(one.look / one.copy for one in rounds):.2f}")
+    print(f"hashes of what is changed / copy: {median(one.first_look / one.copy for one in rounds):.2f}")
     print(f"sampled rehearsal: {median(one.rehearsal for one in rounds):.1f} s")
 
 
