@@ -1,4 +1,4 @@
-"""What execute, ignore and rollback tell a program: one JSON document of what was done, also where they fail."""
+"""What execute, ignore, rollback and rehearse tell a program: one JSON document, also where they fail."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from datetime import datetime
-from typing import Any, Callable, Container, Iterator, Sequence
+from typing import Any, Callable, Container, Iterator, Mapping, Sequence
 
 from .console import show
 from .errors import MigopyException, StopTaskExecution
@@ -18,8 +18,7 @@ from .texts import one_line, summary
 class Account:
     """The migrations that a subtask was about to change, and what became of each."""
 
-    def __init__(self, subtask: str) -> None:
-        self._subtask = subtask
+    def __init__(self) -> None:
         self._rows: dict[str, dict[str, Any]] = {}
 
     def plan(self, names: Sequence[str]) -> None:
@@ -40,31 +39,33 @@ class Account:
         try:
             yield
         except BaseException as error:
-            row["result"] = "stopped" if isinstance(error, StopTaskExecution) else "failed"
-            row["error"] = _reason(error)
+            row.update(result="failed", error=_reason(error))
             raise
         finally:
             row.update(at=now(), seconds=round(clock() - started, 3))
             if name in done:
                 row["result"] = result
 
-    @contextlib.contextmanager
-    def printed(self) -> Iterator[Account]:
-        """What is printed inside, by migrations and by what they start too, goes to stderr; in the end the document is
-        all that stands on stdout.
-        """
-        reason: str | None = None
-        try:
-            with stdout_to_stderr():
-                yield self
-        except StopTaskExecution:
-            raise
-        except BaseException as error:
-            reason = _reason(error)
-            raise
-        finally:
-            rows = list(self._rows.values())
-            show(as_json({"subtask": self._subtask, "ok": reason is None, "error": reason, "migrations": rows}))
+    def rows(self) -> Mapping[str, Any]:
+        return {"migrations": list(self._rows.values())}
+
+
+@contextlib.contextmanager
+def printed(subtask: str, rows: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+    """What is printed inside, by migrations and by what they start too, goes to stderr; in the end the document is all
+    that stands on stdout: whether it went well, and the rows as they are then.
+    """
+    reason: str | None = None
+    try:
+        with stdout_to_stderr():
+            yield
+    except StopTaskExecution:
+        raise
+    except BaseException as error:
+        reason = _reason(error)
+        raise
+    finally:
+        show(as_json({"subtask": subtask, "ok": reason is None, "error": reason, **rows()}))
 
 
 def _reason(error: BaseException) -> str:

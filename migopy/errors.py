@@ -68,6 +68,10 @@ class ServerFailed(MigopyException):
         self.answers = answers
 
 
+class NotAllowed(ServerFailed):
+    """The user of the settings lacks a right."""
+
+
 @contextlib.contextmanager
 def done(deed: str) -> Iterator[None]:
     """Around writing down what has been done, so that a failure says first that it has: ``1_a.py is unregistered``."""
@@ -113,7 +117,7 @@ class DumpFailed(MigopyException):
 
 
 class CheckFailed(MigopyException):
-    """``check`` found something."""
+    """``check``, ``plan`` or ``rehearse`` found something."""
 
     exit_code = 4
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .mongo import Server
     from .planning import Plan, Planning
     from .rehearsal import Rehearsal, Rehearsed, Stage
+    from .rehearsal_report import Results
     from .run import Direction, Run
     from .session import Session
     from .status import Problem, Status
@@ -247,7 +248,7 @@ class MigrationsManager:
                 session.history.log("forgotten", known, executed_at=record.at if record else None)
 
     @task
-    def plan(self, to: str | None = None, json: str | None = None) -> None:
+    def plan(self, *, to: str | None = None, json: str | None = None) -> None:
         """Show what execute would do, in order, and every problem; runs nothing (plan,to=NAME, json=yes)"""
         session = self._session()
         inventory = session.inventory()
@@ -281,28 +282,32 @@ class MigrationsManager:
         unregistered, one (rehearse,NAME) or up to one (rehearse,to=NAME); with a sample of each collection, or as
         documents=N|all says (keep=yes leaves the copy, json=yes for programs)
         """
-        limit, report = rooms.rehearsal.limit_of(documents), rooms.rehearsal_report
-        as_json, keeps = is_yes("json", json), is_yes("keep", keep)
-        rooms.loader.require_runs(self.before_rehearsal, "before_rehearsal")
-        session = self._session()
-        inventory = session.inventory()
-        chosen = inventory.to_execute(spec_migr, to)
-        if not chosen:
-            if as_json:
-                show(report.as_json([], {}))
-            return self._nothing_to_execute(inventory, to)
-        for problem in session.status(inventory).unfinished_of([migration.name for migration in chosen]):
-            self.logger.white(f"{problem.text.rstrip('.')}. The copy has what it left behind.")
-        prints_aside = rooms.account.stdout_to_stderr() if as_json else contextlib.nullcontext()
-        with prints_aside, self._stage(keeps) as stage:
-            session = self._session(stage.db)
-            rehearsal = rooms.rehearsal.Rehearsal(
-                stage, session, self._with_legacy_calls(stage.db), limit=limit, collection=self.MIGRATIONS_COLLECTION
-            )
-            with session.importable():
-                rehearsed = self._rehearse(rehearsal, rehearsal.load(chosen), stage)
-        show(report.as_json(rehearsed, rehearsal.sampled) if as_json else report.as_text(rehearsed))
-        self._judge(rehearsed)
+        results = rooms.rehearsal_report.Results()
+        with self._printed("rehearse", json, results.rows):
+            not_empty("NAME", spec_migr, f"{self._command('rehearse')},NAME, or {self._command('rehearse')} for all")
+            limit, keeps = rooms.rehearsal.limit_of(documents), is_yes("keep", keep)
+            rooms.loader.require_runs(self.before_rehearsal, "before_rehearsal")
+            session = self._session()
+            inventory = session.inventory()
+            chosen = inventory.to_execute(spec_migr, to)
+            if not chosen:
+                return self._nothing_to_execute(inventory, to)
+            for problem in session.status(inventory).unfinished_of([migration.name for migration in chosen]):
+                self.logger.white(f"{problem.text.rstrip('.')}. The copy has what it left behind.")
+            with self._stage(keeps) as stage:
+                session = self._session(stage.db)
+                rehearsal = rooms.rehearsal.Rehearsal(
+                    stage,
+                    session,
+                    self._with_legacy_calls(stage.db),
+                    limit=limit,
+                    collection=self.MIGRATIONS_COLLECTION,
+                )
+                with session.importable():
+                    self._rehearse(rehearsal, rehearsal.load(chosen), stage, results)
+            if not is_yes("json", json):
+                show(results.as_text())
+            self._judge(results.rehearsed, stage)
 
     @task
     def check(self, pending: str | None = None, json: str | None = None) -> None:
@@ -344,7 +349,8 @@ class MigrationsManager:
         status = session.status(inventory, with_contents=True)
         rows = report.history_rows(status)
         events = None
-        if name:
+        if name is not None:
+            not_empty("NAME", name, f"{self._command('history')},NAME, or {self._command('history')} for all")
             name = inventory.name(name)
             rows = [row for row in rows if row["name"] == name]
             events = report.event_rows(session.history.events(name))
@@ -511,9 +517,15 @@ class MigrationsManager:
     @contextlib.contextmanager
     def _account(self, subtask: str, json: str | None) -> Iterator[Account]:
         """What is done inside, printed in the end where a program asked for it."""
-        account = rooms.account.Account(subtask)
-        with account.printed() if is_yes("json", json) else contextlib.nullcontext():
+        account = rooms.account.Account()
+        with self._printed(subtask, json, account.rows):
             yield account
+
+    @staticmethod
+    def _printed(
+        subtask: str, json: str | None, rows: Callable[[], Mapping[str, Any]]
+    ) -> contextlib.AbstractContextManager[None]:
+        return rooms.account.printed(subtask, rows) if is_yes("json", json) else contextlib.nullcontext()
 
     def _planning(self, session: Session) -> Planning:
         require_dump = functools.partial(self._require_tool, "mongodump")
@@ -623,14 +635,15 @@ class MigrationsManager:
                 rooms.rehearsal.Stage(source, ours, server, connect, owner=rooms.session.who(), keep=keep)
             )
 
-    def _rehearse(self, rehearsal: Rehearsal, migrations: Sequence[LoadedMigration], stage: Stage) -> list[Rehearsed]:
+    def _rehearse(
+        self, rehearsal: Rehearsal, migrations: Sequence[LoadedMigration], stage: Stage, results: Results
+    ) -> None:
         """Copy the database, and try one migration after the other, up to the first that fails."""
         rehearsal.require_transactions(migrations)
         for warning in stage.warnings(rehearsal.extent):
             self.logger.white(warning)
         self.logger.white_bold(f"Copying {rehearsal.extent} to {stage.where}...")
         started = time.monotonic()
-        rehearsed: list[Rehearsed] = []
         with stage.scratch as scratch, contextlib.ExitStack() as afterwards:
             if scratch.keep:
                 afterwards.callback(
@@ -641,17 +654,17 @@ class MigrationsManager:
             rehearsal.require_space()
             with rooms.progress.Line() as line:
                 documents = rehearsal.copy(line)
+            results.sampled = rehearsal.sampled
             self.logger.white(f"Copied {documents:,} documents in {duration(time.monotonic() - started)}")
             rehearsal.prepare(self.before_rehearsal)
             for place, migration in enumerate(migrations, start=1):
                 position = f" ({place} of {len(migrations)})" if len(migrations) > 1 else ""
                 self.logger.white_bold(f"Rehearsing migration {migration.name}...{position}")
-                rehearsed.append(rehearsal.one(migration, left=len(migrations) - place))
-                if rehearsed[-1].error:
+                results.rehearsed.append(rehearsal.one(migration, left=len(migrations) - place))
+                if results.rehearsed[-1].error:
                     break
-        return rehearsed
 
-    def _judge(self, rehearsed: Sequence[Rehearsed]) -> None:
+    def _judge(self, rehearsed: Sequence[Rehearsed], stage: Stage) -> None:
         """Raises what has ended the rehearsal, or ``CheckFailed`` for what it has found."""
         error = rehearsed[-1].error
         if error:
@@ -659,10 +672,10 @@ class MigrationsManager:
         found = [one.name for one in rehearsed if not one.is_well]
         if found:
             raise CheckFailed(
-                f"down() does not restore everything, or up() does not do the same again: {', '.join(found)}. The real"
-                " database is as it was."
+                f"down() does not restore everything, or up() does not do the same again: {', '.join(found)}."
+                f" {stage.about_the_original}."
             )
-        self.logger.green("The rehearsal went well; the real database is as it was")
+        self.logger.green(f"The rehearsal went well. {stage.about_the_original}")
 
     @property
     def _dumps_folder(self) -> Path:

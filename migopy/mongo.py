@@ -336,7 +336,7 @@ def server_errors(address: str) -> Iterator[None]:
                 " MONGO_AUTH_DATABASE, or at MONGO_URI. If MongoDB has no users, leave them out: 1.0 did not use them."
             ) from error
         if error.code == UNAUTHORIZED:
-            raise errors.ServerFailed(_not_allowed(error, address)) from error
+            raise errors.NotAllowed(_not_allowed(error, address)) from error
         raise errors.ServerFailed(f"MongoDB at {address} refuses: {one_line(_said(error))}.") from error
     except InvalidBSON as error:
         raise errors.ServerFailed(

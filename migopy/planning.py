@@ -124,7 +124,7 @@ class Planning:
             return []
         return [
             f"{name} goes through its documents in batches, and MongoDB at {self._session.address} has no transactions:"
-            " when it is killed, one batch may be done twice"
+            " when it is stopped in the middle, one batch may be done twice"
             for name in in_batches
         ]
 

@@ -157,7 +157,7 @@ class Stage:
         self.scratch = Scratch(
             ours[server.database_name()], owner=owner, source=source.name, address=server.address, keep=keep
         )
-        self.overlooked = len(clients()) - len({id(ours), id(source.client)})
+        self.overlooked = max(0, len(clients()) - len({id(ours), id(source.client)}))
         """How many clients the process had already made, of which no guard can be told."""
         self._connect = connect
         self._exit = contextlib.ExitStack()
@@ -193,9 +193,16 @@ class Stage:
     def where(self) -> str:
         return f"{self.scratch.db.name} at {self.scratch.address}"
 
+    @property
+    def about_the_original(self) -> str:
+        """What is known of it in the end."""
+        if self.overlooked:
+            return "What was sent by the clients that had been made before is not known"
+        return "The real database is as it was"
+
     def warnings(self, extent: Extent) -> Iterator[str]:
         """What a person should know before so much is copied."""
-        if self.overlooked > 0:
+        if self.overlooked:
             yield (
                 f"{counted(self.overlooked, 'MongoClient')} had been made before the rehearsal began, by the fabfile or"
                 " what it imports: what is sent there cannot be seen. The sure way is a REHEARSAL_URI whose user may"

@@ -1,11 +1,11 @@
-"""What a rehearsal has shown: one JSON document for programs, a table and the details for people."""
+"""What a rehearsal has shown: rows for programs, a table and the details for people."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
-from . import report
 from .console import duration, table
 from .progress import counted
 from .texts import one_line, shortened
@@ -16,10 +16,23 @@ if TYPE_CHECKING:
     from .scratch.copying import Copied
 
 
-def as_json(rehearsed: Sequence[Rehearsed], sampled: Mapping[str, Copied]) -> str:
-    ok = all(one.is_well and not one.error for one in rehearsed)
-    samples = {name: {"documents": copied.original, "copied": copied.copy} for name, copied in sampled.items()}
-    return report.as_json({"ok": ok, "sampled": samples, "rehearsed": _rows(rehearsed)})
+@dataclass
+class Results:
+    """The migrations that have been rehearsed so far, and the collections that were not copied as a whole."""
+
+    rehearsed: list[Rehearsed] = field(default_factory=list)
+    sampled: Mapping[str, Copied] = field(default_factory=dict)
+
+    def rows(self) -> Mapping[str, Any]:
+        samples = {name: {"documents": copied.original, "copied": copied.copy} for name, copied in self.sampled.items()}
+        return {"sampled": samples, "rehearsed": _rows(self.rehearsed)}
+
+    def as_text(self) -> str:
+        head = ["NAME", "UP", "OF ALL", "DOWN", "UP AGAIN", "CHANGES"]
+        rows = [_row(one) for one in self.rehearsed]
+        if not any(one.whole for one in self.rehearsed):
+            head, rows = head[:2] + head[3:], [row[:2] + row[3:] for row in rows]
+        return "\n".join([table(head, rows), *(line for one in self.rehearsed for line in _details(one))])
 
 
 def _rows(rehearsed: Sequence[Rehearsed]) -> list[dict[str, Any]]:
@@ -71,14 +84,6 @@ def _commands(commands: Mapping[tuple[str, str], int]) -> dict[str, dict[str, in
     for (collection, command), number in commands.items():
         by_collection[collection][command] = number
     return dict(by_collection)
-
-
-def as_text(rehearsed: Sequence[Rehearsed]) -> str:
-    head = ["NAME", "UP", "OF ALL", "DOWN", "UP AGAIN", "CHANGES"]
-    rows = [_row(one) for one in rehearsed]
-    if not any(one.whole for one in rehearsed):
-        head, rows = head[:2] + head[3:], [row[:2] + row[3:] for row in rows]
-    return "\n".join([table(head, rows), *(line for one in rehearsed for line in _details(one))])
 
 
 def _row(one: Rehearsed) -> list[str]:
@@ -135,5 +140,5 @@ def _facts(change: Change) -> Iterator[str]:
 
 def _example(example: Example) -> Iterator[str]:
     yield one_line(f"{example.event} {example.id}")
-    for field in example.fields:
-        yield "  " + one_line(f"{field.path}: {field.before} -> {field.after}")
+    for one in example.fields:
+        yield "  " + one_line(f"{one.path}: {one.before} -> {one.after}")

@@ -22,7 +22,7 @@ from . import loader, mongo, signals
 from .batches import Batches
 from .batches.checkpoint import Checkpoints
 from .batches.progress import Line
-from .errors import BadMigration, ConfigurationError, LockHeld, ServerFailed, done
+from .errors import BadMigration, ConfigurationError, LockHeld, NotAllowed, ServerFailed, done
 from .history import History
 from .inventory import Inventory
 from .lock import Holder, Lock
@@ -105,9 +105,13 @@ class Session:
         return dataclasses.replace(status, strangers=strangers)
 
     def _with_progresses(self, status: Status) -> Status:
+        """Who may not read how far they are sees all the rest: most migrations go through no collection."""
         directions = {name: "down" if name in status.inventory.records else "up" for name in status.under_way}
-        progresses = self.checkpoints.progresses(directions) if directions else {}
-        return dataclasses.replace(status, progresses=progresses)
+        if not directions:
+            return status
+        with contextlib.suppress(NotAllowed):
+            status = dataclasses.replace(status, progresses=self.checkpoints.progresses(directions))
+        return status
 
     def contents(self, inventory: Inventory, *, with_registered: bool = True) -> Contents:
         """What the files themselves tell. Of what 1.0 executed it is nothing: that has no checksum.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.cases import TRY_EACH, FabTestCase, TeamTestCase
@@ -55,19 +56,39 @@ class TestRehearsal(RehearsalTestCase):
         self.assertEqual(2, len(change["examples"]))
         shown = self.fab("migrations:rehearse")
         self.assertRegex(shown.stdout, r"1_a\.py +\S+ ms +restores +the same +notes")
-        self.assertIn("The rehearsal went well; the real database is as it was", shown.stderr)
+        self.assertIn("The rehearsal went well. The real database is as it was", shown.stderr)
         self.assertEqual(["notes"], self.db.list_collection_names())
 
     def test_a_program_gets_a_document_whatever_is_printed_and_where_nothing_is_to_do(self) -> None:
         (self.team.path / "mongomigrations").mkdir()
-        self.assertEqual({"ok": True, "sampled": {}, "rehearsed": []}, self.rehearse())
+        nothing = {"subtask": "rehearse", "ok": True, "error": None, "sampled": {}, "rehearsed": []}
+        self.assertEqual(nothing, self.rehearse())
         self.team.migration("1_a.py", "print('in up')\nimport os\nos.system('echo from a program')")
         self.assertEqual(["1_a.py"], [one["name"] for one in self.rehearse()["rehearsed"]])
+
+    def test_a_program_gets_one_also_where_it_ends_before_the_first_migration(self) -> None:
+        self.team.migration("1_a.py", "pass")
+        self.scratch.ours.insert_one({})
+        with_mistakes = {
+            "": f"{self.scratch.name} at {self.server.host}:{self.server.port} is there and has no mark of a rehearsal",
+            ",documents=none": "documents has to be a number from 1 on, not 'none'.",
+            ",2": "No migration '2' in mongomigrations",
+        }
+        for options, sentence in with_mistakes.items():
+            shown = self.json(f"rehearse{options}", code=1)
+            self.assertEqual((False, []), (shown["ok"], shown["rehearsed"]))
+            self.assertIn(sentence, shown["error"])
+        self.client.drop_database(self.scratch.name)
+        self.team.migration("1_a.py", "1 / 0")
+        shown = json.loads(self.team.fab("--hide=status", "migrations:rehearse,json=yes").stdout)
+        self.assertEqual((False, shown["rehearsed"][0]["error"]), (shown["ok"], shown["error"]))
+        self.assertIn("ZeroDivisionError", shown["error"])
 
     def test_what_down_does_not_restore(self) -> None:
         self.team.migration("1_a.py", "db.notes.delete_one({'_id': 7})", "pass")
         report = self.rehearse(code=4)
         self.assertFalse(report["ok"])
+        self.assertIn("does not restore everything", report["error"])
         (one,) = report["rehearsed"]
         self.assertEqual("does not restore", one["down"])
         self.assertEqual([1], [change["removed"] for change in one["not_restored"]])

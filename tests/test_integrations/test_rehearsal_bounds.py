@@ -83,6 +83,8 @@ class TestBounds(RehearsalTestCase):
         self.assert_code(0, result)
         self.assertIn("1 MongoClient had been made before the rehearsal began, by the fabfile", result.stderr)
         self.assertIn("The sure way is a REHEARSAL_URI", result.stderr)
+        self.assertIn("The rehearsal went well. What was sent by the clients that had been made before", result.stderr)
+        self.assertNotIn("is as it was", result.stderr)
         body = "    @staticmethod\n    def MongoClient(*args, **options):\n        return client\n"
         team = self.project(body, more, MONGO_URI=self.server.uri)
         team.migration("1_a.py")

@@ -109,6 +109,20 @@ class TestRights(RightsTestCase):
         self.leave_a_lock()
         self.assert_all_work(self.team(), WRITING[-1:])
 
+    def test_they_are_enough_too_when_a_migration_has_failed(self) -> None:
+        reading, _, writing, _ = table().values()
+        self.user_with({**writing, "migrations": writing["migrations"] - {"update"}})
+        team = self.team()
+        team.migration("2_b.py", "1 / 0", "pass")
+        self.assertEqual([1, 0], self.codes(team, [("execute",), ("rollback", "1")]))
+        self.user_with(reading)
+        shown = self.attempts(team, *READING, ("show_status",))
+        self.assertEqual([0, 0, 4, 0, 0, 0], [attempt.code for attempt in shown], shown)
+        self.assertIn("2_b.py: failed on", shown[-1].stderr)
+        self.user_with({**writing, "migrations": writing["migrations"] - {"update"}})
+        self.noting(team, "2_b.py")
+        self.assert_all_work(team, [("execute", "1"), ("rollback", "1"), ("ignore",), ("forget", "2")])
+
     def leave_a_lock(self) -> None:
         now = self.client.admin.command("isMaster")["localTime"]
         holder = {"token": "x", "by": "me@here", "pid": 1, "subtask": "execute", "since": now, "expires_at": now}

@@ -29,7 +29,14 @@ class TestTargets(TeamTestCase):
         self.files("1_a.py")
         for command in ("execute,to=", "ignore,to=", "rollback,to=", "rollback,last=", "history,last=", "plan,to="):
             self.fab(f"migrations:{command}", code=1)
+        for command in ("ignore", "rehearse", "history"):
+            result = self.fab(f"migrations:{command},", code=1)
+            self.assertIn(f"NAME is empty. Write fab migrations:{command},NAME, or ", result.stderr)
         self.assertEqual([], self.ran() + self.registered())
+
+    def test_plan_is_of_all_up_to_one_and_says_how_to_write_that(self) -> None:
+        self.files("1_a.py")
+        self.assertIn("Write fab migrations:plan[,to=NAME]", self.fab("migrations:plan,1", code=1).stderr)
 
     def test_rollback_goes_by_the_time_of_execution_newest_first(self) -> None:
         self.files("1_a.py", "2_b.py", "3_c.py", "4_d.py")

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 from unittest.mock import patch
 
 from migopy import tools
@@ -126,8 +126,22 @@ class TestRun(unittest.TestCase):
         broken = self.folder / "tool"
         broken.write_text("#!/nowhere/sh\n")
         broken.chmod(0o755)
-        with self.assertRaisesRegex(DumpFailed, "exit code 126"):
+        with self.stderr() as said, self.assertRaisesRegex(DumpFailed, "exit code 126"):
             tools.run([str(broken)], "")
+        self.assertIn(str(broken), said.read_text())
+
+    @contextlib.contextmanager
+    def stderr(self) -> Iterator[Path]:
+        """A file with what programs write to it meanwhile."""
+        said = self.folder / "said"
+        ours = os.dup(2)
+        try:
+            with said.open("wb") as file:
+                os.dup2(file.fileno(), 2)
+            yield said
+        finally:
+            os.dup2(ours, 2)
+            os.close(ours)
 
 
 class TestRequire(unittest.TestCase):
