@@ -80,12 +80,12 @@ class Batches:
 
     @staticmethod
     def _update_in_server(walk: Walk, update: Any) -> None:
-        for ids in iter(walk.ids, []):
+        for which in iter(walk.next, []):
             try:
-                walk.write(functools.partial(in_server, update, walk, ids))
+                walk.write(functools.partial(in_server, update, walk, which))
             except PyMongoError as error:
                 if not walk.in_smaller_pieces(error):
-                    raise explained(walk, ids, update, error) from error
+                    raise explained(walk, which, update, error) from error
 
     @staticmethod
     def _update_by_function(walk: Walk, function: Callable[[Any], Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, NamedTuple, Sequence
 
 import bson.codec_options
 from bson import CodecOptions, Int64, MaxKey, ObjectId
@@ -26,6 +26,13 @@ EXACTLY: CodecOptions[Any] = CodecOptions(uuid_representation=0, **_DATES)
 
 RANGED = (int, Int64, str, ObjectId, datetime)
 """Types of which all values are compared with each other by ``$gte`` and ``$lte``, and as their index has them."""
+
+
+class Stretch(NamedTuple):
+    """All that comes after one ``_id`` up to another one, both of a type of which all between can be compared."""
+
+    after: Any
+    last: Any
 
 
 def is_exact(codec_options: CodecOptions[Any]) -> bool:
@@ -72,14 +79,29 @@ def page(collection: Collection[Any], filter: Mapping[str, Any], last: Sequence[
     return []
 
 
-def among(filter: Mapping[str, Any], ids: Ids) -> dict[str, Any]:
-    """The filter, for these ``_id``s only.
+def stretch(collection: Collection[Any], last: Sequence[Any], size: int) -> Stretch | None:
+    """So many documents after the one in ``last``, whether they fit a filter or not: only the index is read for that.
+
+    None where there are fewer, or of another type.
+    """
+    if not last or type(last[0]) not in RANGED:
+        return None
+    exactly = collection.with_options(codec_options=EXACTLY)
+    there: dict[str, Any] = {"min": {"_id": last[0]}, "sort": BY_ID, "hint": BY_ID, "skip": size, "limit": 1}
+    found = next(iter(exactly.find({}, {"_id": 1}, **there)), None)
+    return Stretch(last[0], found["_id"]) if found and type(found["_id"]) is type(last[0]) else None
+
+
+def among(filter: Mapping[str, Any], which: Ids | Stretch) -> dict[str, Any]:
+    """The filter, for these only.
 
     A clustered collection has no index of ``_id``: for ``$in`` alone MongoDB 6.0 looks at all of its documents.
     """
-    these: dict[str, Any] = {"$in": ids}
-    if type(ids[0]) is type(ids[-1]) and type(ids[0]) in RANGED:
-        these.update({"$gte": ids[0], "$lte": ids[-1]})
+    if isinstance(which, Stretch):
+        return {"$and": [filter, {"_id": {"$gt": which.after, "$lte": which.last}}]}
+    these: dict[str, Any] = {"$in": which}
+    if type(which[0]) is type(which[-1]) and type(which[0]) in RANGED:
+        these.update({"$gte": which[0], "$lte": which[-1]})
     return {"$and": [filter, {"_id": these}]}
 
 

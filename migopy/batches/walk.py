@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 import bson
 from bson import DBRef
@@ -16,7 +16,7 @@ from pymongo.read_concern import ReadConcern
 
 from ..errors import BatchFailed
 from ..texts import without_reply
-from .ids import EXACTLY, After, Ids, is_exact, page
+from .ids import EXACTLY, After, Ids, Stretch, among, is_exact, page, stretch
 from .lag import Behind, ReplicaSet
 from .pace import Pace
 
@@ -47,9 +47,12 @@ class Batch(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What was done with a batch: these documents were gone through, so many of them changed."""
+    """What was done with a batch: so many documents were gone through, so many changed; ``last`` is the last ``_id``,
+    empty if there is none.
+    """
 
-    ids: Ids
+    last: Sequence[Any]
+    documents: int
     changed: int
 
 
@@ -100,16 +103,32 @@ class Walk:
         self._began = time.monotonic()
         self._lag_looked_at = float("-inf")
 
-    def ids(self) -> Ids:
-        """Of the next batch; none at the end."""
+    def next(self) -> Ids | Stretch:
+        """The next batch for the server; empty at the end.
+
+        To name each of the documents is only for where they begin and end, and where the types of the ``_id``s change.
+        """
         self._began = time.monotonic()
+        size, last = self._pace.size, self.checkpoint.last
         if not self._ahead and not self.checkpoint.finished:
-            size = max(self._pace.size, min(PAGE, 10 * self._pace.size))
             with self._looking():
-                self._ahead = page(self.collection, self.filter, self.checkpoint.last, size)
-            self._require_known_types(self._ahead)
-        ids = self._ahead[: self._pace.size]
+                further = stretch(self.collection, last, size)
+            if further:
+                self._tried = size
+                return further
+            self._ahead = self._page(self.filter, max(size, min(PAGE, 10 * size)))
+        ids = self._ahead[:size]
         self._tried = len(ids)
+        return ids
+
+    def named(self, which: Ids | Stretch) -> Ids:
+        """The ``_id``s of the batch that was tried last."""
+        return self._page(among(self.filter, which), self._tried) if isinstance(which, Stretch) else which
+
+    def _page(self, filter: Mapping[str, Any], size: int) -> Ids:
+        with self._looking():
+            ids = page(self.collection, filter, self.checkpoint.last, size)
+        self._require_known_types(ids)
         return ids
 
     def documents(self, projection: Any = None, session: ClientSession | None = None) -> Batch:
@@ -209,19 +228,19 @@ class Walk:
             moved = self._write(work, None)
         count = moved.done - self.checkpoint.done
         self.checkpoint = moved
-        del self._ahead[:count]
-        self._pace.took(count, time.monotonic() - self._began)
+        del self._ahead[: self._tried]
+        self._pace.took(self._tried, time.monotonic() - self._began)
         self._watch.show(moved.progress, "")
         self._wait_for_members()
         return count > 0
 
     def _write(self, work: Work, session: ClientSession | None) -> Checkpoint:
         done, now = work(session), self.checkpoint
-        if not done.ids:
-            return now
+        if not done.documents:  # what is not noted is looked at again, and nothing is done twice
+            return now._replace(last=tuple(done.last) or now.last)
         moved = now._replace(
-            last=(done.ids[-1],),
-            done=now.done + len(done.ids),
+            last=tuple(done.last),
+            done=now.done + done.documents,
             changed=now.changed + done.changed,
             seconds=now.seconds + time.monotonic() - self._began,
         )

@@ -12,7 +12,7 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, P
 from ..errors import BatchFailed, MigopyException, StopTaskExecution
 from ..texts import summary, without_reply
 from . import arguments
-from .ids import BY_ID, Ids, among
+from .ids import BY_ID, Ids, Stretch, among
 from .walk import FAILED_TO_PARSE, Done, Walk, is_of_documents, said
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ LARGEST = 16 * 1024 * 1024
 REQUESTS = (InsertOne, UpdateOne, UpdateMany, ReplaceOne, DeleteOne, DeleteMany)
 
 
-def in_server(update: Any, walk: Walk, ids: Ids, session: ClientSession | None) -> Done:
+def in_server(update: Any, walk: Walk, which: Ids | Stretch, session: ClientSession | None) -> Done:
     """Have the server update them."""
-    result = walk.collection.update_many(among(walk.filter, ids), update, hint=BY_ID, session=session)
-    return Done(ids, result.modified_count)
+    result = walk.collection.update_many(among(walk.filter, which), update, hint=BY_ID, session=session)
+    return Done(which[-1:], result.matched_count, result.modified_count)
 
 
 def by_function(function: Callable[[Any], Any], walk: Walk, session: ClientSession | None) -> Done:
@@ -44,7 +44,7 @@ def by_function(function: Callable[[Any], Any], walk: Walk, session: ClientSessi
         update = _asked(function, document, id, walk.collection)
         if update is not None:
             requests.append(UpdateOne({"_id": id}, update))
-    return Done(ids, _bulk_write(walk.collection, requests, session))
+    return Done(ids[-1:], len(ids), _bulk_write(walk.collection, requests, session))
 
 
 def _asked(function: Callable[[Any], Any], document: Any, id: Any, collection: Collection[Any]) -> Any:
@@ -86,7 +86,8 @@ class Documents(List[Any]):
             self.writes.append((arguments.plain(collection), asked))
 
     def carry_out(self, ids: Ids, session: ClientSession | None) -> Done:
-        return Done(ids, sum(_bulk_write(collection, requests, session) for collection, requests in self.writes))
+        changed = sum(_bulk_write(collection, requests, session) for collection, requests in self.writes)
+        return Done(ids[-1:], len(ids), changed)
 
 
 def _bulk_write(collection: Collection[Any], requests: list[Any], session: ClientSession | None) -> int:
@@ -129,17 +130,20 @@ def _unencodable(requests: list[Any], collection: Collection[Any]) -> str:
     return "a request"
 
 
-def explained(walk: Walk, ids: Ids, update: Any, error: Exception) -> Exception:
+def explained(walk: Walk, which: Ids | Stretch, update: Any, error: Exception) -> Exception:
     """The sentence for a batch that the server could not update, with the document; else the error as it is."""
     name = walk.collection.name
     if isinstance(error, WriteError) and error.code == FAILED_TO_PARSE:
         return BatchFailed(f"MongoDB does not take the update of {name}: {said(error)}")
     if not isinstance(error, PyMongoError) or not is_of_documents(error):
         return error
+    ids = walk.named(which)
+    if not ids:  # somebody has changed them meanwhile
+        return error
     if len(ids) > 1 and isinstance(update, list):
         ids = _without_writing(walk, ids, update)
-    which = f"_id {ids[0]!r}" if len(ids) == 1 else f"one of the documents from _id {ids[0]!r} to {ids[-1]!r}"
-    return BatchFailed(f"{name}, {which}: {said(error)}")
+    place = f"_id {ids[0]!r}" if len(ids) == 1 else f"one of the documents from _id {ids[0]!r} to {ids[-1]!r}"
+    return BatchFailed(f"{name}, {place}: {said(error)}")
 
 
 def _without_writing(walk: Walk, ids: Ids, pipeline: list[Any]) -> Ids:

@@ -14,6 +14,7 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteOne, InsertOne, MongoClient, UpdateOne
 from pymongo.collection import Collection
+from pymongo.monitoring import CommandListener
 
 import migopy
 from migopy import legacy
@@ -198,6 +199,39 @@ class TestWalk(InBothTestCase):
         self.assertLessEqual(max(sum(1 for id in ids if id < 6) for ids in lists), 2)
         self.assertEqual(12, self.batches.update(self.db.users, {}, lambda one: {"$set": {"n": 1}}))
         self.assertEqual(12, self.batches.update(self.db.users, {}, {"$set": {"n": 2}}))
+
+    def test_the_server_is_told_from_where_to_where_and_each_id_only_where_that_is_not_enough(self) -> None:
+        ids = [*range(200), *(f"s{n:03}" for n in range(200)), *({"n": n} for n in range(100))]
+        self.db.users.insert_many([{"_id": id, "n": 0} for id in ids])
+        sent: list[Any] = []
+
+        class Listener(CommandListener):
+            def started(self, event: Any) -> None:
+                if event.command_name == "update":
+                    sent.append(event.command["updates"][0]["q"]["$and"][1]["_id"])
+
+            def succeeded(self, event: Any) -> None: ...
+
+            def failed(self, event: Any) -> None: ...
+
+        with MongoClient[Any](self.server.uri, event_listeners=[Listener()]) as client:
+            users = client[self.database].users
+            self.assertEqual(500, self.batches.update(users, {"n": 0}, {"$inc": {"n": 1}}, size=10))
+        self.assertEqual({1: 500}, self.counts())
+        self.assertEqual({"$gt": 99, "$lte": 109}, sent[10])
+        told_apart = ["$in" in which for which in sent]
+        self.assertEqual([True] * 10 + [False] * 10 + [True] * 10 + [False] * 10 + [True] * 10, told_apart)
+
+    def test_where_few_documents_fit_those_are_counted(self) -> None:
+        users = self.fill(100)
+        few = [3, 44, 55, 99]
+        users.update_many({"_id": {"$in": few}}, {"$set": {"text": "a"}})
+        self.assertEqual(4, self.batches.update(users, {"text": "a"}, {"$inc": {"n": 1}}, size=10))
+        self.assertEqual({0: 96, 1: 4}, self.counts())
+        users.update_one({"_id": 55}, {"$set": {"text": 5}})
+        with self.assertRaisesRegex(BatchFailed, r"users, _id 55: .*\$concat only supports strings"):
+            self.batches.update(users, {"n": 1}, [{"$set": {"n": 2, "text": {"$concat": ["$text", "b"]}}}], size=10)
+        self.assertEqual({0: 96, 1: 2, 2: 2}, self.counts())
 
     def test_slow_batches_become_smaller(self) -> None:
         users = self.fill(50)
