@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import mmap
+import os
+import signal
 import socket
+import sys
 import threading
 from collections import Counter
-from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn
 
 import pymongo
 from pymongo import MongoClient, monitoring
@@ -51,6 +55,13 @@ COLLECTION_IN = {"$out": "coll", "$merge": "into", "$lookup": "from", "$unionWit
 """Stages that may name another database, and the option that names the collection."""
 
 
+STARTING = ("os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen")
+"""What Python's audit hooks are told of before another process begins (https://docs.python.org/3/library/audit_events)."""
+
+TOLD = mmap.PAGESIZE
+"""Bytes for what a forked process tells."""
+
+
 class OutsideError(BaseException):
     """Code wants to write elsewhere, or to touch what is not to be touched. Nothing has been sent.
 
@@ -73,7 +84,8 @@ class Guard(monitoring.CommandListener):
     """Sees every command before it is sent, of the clients that are made after it: PyMongo has no way to join others.
 
     While ``watching()``, what writes outside of the database ``inside`` raises ``OutsideError``, and so does whatever
-    touches the database named ``forbidden``, here or elsewhere. Else it does nothing.
+    touches the database named ``forbidden``, here or elsewhere. Else it does nothing. In a process that is forked
+    meanwhile it does the same; this one is ended by SIGTERM then, for it may wait for an answer of that.
     """
 
     def __init__(self, inside: Place, forbidden: str) -> None:
@@ -81,8 +93,10 @@ class Guard(monitoring.CommandListener):
         self._forbidden = forbidden
         self._watches = False
         self._lock = threading.Lock()
-        self.stopped: OutsideError | None = None
-        """The first command that was not sent, also where the code has caught the error."""
+        self._process = os.getpid()
+        self._stopped: OutsideError | None = None
+        self._told = mmap.mmap(-1, TOLD)
+        """What was stopped in a forked process: memory that it has in common with this one."""
         self.not_looked: Exception | None = None
         """Why what was to be done before a command could not be done."""
         self.commands: Counter[tuple[str, str]] = Counter()
@@ -92,18 +106,26 @@ class Guard(monitoring.CommandListener):
 
     def __enter__(self) -> Guard:
         monitoring.register(self)
+        sys.addaudithook(self._audited)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """PyMongo has no way to take a listener back; this one does nothing any more."""
+        """Neither PyMongo nor Python has a way to take a listener back; this one does nothing any more."""
         self._watches = False
+
+    @property
+    def stopped(self) -> OutsideError | None:
+        """The first command that was not sent, also where the code has caught the error."""
+        told = self._told[:].rstrip(b"\0")
+        return OutsideError(told.decode(errors="replace")) if told and not self._stopped else self._stopped
 
     @contextlib.contextmanager
     def watching(self, before_write: Callable[[str | None], object] = _nothing) -> Iterator[None]:
         """``before_write`` is called before a collection is written to, with None where that may be any; so it is
-        before a transaction begins, which has a limit of time.
+        before a transaction begins, which has a limit of time, and before another process does.
         """
-        self.stopped = self.not_looked = None
+        self._stopped = self.not_looked = None
+        self._told[:] = bytes(TOLD)
         self.commands = Counter()
         self._before_write = before_write
         self._watches = True
@@ -125,20 +147,35 @@ class Guard(monitoring.CommandListener):
             return
         where = self._outside(event)
         if where:
-            error = OutsideError(f"{event.command_name} of {where}")
-            self.stopped = self.stopped or error
-            raise error
+            self._stop(OutsideError(f"{event.command_name} of {where}"))
         self._count(event)
         for collection in _written(event.command_name, event.command):
-            try:
-                self._before_write(collection)
-            except Exception as error:  # PyMongo would log it and go on
-                self.not_looked = self.not_looked or error
-                raise NotLookedError from error
+            self._look(collection)
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+    def _stop(self, error: OutsideError) -> NoReturn:
+        self._stopped = self._stopped or error
+        if os.getpid() != self._process:
+            text = str(error).encode()[:TOLD]
+            self._told[: len(text)] = text
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process, signal.SIGTERM)
+        raise error
+
+    def _look(self, collection: str | None) -> None:
+        try:
+            self._before_write(collection)
+        except Exception as error:  # PyMongo would log it and go on
+            self.not_looked = self.not_looked or error
+            raise NotLookedError from error
+
+    def _audited(self, event: str, arguments: object) -> None:
+        """What another process does to the copy, nobody is told before."""
+        if self._watches and event in STARTING:
+            self._look(None)
 
     def _count(self, event: monitoring.CommandStartedEvent) -> None:
         collection = event.command.get("collection") or event.command.get(event.command_name)

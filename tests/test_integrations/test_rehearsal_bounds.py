@@ -63,6 +63,35 @@ class TestBounds(RehearsalTestCase):
                 self.assertEqual(0, attempt.code, attempt)
                 self.assertNotIn("had been made", attempt.stderr)
 
+    def test_what_other_processes_write_to_the_copy_is_seen(self) -> None:
+        delete = (
+            "import pymongo, sys\n"
+            f"with pymongo.MongoClient({self.server.uri!r}) as client:\n"
+            "    client[sys.argv[1]].notes.delete_one({})\n"
+        )
+        bodies = [
+            f"import subprocess, sys; subprocess.run([sys.executable, '-c', {delete!r}, db.name], check=True)",
+            f"import os, sys\nchild = os.fork()\nif not child:\n    sys.argv[1] = db.name; exec({delete!r})\n"
+            "else:\n    os.waitpid(child, 0)",
+        ]
+        for number, body in enumerate(bodies, start=1):
+            self.team.migration(f"{number}_a.py", body, down=None)
+            report = self.rehearse(str(number))
+            (change,) = report["rehearsed"][0]["changes"]
+            self.assertEqual(("notes", 1, 20), (change["collection"], change["removed"], change["documents"]))
+
+    def test_a_forked_process_cannot_leave_the_copy_and_is_not_waited_for(self) -> None:
+        path = self.team.migration("1_a.py", "with multiprocessing.Pool(2) as pool:\n    pool.map(work, range(4))")
+        client = f"pymongo.MongoClient({self.server.uri!r})"
+        work = f"def work(n):\n    {client}[{self.database!r}].notes.delete_one({{}})\n\n\n"
+        path.write_text("import multiprocessing\nimport pymongo\n\n\n" + work + path.read_text())
+        before = self.everything()
+        result = self.team.fab("migrations:rehearse")
+        self.assert_code(1, result)
+        self.assertIn("1_a.py was stopped: delete of ", result.stderr)
+        self.assertEqual(before, self.everything())
+        self.assertNotIn(self.scratch.name, self.client.list_database_names())
+
     def test_at_the_import_of_a_file_too(self) -> None:
         path = self.team.migration("1_a.py")
         path.write_text(
