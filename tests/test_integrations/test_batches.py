@@ -214,7 +214,8 @@ class TestWalk(InBothTestCase):
 
             def failed(self, event: Any) -> None: ...
 
-        with MongoClient[Any](self.server.uri, event_listeners=[Listener()]) as client:
+        client: MongoClient[Any] = MongoClient(self.server.uri, event_listeners=[Listener()])
+        with client:
             users = client[self.database].users
             self.assertEqual(500, self.batches.update(users, {"n": 0}, {"$inc": {"n": 1}}, size=10))
         self.assertEqual({1: 500}, self.counts())
