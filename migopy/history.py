@@ -252,7 +252,7 @@ class History:
     def unlocked_since(self, moment: datetime) -> bool:
         """Whether the subtask unlock has taken a lock away from that moment on."""
         wanted = {"event": "unlocked", "at": {"$gte": moment}}
-        return self._log.find_one(wanted, max_time_ms=MAJORITY_TIMEOUT) is not None
+        return self._log.count_documents(wanted, limit=1, maxTimeMS=MAJORITY_TIMEOUT) > 0
 
     def last_events(self) -> dict[str, Event]:
         """The last event of each migration that has one, of those that no restore has undone."""

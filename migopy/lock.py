@@ -33,7 +33,7 @@ from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
 from . import documents
 from .console import local_time
 from .documents import Stranger
-from .errors import LockHeld, LockLost, is_silence
+from .errors import LockHeld, LockLost, ServerFailed, is_silence
 from .mongo import MAJORITY_TIMEOUT, RETRY_PAUSE, answered, durable
 
 if TYPE_CHECKING:
@@ -162,6 +162,8 @@ class Lock:
         self._confirmed = float("-inf")
         self._taken_away = False
         self._ended = threading.Event()
+        self._one_at_a_time = threading.Lock()
+        """Of renewing and giving back: a lock renewed while it is deleted would seem dropped, and be written again."""
         self._in_migration = self._may_be_ours = False
         self._server_time, self._taken = LONG_AGO, 0.0
         self.strangers: set[Stranger] = set()
@@ -262,7 +264,7 @@ class Lock:
         """
         if self._in_migration or is_silence(error) or not self._may_be_ours:
             return
-        with contextlib.suppress(PyMongoError):
+        with contextlib.suppress(PyMongoError, ServerFailed), self._one_at_a_time:
             mine = {"_id": LOCK, "token": self._token, "died": {"$exists": False}}
             deleted = self._collection.delete_one(mine).deleted_count
             gone = not deleted and not self.died and self.seconds_left() > 0
@@ -273,10 +275,13 @@ class Lock:
         while not self._ended.wait(pause):
             pause = self._lease / 3
             try:
-                self._renew({})
+                with self._one_at_a_time:
+                    if not self._may_be_ours:
+                        return
+                    self._renew({})
             except LockLost:
                 return
-            except PyMongoError:
+            except (PyMongoError, ServerFailed):
                 pause = self._lease / 30  # the server may be back in a moment; the deadline stands meanwhile
 
     def _renew(self, facts: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import io
 import os
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any, Callable
 from unittest import mock
@@ -16,10 +17,10 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 
 import migopy
 from migopy import lock as lock_module
-from migopy.errors import LockHeld, LockLost
+from migopy.errors import LockHeld, LockLost, ServerFailed
 from migopy.lock import Lock
 from tests.reaper import reaper
-from tests.server import Mongod, Proxy, Server, shared_replica_set
+from tests.server import Mongod, Proxy, Server, shared_replica_set, wait_for
 from tests.support import MongoTestCase, tools_on_path
 
 LEASE = 10.0
@@ -30,7 +31,8 @@ SOMEBODY = "somebody else"
 class GuardTestCase(MongoTestCase):
     def make_lock(self, client: MongoClient[dict[str, Any]] | None = None, **facts: Any) -> Lock:
         given: dict[str, Any] = {"address": "here", "lease": LEASE, "by": "me@here", "pid": os.getpid(), **facts}
-        return Lock((client or self.client)[self.database], "migrations", was_unlocked=lambda _: False, **given)
+        given.setdefault("was_unlocked", lambda _: False)
+        return Lock((client or self.client)[self.database], "migrations", **given)
 
     def later(self, seconds: float) -> contextlib.AbstractContextManager[Any]:
         """The lock's clock is so much further than it was."""
@@ -117,6 +119,31 @@ class TestGivenBack(GuardTestCase):
         lock.give_back(KeyboardInterrupt())
         self.assertIsNone(self.token())
 
+    def test_while_it_is_renewed_it_is_not_written_again(self) -> None:
+        renewals = OnItsWay()
+        client: MongoClient[dict[str, Any]] = MongoClient(self.server.uri, event_listeners=[renewals])
+        self.addCleanup(client.close)
+        lock = self.make_lock(client, lease=0.9)
+        lock.take("execute")
+        with lock:
+            self.assertTrue(renewals.is_on_its_way.wait(5))
+        self.assertIsNone(self.token())
+        renewals.has_arrived.wait(5)
+        self.assertIsNone(self.token())
+
+    def test_a_renewal_that_the_server_refuses_is_tried_again(self) -> None:
+        """It may not say whether the lock was dropped or freed, or fail to; that is no traceback of a thread."""
+        answers = iter([ServerFailed("It does not answer."), False])
+        raised: list[Any] = []
+        lock = self.make_lock(lease=1.5, was_unlocked=lambda _: answer(next(answers)))
+        lock.take("execute")
+        with mock.patch.object(threading, "excepthook", raised.append), lock:
+            self.db.migrations_lock.drop()
+            wait_for("renewal", lambda: lock.was_dropped)
+            self.assertIsNotNone(self.token())
+        self.assertEqual([], raised)
+        self.assertIsNone(self.token())
+
     def test_unlock_takes_it_from_the_holder_that_was_shown_and_from_nobody_else(self) -> None:
         self.make_lock().take("execute")
         shown = self.make_lock().holder()
@@ -124,6 +151,31 @@ class TestGivenBack(GuardTestCase):
         self.rewrite_token()
         self.assertIsNone(self.make_lock().take_away(shown))
         self.assertEqual(SOMEBODY, self.token())
+
+
+def answer(what: Any) -> Any:
+    if isinstance(what, Exception):
+        raise what
+    return what
+
+
+class OnItsWay(CommandListener):
+    """The renewals of a lock take half a second to the server, in which it may be given back."""
+
+    def __init__(self) -> None:
+        self.is_on_its_way, self.has_arrived = threading.Event(), threading.Event()
+
+    def started(self, event: CommandStartedEvent) -> None:
+        if event.command_name == "update":
+            self.is_on_its_way.set()
+            time.sleep(0.5)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        if event.command_name == "update":
+            self.has_arrived.set()
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        pass
 
 
 class AtOnce(CommandListener):
