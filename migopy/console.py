@@ -23,6 +23,9 @@ RED, GREEN, BOLD, PLAIN = "\033[31m", "\033[32m", "\033[1m", "\033[0m"
 COLOUR = r"(\033\[[0-9;]*m)"
 """The escape sequences that a text may bring along: those of ``Str``, which change nothing but its colour."""
 
+STDERR = 2
+"""The last of the numbers of the standard streams."""
+
 LEAST = 12
 """Characters to which a cell is shortened at most; with fewer nobody would know it again."""
 
@@ -150,10 +153,22 @@ def outlive_readers() -> None:
 
     It stays so until the end of the process: Fabric's own "Done." and Python's last flush come after us.
     """
+    occupy_closed_streams()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, _Lasting) and not is_terminal(stream):
             setattr(sys, name, _Lasting(stream))
+
+
+def occupy_closed_streams() -> None:
+    """Leave no number of a standard stream free that somebody has closed below Python.
+
+    The next connection would get that number, and our messages would be written into it.
+    """
+    with contextlib.suppress(OSError):
+        while (number := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+            os.set_inheritable(number, True)
+        os.close(number)
 
 
 def is_terminal(stream: TextIO | None) -> bool:

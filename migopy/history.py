@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, NamedTuple, Sequence, cast
 
 from bson import ObjectId
-from pymongo.errors import AutoReconnect, CollectionInvalid, DuplicateKeyError
+from pymongo.errors import AutoReconnect, DuplicateKeyError
 
 from . import documents
 from .documents import Stranger
@@ -214,9 +213,11 @@ class History:
     @answered
     def make_collections(self) -> None:
         """Make the collections that transactions write to, where they do not exist yet."""
-        for collection in (self._collection, self._log):
-            with contextlib.suppress(CollectionInvalid):
-                collection.database.create_collection(collection.name, write_concern=collection.write_concern)
+        db = self._collection.database
+        there = db.list_collection_names(authorizedCollections=True)  # whoever may write to them may ask that
+        for name in (self._collection.name, self._log.name):
+            if name not in there:
+                db.command("create", name, writeConcern=self._collection.write_concern.document)
 
     @answered
     def begin_restore(self, dump: str) -> None:

@@ -59,7 +59,7 @@ CONNECTION_OPTION = re.compile(r"tls|ssl|auth|replicaset|directconnection|loadba
 SECRET_OPTION = re.compile(r"pass|secret|token|mechanismproperties", re.IGNORECASE)
 
 REFUSED_COMMAND = re.compile(
-    r"not authorized on (?P<database>\S+) to execute command \{ (?P<name>\w+): \"?(?P<on>[^\s\",}]+)"
+    r"not authorized on (?P<database>\S+) to execute command \{ (?P<name>\w+): (?:\"(?P<on>[^\"]+)\")?"
 )
 """What the server says of a command that a user may not run; the whole command follows, with keys of the session."""
 
@@ -369,9 +369,10 @@ def _not_allowed(error: OperationFailure, address: str) -> str:
     if refused is None:
         return f"MongoDB at {address} does not allow it ({one_line(_said(error))}): look at MONGO_USER and its roles."
     name = refused["name"]
+    place = ".".join(filter(None, refused.group("database", "on")))
     return (
         f"MongoDB at {address} does not allow this user to do it: the roles of MONGO_USER have to give the right to"
-        f" {ACTIONS.get(name, name)} in {refused['database']}.{refused['on']}."
+        f" {ACTIONS.get(name, name)} in {place}."
     )
 
 

@@ -402,7 +402,7 @@ class Run:
     def _tell_the_team(self, name: str, error: BaseException) -> None:
         """What on_failure() raises, be it ``sys.exit()`` or a second Ctrl-C, changes nothing: the failure counts."""
         try:
-            with signals.forks_ended():
+            with signals.contained():
                 self._hooks.on_failure(name, error)
         except BaseException as another:
             self._say(f"on_failure() failed itself, which changes nothing: {summary(another)}.")

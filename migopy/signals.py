@@ -19,6 +19,8 @@ import time
 from types import FrameType
 from typing import Any, Iterator, Mapping, NoReturn
 
+from .console import occupy_closed_streams
+
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The last is what a process gets whose terminal or ssh connection is gone."""
 
@@ -114,16 +116,17 @@ def held_back() -> Iterator[None]:
 @contextlib.contextmanager
 def let_through() -> Iterator[None]:
     """Around code of the team and around waiting: signals take effect at once, one held back before does now."""
-    with forks_ended(), _holding_back(False):
+    with contained(), _holding_back(False):
         raise_pending()
         yield
 
 
 @contextlib.contextmanager
-def forks_ended() -> Iterator[None]:
-    """Around code of the team: a process that was forked inside ends here.
+def contained() -> Iterator[None]:
+    """Around code of the team: a process that was forked inside ends here, and a stream closed inside stays nothing.
 
-    It is not the one that took the lock: the history, the log, the messages and the rest of the run are not its own.
+    The process is not the one that took the lock: the history, the log, the messages and the rest of the run are not
+    its own.
     """
     process = os.getpid()
     try:
@@ -132,6 +135,8 @@ def forks_ended() -> Iterator[None]:
         if os.getpid() != process:
             _end_fork(error)
         raise
+    finally:
+        occupy_closed_streams()
     if os.getpid() != process:
         _end_fork(None)
 

@@ -49,11 +49,13 @@ NAMED = {"name": {"$exists": True}}
 
 SINCE = {
     "hidden": (4, 4),
+    "expressions in find": (4, 4),
     "timeseries": (5, 0),
+    "Stable API": (5, 0),
     "clusteredIndex": (5, 3),
     "changeStreamPreAndPostImages": (6, 0),
 }
-"""The version of MongoDB since which collections or indexes have such an option."""
+"""The version of MongoDB since which there is such a thing."""
 
 
 class MongoTestCase(unittest.TestCase):
@@ -86,7 +88,7 @@ class MongoTestCase(unittest.TestCase):
         return tuple(self.client.server_info()["versionArray"][:3])
 
     def has(self, option: str) -> bool:
-        """Whether the server knows an option of collections or indexes."""
+        """Whether the server knows that."""
         return self.version >= SINCE[option]
 
     def need(self, option: str) -> None:
@@ -97,7 +99,7 @@ class MongoTestCase(unittest.TestCase):
     def make_for_transactions(self, *names: str) -> None:
         """Make collections that a transaction will write to, where MongoDB does not do that in it: before 4.4."""
         if self.version < (4, 4):
-            for name in names:
+            for name in set(names) - set(self.db.list_collection_names()):
                 self.db.create_collection(name)
 
     def assert_code(self, code: int, result: Result) -> None:
@@ -309,6 +311,8 @@ class RunTestCase(MongoTestCase):
     def counting(self, project: Project, name: str, then: str = "", arguments: str = "db", down: str = "pass") -> None:
         """Write a migration whose up() counts itself and does something more."""
         session = ", session=session" if "session" in arguments else ""
+        if session:
+            self.make_for_transactions("ran")
         up = f"db.ran.insert_one({{'name': {name!r}}}{session})\n" + textwrap.dedent(then)
         project.migration(name, up, down, arguments)
 

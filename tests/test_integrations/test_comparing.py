@@ -293,7 +293,7 @@ def filled(name: str, document: Any) -> Step:
 USERS_INDEXES = [
     IndexModel("name", unique=True),
     IndexModel([("a", 1), ("b", -1)], name="two"),
-    IndexModel("born", expireAfterSeconds=2**31 - 1),
+    IndexModel("born", expireAfterSeconds=1_000_000_000),
 ]
 
 CONTENTS: dict[str, list[Step]] = {
@@ -319,11 +319,14 @@ class CompareTestCase(MongoTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.make(list(CONTENTS))
+        self.make_all()
         self.guard = Guard(Place(addresses(self.client.nodes), self.database), forbidden="another")
         client: MongoClient[dict[str, Any]] = MongoClient(self.server.uri, event_listeners=[self.guard])
         self.addCleanup(client.close)
         self.guarded = client[self.database]
+
+    def make_all(self) -> None:
+        self.make([name for name in CONTENTS if name != "weather" or self.has("timeseries")])
 
     def make(self, names: Sequence[str]) -> None:
         """Make these collections as they were, or drop them if there were none."""
@@ -353,6 +356,8 @@ class TestVerdicts(CompareTestCase):
     def test_faults_of_down_are_found(self) -> None:
         for name, (up, down) in FAULTS.items():
             with self.subTest(name):
+                if name == "a measurement is gone":
+                    self.need("timeseries")
                 not_restored = next(self.differences(up, down))
                 self.assertTrue(not_restored)
                 self.make(not_restored)
@@ -360,6 +365,8 @@ class TestVerdicts(CompareTestCase):
     def test_what_is_right_raises_no_alarm(self) -> None:
         for name, (up, down) in RIGHT.items():
             with self.subTest(name):
+                if "hidden" in name:
+                    self.need("hidden")
                 self.assertEqual([[], []], list(self.differences(up, down)))
                 down(self.db)
 
@@ -397,7 +404,7 @@ class TestReading(CompareTestCase):
             lambda: self.guarded.strict.aggregate([{"$out": "users"}]),
             lambda: self.guarded.client.drop_database(self.database),
         ):
-            self.make(list(CONTENTS))
+            self.make_all()
             self.look = Look(self.db, self.digester)
             with self.guard.watching(self.look.read):
                 write()

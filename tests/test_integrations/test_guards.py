@@ -233,6 +233,8 @@ class TestConfirmed(GuardTestCase):
 
     def migration(self, taken_away_in: str, session: bool, name: str = "1_a.py") -> None:
         """A migration; in that function of it another run gets the lock."""
+        if session:
+            self.make_for_transactions("ran")
         parameters, arguments = ("db, session", ", session=session") if session else ("db", "")
         functions = "".join(
             f"def {function}({parameters}):\n"

@@ -96,7 +96,8 @@ class TestQueries(LegacyTestCase):
                 self.db.a.find({}, {"x": value})
             with self.assertRaisesRegex(MigopyException, "^find: since MongoDB 4.4 "):
                 self.db.a.find_one({}, fields={"x": value})
-        self.assertEqual({"_id": 1, "y": 1}, self.db.a.find_one({"_id": 1}, {"y": "$x"}))
+        if self.has("expressions in find"):
+            self.assertEqual({"_id": 1, "y": 1}, self.db.a.find_one({"_id": 1}, {"y": "$x"}))
 
 
 class TestUpdates(LegacyTestCase):

@@ -37,6 +37,7 @@ class TestStreams(RunTestCase):
             "import sys; sys.stderr.close(); sys.stdout.close()",
             "import sys; sys.stderr = sys.stdout = type('Bare', (), {'write': lambda self, text: None})()",
             "import os; os.close(1); os.close(2)",
+            "import os; os.close(0); os.close(1); os.close(2)",
         ):
             for place in ("fabfile", "migration"):
                 with self.subTest(f"{trick} in the {place}"):

@@ -146,6 +146,7 @@ class TestTransactions(TransactionsTestCase):
 
     def test_another_one_is_waited_for_and_that_is_said_once(self) -> None:
         self.db.migrations.insert_one({"_id": "0_old.py", "name": "0_old.py"})
+        self.make_for_transactions("migrations_log", "migrations_lock")  # nor while one is open
         self.counting(self.team, "1_waits.py", arguments=IN_TRANSACTION)
         with self.client.start_session() as session, session.start_transaction():
             self.db.migrations.insert_one({"_id": "1_waits.py", "name": "1_waits.py"}, session=session)
@@ -167,6 +168,7 @@ class TestTransactions(TransactionsTestCase):
         self.assertEqual((1, [], None), (ended.code, self.ran(), self.lock()))
 
     def test_with_the_stable_api_and_nothing_else(self) -> None:
+        self.need("Stable API")
         strictly = self.manager(MONGO_CLIENT_OPTIONS={"server_api": ServerApi("1", strict=True)})
         self.counting(self.team, "1_a.py", arguments=IN_TRANSACTION, down="db.ran.delete_one({}, session=session)")
         self.counting(self.team, "2_b.py")
