@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Callable, Container, Mapping, NamedTuple,
 
 from bson.errors import InvalidBSON
 from pymongo import ReturnDocument
-from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
+from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, PyMongoError
 
 from . import documents
 from .console import local_time
@@ -50,6 +50,10 @@ BELIEVED = 2.0
 FREED_AFTER, FREED_LEASE = BELIEVED + 1, BELIEVED + 30
 """Seconds after which ``unlock`` goes on, for the run to notice and for what it has sent to arrive; and the lease that
 ``unlock`` itself has meanwhile, and until it has written down what it interrupted."""
+
+INVALID_DBREF = 55
+"""What MongoDB says before 5.0 of a document that has somewhere what looks like a DBRef and is none, and that it is to
+write again."""
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -221,13 +225,17 @@ class Lock:
     def _ask_for_it(self) -> dict[str, Any]:
         """The document, ours if it was free."""
         try:
-            found: dict[str, Any] | None = self._collection.find_one_and_update(
-                {"_id": LOCK}, self._taking(), upsert=True, return_document=ReturnDocument.AFTER
-            )
+            found = self._update({"_id": LOCK}, self._taking(), upsert=True)
         except DuplicateKeyError:  # two runs made the document at the same moment; it is there now
             return self._ask_for_it()
         assert found is not None  # an upsert that returns the document after it
         return found
+
+    def _update(
+        self, wanted: Mapping[str, Any], update: list[dict[str, Any]], *, upsert: bool = False
+    ) -> dict[str, Any] | None:
+        """The document as it is after the update."""
+        return self._collection.find_one_and_update(wanted, update, upsert=upsert, return_document=ReturnDocument.AFTER)
 
     def _taking(self) -> list[dict[str, Any]]:
         """Replace the document if it has run out, and keep of the old one who died in which migration."""
@@ -391,14 +399,17 @@ class Lock:
         it was doing stays in the document until then, so that the next run knows if this one dies.
         """
         not_a_text = {"$not": {"$type": "string"}}
+        shown = {"_id": LOCK, "token": not_a_text if holder.token is None else holder.token}
+        freed = {"token": self._token, "expires_at": {"$add": ["$$NOW", int(FREED_LEASE * 1000)]}}
+        document: Mapping[str, Any] | None
         try:
-            document: Mapping[str, Any] | None = self._collection.find_one_and_update(
-                {"_id": LOCK, "token": not_a_text if holder.token is None else holder.token},
-                [{"$set": {"token": self._token, "expires_at": {"$add": ["$$NOW", int(FREED_LEASE * 1000)]}}}],
-                return_document=ReturnDocument.AFTER,
-            )
+            document = self._update(shown, [{"$set": freed}])
         except InvalidBSON:  # taken away, and what it was doing cannot be read
             document = {}
+        except OperationFailure as error:
+            if error.code != INVALID_DBREF:
+                raise
+            document = self._update(shown, [{"$replaceWith": {"_id": LOCK, **freed}}])
         if document is None:
             return None
         time.sleep(FREED_AFTER)  # of one that seemed dead too: a stopped process may have woken up meanwhile
