@@ -3,8 +3,10 @@ from __future__ import annotations
 import unittest
 from typing import Any
 
-from migopy.errors import ConfigurationError
-from migopy.mongo import Server
+from pymongo.errors import OperationFailure
+
+from migopy.errors import ConfigurationError, NotAllowed
+from migopy.mongo import Server, server_errors
 
 
 def server(host: str = "db.example", port: int = 27017, **settings: Any) -> Server:
@@ -48,3 +50,15 @@ class TestDatabaseName(unittest.TestCase):
         for uri in (None, "mongodb://h", "mongodb://h/", "mongodb://u:p@h/?w=1"):
             with self.assertRaisesRegex(ConfigurationError, "MONGO_DATABASE = .*MONGO_URI"):
                 server(uri=uri).database_name()
+
+
+class TestNotAllowed(unittest.TestCase):
+    def test_it_is_said_which_right_is_missing_and_where(self) -> None:
+        for command, right in (
+            ('find: "notes", filter: {}', "find in blog.notes"),
+            ('findAndModify: "my notes"', "find, insert and update in blog.my notes"),
+            ("listCollections: 1, cursor: {}", "listCollections in blog"),
+        ):
+            refused = f"not authorized on blog to execute command {{ {command}, lsid: {{ id: 1 }} }}"
+            with self.assertRaisesRegex(NotAllowed, rf" have to give the right to {right}\.$"), server_errors("here"):
+                raise OperationFailure(refused, 13)
