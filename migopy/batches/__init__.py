@@ -7,7 +7,7 @@ import functools
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
 
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 
 from ..errors import BatchFailed
 from ..mongo import has_transactions
@@ -31,8 +31,11 @@ IN_SERVER, IN_PYTHON = 10_000, 1_000
 MAX_LAG = 10.0
 """Seconds that a member of the replica set may be behind before it is waited for."""
 
-COUNTING = 1_000
-"""Milliseconds that counting may take before the walk; without an answer it is not known how many there are."""
+COUNTING, LOOKING = 100, 1_000
+"""Milliseconds that counting may take before a walk, and looking at some documents where that is too long."""
+
+LOOKED_AT = 1_000
+"""So many documents, at random, tell how many of all fit, to some per cent."""
 
 
 class Batches:
@@ -201,10 +204,21 @@ class Batches:
 
 
 def counted(collection: Collection[Any], filter: Mapping[str, Any], about: int) -> int | None:
-    """How many documents fit, if that can be known quickly."""
+    """About how many of ``about`` documents fit, if that can be known quickly."""
     if not filter:
         return about
     try:
         return collection.count_documents(filter, maxTimeMS=COUNTING)
-    except OperationFailure:  # it takes too long, or is a filter for looking and not for counting ($where, $near)
+    except ExecutionTimeout:
+        return _reckoned(collection, filter, about)
+    except OperationFailure:  # a filter for looking and not for counting ($where, $near)
         return None
+
+
+def _reckoned(collection: Collection[Any], filter: Mapping[str, Any], about: int) -> int | None:
+    fitting: list[dict[str, Any]] = [{"$sample": {"size": LOOKED_AT}}, {"$match": filter}, {"$count": "n"}]
+    try:
+        found = next(iter(collection.aggregate(fitting, maxTimeMS=LOOKING)), None)
+    except OperationFailure:
+        return None
+    return round(about * found["n"] / LOOKED_AT) if found else None

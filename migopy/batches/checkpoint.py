@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, NamedTuple
 
 import bson
-from pymongo import ReturnDocument
+from pymongo import ReturnDocument, WriteConcern
 from pymongo.errors import OperationFailure
 
 from .. import documents
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from ..documents import Stranger
 
     Say = Callable[[str], None]
+
+
+SOON = WriteConcern(w=1)
+"""For a server alone: it writes one journal, in order, so that no note is there after a crash without its batch."""
 
 
 class Identity(NamedTuple):
@@ -181,13 +185,15 @@ class Trail:
         return checkpoint
 
     def move(self, checkpoint: Checkpoint, session: ClientSession) -> None:
-        """A batch is done; in its transaction, if the session is in one.
+        """A batch is done; in its transaction, if the session is in one. Else nobody waits until that is on disk.
 
         Raises ``LockLost`` when another run has begun to go on with the walk, or was told to forget it.
         """
         place = {"last": checkpoint.last[0]} if checkpoint.last else {}
         facts = {key: getattr(checkpoint, key) for key in ("done", "changed", "seconds", "finished")}
-        moved = self._collection.update_one(
+        in_time = session.in_transaction or checkpoint.finished
+        notes = self._collection if in_time else self._collection.with_options(write_concern=SOON)
+        moved = notes.update_one(
             {**self._facts, **checkpoint.identity._asdict(), "session": checkpoint.session},
             {"$set": {**place, **facts}, "$currentDate": {"at": True}},
             session=session,

@@ -6,6 +6,7 @@ import struct
 import time
 from datetime import datetime
 from typing import Any, Callable, Mapping
+from unittest import mock
 from uuid import uuid4
 
 import bson
@@ -17,7 +18,7 @@ from pymongo.collection import Collection
 from pymongo.monitoring import CommandListener
 
 import migopy
-from migopy import legacy
+from migopy import batches, legacy
 from migopy.errors import BatchFailed
 from tests.server import Mongod, Server, shared_replica_set
 from tests.support import MongoTestCase
@@ -233,6 +234,14 @@ class TestWalk(InBothTestCase):
         with self.assertRaisesRegex(BatchFailed, r"users, _id 55: .*\$concat only supports strings"):
             self.batches.update(users, {"n": 1}, [{"$set": {"n": 2, "text": {"$concat": ["$text", "b"]}}}], size=10)
         self.assertEqual({0: 96, 1: 2, 2: 2}, self.counts())
+
+    def test_how_many_fit_is_reckoned_where_counting_takes_long(self) -> None:
+        users = self.fill(30_000)
+        users.update_many({"_id": {"$lt": 15_000}}, {"$set": {"old": True}})
+        self.assertEqual(15_000, batches.counted(users, {"old": True}, 30_000))
+        with mock.patch.object(batches, "COUNTING", 1):
+            self.assertAlmostEqual(15_000, batches.counted(users, {"old": True}, 30_000) or 0, delta=3_000)
+            self.assertIsNone(batches.counted(users, {"old": "never"}, 30_000))
 
     def test_slow_batches_become_smaller(self) -> None:
         users = self.fill(50)

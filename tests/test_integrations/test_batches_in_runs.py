@@ -8,6 +8,9 @@ import subprocess
 import textwrap
 from typing import Any
 
+from pymongo.monitoring import CommandListener
+
+from tests.cases import InProcessTestCase
 from tests.server import Mongod, Server, shared_replica_set, wait_for
 from tests.support import Result, RunTestCase
 
@@ -62,6 +65,34 @@ class BatchesTestCase(RunTestCase):
 
 FAILS = 'if user["_id"] == 77:\n    raise ValueError("no such thing")'
 WAITS = 'if user["_id"] == 110:\n    import os, time\n    while not os.path.exists("go"):\n        time.sleep(0.02)'
+
+
+class Notes(CommandListener):
+    """What the server is asked to wait for when it notes how far a walk is."""
+
+    def __init__(self) -> None:
+        self.concerns: list[Any] = []
+
+    def started(self, event: Any) -> None:
+        if event.command_name == "update" and event.command["update"] == "migrations_batches":
+            self.concerns.append(event.command.get("writeConcern"))
+
+    def succeeded(self, event: Any) -> None: ...
+
+    def failed(self, event: Any) -> None: ...
+
+
+class TestNotes(InProcessTestCase):
+    def test_a_server_alone_waits_for_its_disk_in_the_end(self) -> None:
+        self.db.users.insert_many([{"_id": n} for n in range(100)])
+        up = "batches.update(db.users, {}, {'$inc': {'n': 1}}, size=30)"
+        self.team.migration("1_counts.py", up, arguments="db, batches")
+        notes = Notes()
+        ended = self.run_task("execute", of=self.manager(MONGO_CLIENT_OPTIONS={"event_listeners": [notes]}))
+        self.assertEqual(0, ended.code, ended)
+        self.assertEqual([{"w": 1}] * (len(notes.concerns) - 1), notes.concerns[:-1])
+        self.assertGreater(len(notes.concerns), 3)
+        self.assertEqual(("majority", True), (notes.concerns[-1]["w"], notes.concerns[-1]["j"]))
 
 
 class TestGoingOn(BatchesTestCase):
