@@ -32,10 +32,10 @@ The map; each module stands above those that it imports:
     options     what the words of a command line mean
     progress    how far something is that takes long
     fab         the door to Fabric 1.x, or a sentence where another Fabric is
+    signals     Ctrl-C, SIGTERM, a lost terminal, forks: what ends a run, and where
     console     messages in colours, tables, questions, and the streams that they go to
     trace       the traceback of the team's own code
     texts       texts that can be shown and stored: one line, no control characters, no secrets
-    signals     Ctrl-C, SIGTERM, a lost terminal, forks: what ends a run, and where
     errors      MigopyException and its kinds, StopTaskExecution
 """
 

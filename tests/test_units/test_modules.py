@@ -13,7 +13,7 @@ ORDER = (
     *("__init__", "manager", "rooms", "subtasks", "rehearsal_report", "rehearsal", "scratch", "run", "transactions"),
     *("planning", "session", "restore", "account", "report", "status", "inventory", "batches", "loader", "history"),
     *("lock", "documents", "settings", "translation", "mongo", "tools", "leash", "dump", "legacy", "options", "fab"),
-    *("progress", "console", "trace", "texts", "signals", "errors", "version"),
+    *("progress", "signals", "console", "trace", "texts", "errors", "version"),
 )
 
 OF_A_FABFILE = {
