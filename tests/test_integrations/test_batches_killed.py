@@ -213,8 +213,15 @@ class TestReplicaSet(KilledTestCase, FailingReplicaSetTestCase):
         """A member that is silent for longer is down, and then not waited for."""
         config = self.client.admin.command("replSetGetConfig")["config"]
         config["version"] += 1
-        config["settings"]["electionTimeoutMillis"] = milliseconds
+        config["settings"].update(
+            electionTimeoutMillis=milliseconds, heartbeatTimeoutSecs=max(10, milliseconds // 1000)
+        )
         self.client.admin.command("replSetReconfig", config)
+
+    def stands_still(self) -> bool:
+        done = self.n()
+        time.sleep(1.5)
+        return done == self.n()
 
     def test_a_member_that_is_behind_is_waited_for(self) -> None:
         self.fill()
@@ -224,16 +231,14 @@ class TestReplicaSet(KilledTestCase, FailingReplicaSetTestCase):
         process = self.start(project, 500)
         primary = self.replica_set.primary()
         member = next(m for m in self.replica_set.members if m is not primary)
-        assert member.process is not None and process.stderr is not None
+        assert member.process is not None
         member.process.send_signal(signal.SIGSTOP)
         try:
-            lines = iter(process.stderr.readline, "")
-            waiting = next((line for line in lines if "waiting" in line), "")
-            self.assertRegex(waiting, rf"1_counts.py: .*; waiting for \S+:{member.port}, which is \d+ s behind")
-            done = self.n()
-            time.sleep(1)
-            self.assertEqual(done, self.n())
+            wait_for("a run that waits", self.stands_still)
+            self.assertLess(self.n().get(1, 0), COUNT)
         finally:
             member.process.send_signal(signal.SIGCONT)
-        self.assert_code(0, self.end_of(process))
+        result = self.end_of(process)
+        self.assertRegex(result.stderr, rf"1_counts.py: .*; waiting for \S+:{member.port}, which is \d+ s behind")
+        self.assert_code(0, result)
         self.assert_once()

@@ -160,7 +160,7 @@ class TestRehearsal(RehearsalTestCase):
         report = self.rehearse("documents=5")
         sample = report["sampled"]["notes"]
         self.assertEqual(20, sample["documents"])
-        self.assertIn(sample["copied"], range(5, 10), "five, and one of every shape")
+        self.assertIn(sample["copied"], range(3, 10), "the three newest, two at random, and one of every shape")
         self.assertIsNotNone(report["rehearsed"][0]["whole_seconds"])
         self.assertEqual({}, self.rehearse("documents=all")["sampled"])
 
