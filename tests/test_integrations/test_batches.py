@@ -237,7 +237,7 @@ class TestWalk(InBothTestCase):
 
     def test_how_many_fit_is_reckoned_where_counting_takes_long(self) -> None:
         users = self.fill(30_000)
-        users.update_many({"_id": {"$lt": 15_000}}, {"$set": {"old": True}})
+        users.update_many({"_id": {"$mod": [2, 0]}}, {"$set": {"old": True}})
         with mock.patch.object(batches, "COUNTING", 60_000):
             self.assertEqual(15_000, batches.counted(users, {"old": True}, 30_000))
         with mock.patch.multiple(batches, COUNTING=1, LOOKING=60_000):

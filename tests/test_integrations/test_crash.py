@@ -76,7 +76,7 @@ class TestKill(KillTestCase):
 
     def test_killed_in_up_it_is_interrupted_and_naming_it_goes_on(self) -> None:
         for way, times in (("execute", 2), ("ignore", 1)):
-            project = self.project(LOCK_LEASE=2)
+            project = self.project(LOCK_LEASE=6)
             names = self.counting_ones(project, 2)
             self.counting(project, "3_dies.py", DIE)
             self.counting(project, "4_last.py")
