@@ -50,6 +50,18 @@ while True:
     last = users[-1]["_id"]
 """
 
+IN_RANGES = """
+ask, last = {filter}, None
+while True:
+    after = {{}} if last is None else {{"_id": {{"$gt": last}}}}
+    ends = list(db.users.find(after, {{"_id": 1}}).sort("_id", 1).skip(9_999).limit(1))
+    within = {{**after.get("_id", {{}}), **({{"$lte": ends[0]["_id"]}} if ends else {{}})}}
+    db.users.update_many({{**ask, "_id": within}} if within else ask, {update})
+    if not ends:
+        break
+    last = ends[0]["_id"]
+"""
+
 IN_PYTHON_BY_HAND = {
     "in the server": 'lambda user: {"$set": {"full": user["first"] + " " + user["last"]}}',
     "in Python": UPDATE["in Python"],
@@ -147,6 +159,17 @@ class UpdateMany(Way):
         return self._script(folder, f"db.users.update_many({FILTER[work]}, {UPDATE[work]})")
 
 
+class UpdateRanges(Way):
+    """Ten thousand at a time by the ``_id`` index: without transactions and notes, and only where its types are one."""
+
+    name = "update_many in ranges"
+
+    def command(self, folder: Path, work: str) -> list[str]:
+        if work != "in the server":
+            raise UnavailableError("only the server's own updates")
+        return self._script(folder, IN_RANGES.format(filter=FILTER[work], update=UPDATE[work]))
+
+
 class BulkWrite(Way):
     """What a team writes that pages through the collection."""
 
@@ -194,7 +217,7 @@ class MongoBulkDataMigration(Installed):
         return [str(shutil.which("node")), "script.js"]
 
 
-WAYS = (Migopy, MigopyWithoutNotes, UpdateMany, BulkWrite, MongomigBatches, MongoBulkDataMigration)
+WAYS = (Migopy, MigopyWithoutNotes, UpdateMany, UpdateRanges, BulkWrite, MongomigBatches, MongoBulkDataMigration)
 
 
 def installed(names: Sequence[str]) -> Iterator[Way]:
