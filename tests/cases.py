@@ -14,7 +14,15 @@ from fabric.state import env
 
 import migopy
 from tests.server import runs, wait_for
-from tests.support import MongoTestCase, Project, Result, RunTestCase, basic_fabfile, tools_on_path
+from tests.support import (
+    MongoTestCase,
+    Project,
+    Result,
+    RunTestCase,
+    basic_fabfile,
+    require_stand_ins,
+    tools_on_path,
+)
 
 UNREGISTERED = "Unregistered migrations (fab migrations:execute to execute them):\n"
 NOTHING = "All migrations registered, nothing to execute\n"
@@ -135,6 +143,7 @@ class DumpTestCase(RunTestCase):
     @staticmethod
     def calls(project: Project) -> list[dict[str, Any]]:
         """The calls of the tools until now."""
+        require_stand_ins()
         record = project.path / "calls"
         return [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
 

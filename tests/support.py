@@ -263,6 +263,8 @@ def tools_on_path(directory: str | Path, record_file: str | Path, **variables: s
     anything else for half of the work and a failure. With MIGOPY_TESTS_TOOLS, a folder, the tools in it are called
     instead: the real ones, which heed no such variable and note nothing.
     """
+    if variables:
+        require_stand_ins()
     environment = {**variables, "STANDIN_RECORD": str(Path(record_file).resolve())}
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
     directory = Path(directory).resolve()
@@ -273,6 +275,12 @@ def tools_on_path(directory: str | Path, record_file: str | Path, **variables: s
         wrapper.write_text(f'#!/bin/sh\n{exports}exec {command} "$@"\n', encoding="utf-8")
         wrapper.chmod(0o755)
     return f"{directory}{os.pathsep}{os.environ['PATH']}"
+
+
+def require_stand_ins() -> None:
+    """Leave a test out that asks of the tools what the real ones do not do."""
+    if REAL_TOOLS:
+        raise unittest.SkipTest("It needs the stand-ins of mongodump and mongorestore: without MIGOPY_TESTS_TOOLS.")
 
 
 def _end(process: subprocess.Popen[str]) -> None:
