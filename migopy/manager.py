@@ -303,10 +303,12 @@ class MigrationsManager:
                     limit=limit,
                     collection=self.MIGRATIONS_COLLECTION,
                 )
-                with session.importable():
-                    self._rehearse(rehearsal, rehearsal.load(chosen), stage, results)
-            if not is_yes("json", json):
-                show(results.as_text())
+                try:
+                    with session.importable():
+                        self._rehearse(rehearsal, rehearsal.load(chosen), stage, results)
+                finally:
+                    if results.rehearsed and not is_yes("json", json):
+                        show(results.as_text())
             self._judge(results.rehearsed, stage)
 
     @task
@@ -644,7 +646,7 @@ class MigrationsManager:
             self.logger.white(warning)
         self.logger.white_bold(f"Copying {rehearsal.extent} to {stage.where}...")
         started = time.monotonic()
-        with stage.scratch as scratch, contextlib.ExitStack() as afterwards:
+        with signals.held_back(), stage.scratch as scratch, contextlib.ExitStack() as afterwards, signals.let_through():
             if scratch.keep:
                 afterwards.callback(
                     self.logger.white, f"The copy stays in {stage.where}, until the next rehearsal there"
@@ -660,15 +662,13 @@ class MigrationsManager:
             for place, migration in enumerate(migrations, start=1):
                 position = f" ({place} of {len(migrations)})" if len(migrations) > 1 else ""
                 self.logger.white_bold(f"Rehearsing migration {migration.name}...{position}")
-                results.rehearsed.append(rehearsal.one(migration, left=len(migrations) - place))
-                if results.rehearsed[-1].error:
-                    break
+                rehearsed = rehearsal.one(migration, left=len(migrations) - place)
+                results.rehearsed.append(rehearsed)
+                if rehearsed.error:
+                    raise rehearsed.error
 
     def _judge(self, rehearsed: Sequence[Rehearsed], stage: Stage) -> None:
-        """Raises what has ended the rehearsal, or ``CheckFailed`` for what it has found."""
-        error = rehearsed[-1].error
-        if error:
-            raise error
+        """Raises ``CheckFailed`` for what the rehearsal has found."""
         found = [one.name for one in rehearsed if not one.is_well]
         if found:
             raise CheckFailed(

@@ -8,7 +8,7 @@ import inspect
 import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Literal, Mapping, NamedTuple, Sequence
 
-from pymongo.errors import OperationFailure
+from pymongo.errors import NetworkTimeout, OperationFailure
 
 from . import legacy, signals
 from .console import duration
@@ -27,7 +27,7 @@ from .errors import (
 from .history import EventKind, History, Record
 from .loader import LoadedMigration, line_in, not_run
 from .lock import Lock, clock
-from .mongo import RETRY_PAUSE
+from .mongo import RETRY_PAUSE, abandoning_nothing
 from .texts import summary
 from .transactions import Transaction
 
@@ -220,10 +220,9 @@ class Run:
             asks_for_session = "session" in inspect.signature(verify).parameters
             self._call(verify, self._db, **{"session": session} if asks_for_session else {})
 
-    @staticmethod
-    def _call(function: Callable[..., Any], *args: Any, **options: Any) -> None:
+    def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> None:
         """Call the team's code: here a signal ends it, and here a process ends that it has forked."""
-        with signals.let_through():
+        with abandoning_nothing(self._db.client, self._client_session), signals.let_through():
             instead = not_run(function(*args, **options))
         if instead:
             name = getattr(function, "__name__", "it")
@@ -452,5 +451,7 @@ def _advice(error: Exception) -> str:
             " MongoDB ends a transaction after transactionLifetimeLimitSeconds, 60 unless somebody has set it: do less"
             " in one, or leave out the parameter session."
         )
+    if isinstance(error, NetworkTimeout):
+        return " MongoDB may still be at work on it: look at db.currentOp() before it is executed again."
     of_pymongo_2 = legacy.advice(error)
     return f" {of_pymongo_2}" if of_pymongo_2 else ""

@@ -410,6 +410,12 @@ class WithUsersTestCase(MongoTestCase):
         return self.mongod
 
 
+def commands_of(client: MongoClient[Any], namespace: str) -> list[Any]:
+    """What the server is at work on in a database, or in a collection of it."""
+    here = {"ns": {"$regex": rf"^{namespace}(\.|$)"}}
+    return list(client.admin.aggregate([{"$currentOp": {}}, {"$match": here}]))
+
+
 def until_file(path: str | Path) -> str:
     """A piece of up() that waits until there is such a file."""
     return f"import os, time\nwhile not os.path.exists({str(path)!r}):\n    time.sleep(0.02)\n"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, Na
 from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import WriteError
 
+from ..signals import held_back
 from . import sampling
 from .raw import AT_ONCE, COLLECTION, STORED_FUNCTIONS, TIMESERIES, VIEW, Batch, collections, documents, indexes
 
@@ -118,7 +119,8 @@ class Copy:
         if "expireAfterSeconds" in options:
             options["expireAfterSeconds"] = longest()
         if original.name != STORED_FUNCTIONS:
-            self._target.command("create", original.name, **options)
+            with held_back():  # abandoned, it might be done when all has been dropped
+                self._target.command("create", original.name, **options)
 
     def _fill(self, original: Original) -> Copied:
         """Copy the documents, then build the indexes."""

@@ -26,8 +26,8 @@ def _names(text: str) -> frozenset[str]:
 
 
 OF_CONNECTIONS = _names(
-    "hello ismaster ping buildinfo connectionstatus whatsmyuri endsessions startsession refreshsessions killcursors"
-    " committransaction aborttransaction authenticate getnonce logout saslstart saslcontinue"
+    "hello ismaster ping buildinfo connectionstatus whatsmyuri endsessions startsession refreshsessions killsessions"
+    " killcursors committransaction aborttransaction authenticate getnonce logout saslstart saslcontinue"
 )
 """Commands that neither read nor write documents; some of them are sent to the database that knows the user."""
 
@@ -186,7 +186,8 @@ class Guard(monitoring.CommandListener):
     def _outside(self, event: monitoring.CommandStartedEvent) -> str:
         """What the command would touch and must not; empty if it may be sent."""
         name, database = event.command_name.lower(), event.database_name
-        if name in OF_CONNECTIONS:
+        of_everybody = name == "killsessions" and not event.command[event.command_name]
+        if name in OF_CONNECTIONS and not of_everybody:
             return ""
         is_here = not self._inside.addresses.isdisjoint(addresses([event.connection_id]))
         for named in _named_databases(name, event):

@@ -35,6 +35,7 @@ class TestBounds(RehearsalTestCase):
             f"{own}; own[{real!r}].command('ping'); own[{real!r}].command('collMod', 'notes', validator={{}})": real,
             "db.command('createUser', 'x', pwd='x', roles=[])": "admin, where users and profiles are kept",
             "db.client.admin.command('setParameter', 1, logLevel=0)": "admin",
+            "db.client.admin.command('killSessions', [])": "admin",
             f"try: {own}; own[{real!r}].notes.drop()\nexcept BaseException: pass": real,
             f"import threading; {own}\n"
             "threading.excepthook = lambda told: None\n"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
 
 from migopy.scratch.database import MARK
 from tests.server import Proxy, wait_for
-from tests.support import Result, RunTestCase, until_file
+from tests.support import Result, RunTestCase, commands_of, until_file
 from tests.test_integrations.test_rehearsal import RehearsalTestCase
 
 
@@ -55,6 +56,25 @@ class TestEnds(RehearsalTestCase, RunTestCase):
                 result = self.end_of(process)
                 self.assert_code(1, result)
                 self.assertNotIn("Traceback", result.output)
+                self.assert_gone()
+
+    def test_what_the_server_still_does_for_up_makes_no_part_of_the_copy_again(self) -> None:
+        ways = {
+            "made": "db.made.insert_many([{'_id': n, 'text': 'x' * 300} for n in range(100_000)])",
+            "tmp.": "db.numbers.aggregate([{'$set': {'a': {'$range': [0, 3000]}}}, {'$unwind': '$a'},"
+            " {'$unset': '_id'}, {'$out': 'made'}])",
+        }
+        self.db.numbers.insert_many([{"n": n} for n in range(300)])
+        self.before = self.everything()
+        for begins_with, code in ways.items():
+            with self.subTest(code):
+                self.team.migration("1_a.py", code, down=None)
+                process = self.team.fab_start("migrations:rehearse")
+                made = {"name": {"$regex": begins_with}}
+                wait_for("up()", functools.partial(self.scratch.list_collection_names, filter=made))
+                os.killpg(process.pid, signal.SIGINT)
+                self.assert_code(1, self.end_of(process))
+                wait_for("the end of it", lambda: not commands_of(self.client, self.scratch.name))
                 self.assert_gone()
 
     def test_signals_while_copying(self) -> None:

@@ -10,12 +10,13 @@ from contextlib import redirect_stderr
 from typing import Any
 from unittest.mock import patch
 
+from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
 from migopy import signals
 from tests.cases import DumpTestCase, InProcessTestCase
 from tests.server import Mongod, Server, shared_replica_set, wait_for
-from tests.support import Result, until_file
+from tests.support import Result, commands_of, until_file
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -41,6 +42,12 @@ for _ in range(100):
 import time
 time.sleep(60)
 """
+
+
+SLOW = """
+db.slow.update_many({{'$where': 'sleep(50) || true'}}, {{'$set': {{'done': True}}}}{more})
+"""
+"""50 ms for each document."""
 
 
 class TestSignals(DumpTestCase):
@@ -70,6 +77,50 @@ class TestSignals(DumpTestCase):
             self.assertIn("1_waits.py: failed", project.fab("migrations").stderr)
             self.assertEqual(["1_waits.py"], self.ran())
             self.client.drop_database(self.database)
+
+    def test_what_the_server_does_for_up_ends_with_it(self) -> None:
+        """It would go on beside the next run, and a transaction could be given up only when it had ended."""
+        for uri, arguments in ((self.server.uri, ""), (shared_replica_set().uri, ", session")):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                client: MongoClient[Any] = MongoClient(uri)
+                with self.subTest(arguments=arguments, number=number), client:
+                    self.assert_ended(client, uri, arguments, number)
+                    client.drop_database(self.database)
+
+    def assert_ended(self, client: MongoClient[Any], uri: str, arguments: str, number: signal.Signals) -> None:
+        db = client[self.database]
+        db.slow.insert_many([{} for _ in range(1000)])
+        project = self.project(MONGO_URI=uri)
+        more = ", session=session" if arguments else ""
+        project.migration("1_slow.py", SLOW.format(more=more), down=None, arguments=f"db{arguments}")
+        process = project.fab_start("migrations:execute")
+        wait_for("update", lambda: commands_of(client, db.slow.full_name))
+        result = self.end(process, number)
+        self.assert_code(1, result)
+        self.assertIn("1_slow.py failed", result.stderr)
+        self.assertEqual([], commands_of(client, self.database))
+        self.assertEqual(0, db.migrations_lock.count_documents({}))
+        self.assertLess(db.slow.count_documents({"done": True}), 1000)
+
+    def test_a_handler_of_the_teams_that_exits(self) -> None:
+        self.db.slow.insert_many([{} for _ in range(1000)])
+        handler = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n"
+        project = self.project(more=f"\n{handler}")
+        project.migration("1_slow.py", SLOW.format(more=""), down=None)
+        process = project.fab_start("migrations:execute")
+        wait_for("update", lambda: commands_of(self.client, self.db.slow.full_name))
+        self.assert_code(5, self.end(process, signal.SIGTERM))
+        self.assertEqual([], commands_of(self.client, self.database))
+        self.assertIsNone(self.lock())
+
+    def test_a_timeout_of_the_teams_says_that_the_server_may_go_on(self) -> None:
+        self.db.slow.insert_many([{} for _ in range(100)])
+        project = self.project(MONGO_CLIENT_OPTIONS={"socketTimeoutMS": 500})
+        project.migration("1_slow.py", SLOW.format(more=""), down=None)
+        result = project.fab("migrations:execute")
+        self.assert_code(1, result)
+        self.assertIn("MongoDB may still be at work on it: look at db.currentOp()", result.stderr)
+        self.assertIsNone(self.lock())
 
     def test_while_pymongo_takes_a_lock_or_gives_it_back(self) -> None:
         """It would stay taken, and what is written about the end would wait for it for ever."""
