@@ -16,7 +16,6 @@ from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from ..console import local_time
 from ..errors import ConfigurationError, LockHeld
 from ..mongo import durable, server_errors
-from ..signals import held_back
 from . import raw
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ class Scratch:
 
     def mark_again(self) -> None:
         """Put back the mark if somebody has dropped all collections, or deleted what was in them."""
-        with held_back(), contextlib.suppress(DuplicateKeyError):
+        with contextlib.suppress(DuplicateKeyError):
             wanted = {"_id": MARK, "token": self._token}
             self._marks.update_one(wanted, [{"$replaceWith": self._mark()}], upsert=True)
 

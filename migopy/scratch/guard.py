@@ -157,8 +157,9 @@ class Guard(monitoring.CommandListener):
     def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
 
     def _stop(self, error: OutsideError) -> NoReturn:
+        is_first = self.stopped is None
         self._stopped = self._stopped or error
-        if os.getpid() != self._process:
+        if is_first and os.getpid() != self._process:
             text = str(error).encode()[:TOLD]
             self._told[: len(text)] = text
             with contextlib.suppress(ProcessLookupError):
