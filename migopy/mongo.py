@@ -6,10 +6,11 @@ import contextlib
 import functools
 import re
 import sys
+import threading
 import time
 import warnings
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence, TypeVar, cast
 from urllib.parse import unquote
 
 from bson.codec_options import CodecOptions
@@ -30,6 +31,7 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 
 from . import errors
+from .signals import PATIENCE
 from .texts import hide, masked, one_line, told, without_reply
 
 if TYPE_CHECKING:
@@ -251,7 +253,10 @@ def database(client: MongoClient[dict[str, Any]], server: Server) -> Database[di
 
 
 def close(client: MongoClient[dict[str, Any]]) -> None:
-    """Close a client that was made for us, so that the end of the process does not wait for its threads.
+    """Close a client that was made for us, so that the end of the process waits neither for the server nor for threads.
+
+    PyMongo would ask the server to end the client's sessions, and wait 30 s for one that is no longer there, or for
+    ever for one that does not answer. It ends them by itself, after half an hour.
 
     At exit PyMongo joins the threads of all clients there were (``_shutdown_resources`` in its module ``monitor``).
     Those of a closed one have nothing left to do, but they notice it only after a sleep of up to 0.5 s, and most
@@ -259,6 +264,7 @@ def close(client: MongoClient[dict[str, Any]]) -> None:
     """
     if id(client) in _the_applications:
         return
+    _sessions_not_in_use(client)
     client.close()
     # No public name leads to the threads; these are the same in PyMongo 3.13 to 4.20. Where they are not, it waits.
     with contextlib.suppress(AttributeError):
@@ -422,19 +428,26 @@ def abandoning_nothing(client: MongoClient[dict[str, Any]], session: ClientSessi
     try:
         yield
     except (KeyboardInterrupt, SystemExit):  # the latter of a handler that the team has set
-        with contextlib.suppress(PyMongoError):
-            _end_commands(client, session)
+        # Of the sessions that nobody uses any more, one that still has a command is that of the command abandoned.
+        sessions = [*_sessions_not_in_use(client), *([session.session_id] if session else [])]
+        ending = threading.Thread(target=_kill, args=(client, sessions), daemon=True)
+        ending.start()
+        ending.join(PATIENCE)
         raise
 
 
-def _end_commands(client: Any, session: ClientSession | None) -> None:
-    """Of the sessions that nobody uses any more: one that still has a command is that of the command abandoned."""
-    sessions = [session.session_id] if session else []
-    # No public name leads to the others; this one is the same in PyMongo 3.13 to 4.20. Where it is not, they go on.
-    with contextlib.suppress(AttributeError):
-        sessions += client._topology.pop_all_sessions()
+def _kill(client: MongoClient[dict[str, Any]], sessions: Sequence[Any]) -> None:
     if sessions:  # none would mean all of this user
-        client.admin.command("killSessions", sessions)
+        with contextlib.suppress(PyMongoError):
+            client.admin.command("killSessions", sessions)
+
+
+def _sessions_not_in_use(client: Any) -> list[Any]:
+    """Those that PyMongo keeps for the next command, which it forgets with this."""
+    # No public name leads to them; this one is the same in PyMongo 3.13 to 4.20. Where it is not, there are none.
+    with contextlib.suppress(AttributeError):
+        return list(client._topology.pop_all_sessions())
+    return []
 
 
 class Kind(NamedTuple):

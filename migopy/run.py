@@ -328,22 +328,31 @@ class Run:
         try:
             yield
         except RegisteredMeanwhile as error:
-            with self._written_down():
-                self._history.log("failed", name, error="executed twice, another run registered it meanwhile")
-            raise RegisteredMeanwhile(
-                f"{name} has run twice: another run has registered it while this one was executing it."
-                " Look at the data.",
-                migration=name,
-            ) from error
+            sentence = (
+                f"{name} has run twice: another run has registered it while this one was executing it. Look at the"
+                " data."
+            )
+            what = "executed twice, another run registered it meanwhile"
+            raise RegisteredMeanwhile(self._logged(sentence, "failed", name, error=what), migration=name) from error
         except BaseException as error:
             fact = self._direction.not_written.format(name=name)
             way_on = f"{self._command}:{self._direction.repair},{name}"
             advice = f"Then look at {self._command}, and if no other run has done it, write {way_on}."
-            advice += self._logged_as_interrupted(name, error)
+            with self._said_anyway(f"{fact}. {advice}"):
+                advice += self._logged_as_interrupted(name, error)
             if isinstance(error, (LockLost, ServerFailed)):
                 error.told(f"{fact}.", advice)
             else:
                 self._say(f"{fact} ({summary(error)}). {advice}")
+            raise
+
+    @contextlib.contextmanager
+    def _said_anyway(self, sentence: str) -> Iterator[None]:
+        """What has failed is told also where another signal ends the waiting for the log."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._say(f"{sentence} Whether it stands in the log is not known.")
             raise
 
     def _logged_as_interrupted(self, name: str, error: BaseException) -> str:
@@ -373,14 +382,16 @@ class Run:
             if migration.in_transaction:
                 self._lock.end()  # nothing of it has happened
             elif event:
-                self._logged_as_interrupted(migration.name, error)
+                with self._said_anyway(str(error)):
+                    self._logged_as_interrupted(migration.name, error)
             raise
         except BaseException as error:
             is_open = self._transaction is not None and self._transaction.is_open_question
             known = NOT_KNOWN if is_open else f"{consequence}{_not_run(left)}"
             sentence = f"{migration.name} failed ({_place(migration, error)}{summary(error)}): {known}."
             if event:
-                sentence += self._logged(event, migration.name, round(clock() - started, 3), summary(error))
+                seconds = round(clock() - started, 3)
+                sentence = self._logged(sentence, event, migration.name, seconds=seconds, error=summary(error))
             self._tell_the_team(migration.name, error)
             self._raise_failure(migration, error, sentence)
             raise
@@ -406,19 +417,19 @@ class Run:
         except BaseException as another:
             self._say(f"on_failure() failed itself, which changes nothing: {summary(another)}.")
 
-    def _logged(self, event: EventKind, name: str, seconds: float, error: str) -> str:
-        """Write the failure to the log; what to add to the sentence if that cannot be done.
+    def _logged(self, sentence: str, event: EventKind, name: str, **facts: Any) -> str:
+        """Write the failure to the log; the sentence about it, with what is to be added if that cannot be done.
 
         A server that refuses it has answered: the lock is given back all the same, for what failed is tried again.
         """
         try:
-            with self._written_down():
-                self._history.log(event, name, seconds=seconds, error=error)
+            with self._said_anyway(sentence), self._written_down():
+                self._history.log(event, name, **facts)
         except ServerFailed as failure:
             if failure.answers:
                 self._lock.end()
-            return f" The log could not be written either: {failure}"
-        return ""
+            return f"{sentence} The log could not be written either: {failure}"
+        return sentence
 
     def _begin_again(self, name: str, error: Exception, seconds: float) -> None:
         """Say why a transaction begins again, after how long; of the waiting for its first write only once."""

@@ -309,7 +309,7 @@ class TestServerGoesAway(RunTestCase):
             os.killpg(process.pid, signal.SIGINT)
             time.sleep(PATIENCE + 0.5)
             os.killpg(process.pid, signal.SIGINT)
-            result = self.end_of(process)
+            result = self.end_of(process, timeout=20)  # nor for the 30 s in which PyMongo looks for a server
             proxy.resume()
         self.assertNotEqual(0, result.code)
         self.assertEqual((["1_waits.py"], []), (self.ran(), self.registered()))
@@ -318,6 +318,29 @@ class TestServerGoesAway(RunTestCase):
         again = other.fab("migrations", "migrations:execute")
         self.assertEqual(["1_waits.py"], self.ran(), f"executed twice unnoticed, after:\n{result}\n{again}")
         self.assertIn("1_waits.py was executed", result.stderr)
+
+    def test_a_second_ctrl_c_while_it_waits_for_the_server_to_log(self) -> None:
+        """What has failed is said, and neither the log nor the end of the client's sessions is waited for."""
+        with LosesReply(self.server, b"") as proxy:
+            for break_off in (proxy.cut, proxy.stop_forwarding):
+                with self.subTest(break_off.__name__):
+                    project = self.project(LOCK_LEASE=60, MONGO_URI=proxy.uri)
+                    self.counting(project, "1_waits.py", until_file(project.path / "go"))
+                    process = project.fab_start("migrations:execute")
+                    self.wait_until_in("1_waits.py")
+                    break_off()
+                    os.killpg(process.pid, signal.SIGINT)
+                    time.sleep(PATIENCE + 0.5)
+                    os.killpg(process.pid, signal.SIGINT)
+                    result = self.end_of(process, timeout=20)
+                    proxy.resume()
+                    self.assert_code(1, result)
+                    self.assertRegex(
+                        result.stderr,
+                        r"1_waits\.py failed \(line \d+, KeyboardInterrupt: SIGINT\): it is not registered\. Whether it"
+                        r" stands in the log is not known\.\n\nStopped",
+                    )
+                    self.client.drop_database(self.database)
 
 
 class TestLostReply(RunTestCase):

@@ -314,6 +314,18 @@ class TestLock(LockTestCase):
         self.assertIsNone(self.lock())
         self.assertIn("failed", self.logged(name="1_holds.py"))
 
+    def test_that_both_have_executed_is_said_also_where_the_log_refuses_it(self) -> None:
+        project = self.project()
+        first = self.holding(project)
+        self.db.migrations.insert_one({"_id": "1_holds.py", "name": "1_holds.py"})
+        self.db.create_collection("migrations_log", validator={"ticket": {"$exists": True}})
+        self.let_go(project)
+        result = self.end_of(first)
+        self.assert_code(3, result)
+        self.assertIn("1_holds.py has run twice", result.stderr)
+        self.assertIn("The log could not be written either: ", result.stderr)
+        self.assertIsNone(self.lock())
+
     def test_a_lock_that_is_taken_at_the_last_moment_is_noticed_before_registering(self) -> None:
         project = self.project(LOCK_LEASE=60)
         first = self.holding(project)
