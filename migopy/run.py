@@ -351,7 +351,7 @@ class Run:
         """What has failed is told also where another signal ends the waiting for the log."""
         try:
             yield
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             self._say(f"{sentence} Whether it stands in the log is not known.")
             raise
 

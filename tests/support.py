@@ -413,7 +413,7 @@ class WithUsersTestCase(MongoTestCase):
 def commands_of(client: MongoClient[Any], namespace: str) -> list[Any]:
     """What the server is at work on in a database, or in a collection of it."""
     here = {"ns": {"$regex": rf"^{namespace}(\.|$)"}}
-    return list(client.admin.aggregate([{"$currentOp": {}}, {"$match": here}]))
+    return list(client.admin.aggregate([{"$currentOp": {"allUsers": True}}, {"$match": here}]))
 
 
 def until_file(path: str | Path) -> str:

@@ -12,7 +12,18 @@ from pymongo.errors import WriteError
 
 from ..signals import held_back
 from . import sampling
-from .raw import AT_ONCE, COLLECTION, STORED_FUNCTIONS, TIMESERIES, VIEW, Batch, collections, documents, indexes
+from .raw import (
+    AT_ONCE,
+    COLLECTION,
+    STORED_FUNCTIONS,
+    TIMESERIES,
+    VIEW,
+    Batch,
+    collections,
+    documents,
+    end_commands,
+    indexes,
+)
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -107,6 +118,10 @@ class Copy:
                 for job in done:
                     job.result()
                 progress(self.documents)
+        except KeyboardInterrupt:
+            self._stopped.set()
+            end_commands(self._target)  # an index may take minutes
+            raise
         finally:
             self._stopped.set()
             pool.shutdown()

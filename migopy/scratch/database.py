@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
 import threading
 import uuid
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Mapping
 
-from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from ..console import local_time
 from ..errors import ConfigurationError, LockHeld
@@ -144,19 +143,8 @@ class Scratch:
                 self._marks.update_one({"_id": MARK, "token": self._token}, {"$set": {"kept": True}})
             elif self._marks.find_one({"_id": MARK, "token": self._token}):
                 if error:
-                    self._end_commands()
+                    raw.end_commands(self.db)
                 self.db.client.drop_database(self.db.name)
-
-    def _end_commands(self) -> None:
-        """What the server still does here would make a part of the database again, after it was dropped.
-
-        Nobody needs a right to see and to end commands of the own user. Where it is refused the rest is dropped.
-        """
-        admin = self.db.client.admin
-        here = {"ns": {"$regex": rf"^{re.escape(self.db.name)}\."}}
-        with contextlib.suppress(OperationFailure):
-            for running in admin.aggregate([{"$currentOp": {}}, {"$match": here}]):
-                admin.command("killOp", op=running["opid"])
 
     def mark_again(self) -> None:
         """Put back the mark if somebody has dropped all collections, or deleted what was in them."""

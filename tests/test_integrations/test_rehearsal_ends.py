@@ -6,9 +6,12 @@ import functools
 import os
 import signal
 import subprocess
+from typing import Any
+
+from pymongo import MongoClient
 
 from migopy.scratch.database import MARK
-from tests.server import Proxy, wait_for
+from tests.server import Proxy, shared_replica_set, wait_for
 from tests.support import Result, RunTestCase, commands_of, until_file
 from tests.test_integrations.test_rehearsal import RehearsalTestCase
 
@@ -98,6 +101,33 @@ class TestEnds(RehearsalTestCase, RunTestCase):
         os.killpg(process.pid, number)
         proxy.resume()
         return self.end_of(process)
+
+    def test_an_index_that_takes_long_is_not_waited_for(self) -> None:
+        (member,) = shared_replica_set().members
+        client = member.client()
+        self.addCleanup(client.close)
+        for name in (self.database, self.scratch.name):
+            self.addCleanup(client.drop_database, name)
+        client[self.database].large.insert_many([{"n": n, "text": "x" * 1_000_000} for n in range(30)])
+        client[self.database].large.create_index("n")
+        copy = client[self.scratch.name]
+        with Proxy(member.host, member.port) as proxy, client.start_session() as session:
+            self.team = self.project(MONGO_URI=f"mongodb://{proxy.host}:{proxy.port}/?directConnection=true")
+            self.team.migration("1_a.py")
+            process = self.team.fab_start("migrations:rehearse,documents=all")
+            wait_for("copy", lambda: "large" in copy.list_collection_names())
+            proxy.stop_forwarding()
+            with session.start_transaction():
+                copy.large.insert_one({}, session=session)  # there is no index while somebody is writing
+                proxy.resume()
+                wait_for("index", lambda: self.commands(client, "createIndexes"))
+                os.killpg(process.pid, signal.SIGINT)
+                wait_for("the end of it", lambda: self.commands(client, "dropDatabase"))
+            self.assert_code(1, self.end_of(process))
+            self.assertNotIn(copy.name, client.list_database_names())
+
+    def commands(self, client: MongoClient[Any], name: str) -> list[Any]:
+        return [running for running in commands_of(client, self.scratch.name) if name in running["command"]]
 
     def test_no_right_place_for_it(self) -> None:
         more = "\nimport migopy.rehearsal\nmigopy.rehearsal.SPACE = 1e12\n"

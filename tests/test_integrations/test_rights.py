@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import re
+import signal
 from typing import Any
 
 from pymongo.errors import OperationFailure
 
 from tests.cases import TRY_EACH, FabTestCase
 from tests.server import ROOT_PASSWORD, ROOT_USER, Mongod, wait_for
-from tests.support import Project, RunTestCase
+from tests.support import Project, RunTestCase, commands_of
 from tests.test_integrations.test_readme import README
 
 READING = [("show_status",), ("plan",), ("check", {"pending": "ok"}), ("history",), ("history", "1")]
@@ -122,6 +125,24 @@ class TestRights(RightsTestCase):
         self.user_with({**writing, "migrations": writing["migrations"] - {"update"}})
         self.noting(team, "2_b.py")
         self.assert_all_work(team, [("execute", "1"), ("rollback", "1"), ("ignore",), ("forget", "2")])
+
+    def test_they_are_enough_to_end_what_the_server_still_does_after_ctrl_c(self) -> None:
+        self.db.notes.insert_many([{} for _ in range(200)])
+        copy = f"{self.database}_rehearsal"
+        self.addCleanup(self.client.drop_database, copy)
+        self.user_with(table()["execute, ignore, rollback, forget"])
+        self.db.command("grantRolesToUser", "ann", roles=["read", {"role": "dbOwner", "db": copy}])
+        for subtask, database in (("execute", self.database), ("rehearse", copy)):
+            team = self.team()
+            team.migration("1_a.py", "db.notes.delete_many({'$where': 'sleep(50) || true'})", down=None)
+            process = team.fab_start(f"migrations:{subtask}")
+            wait_for("delete", functools.partial(commands_of, self.client, f"{database}.notes"))
+            os.killpg(process.pid, signal.SIGINT)
+            self.assertEqual(1, process.wait(20))
+            process.communicate()
+            self.assertEqual([], commands_of(self.client, database))
+            self.assertNotIn(copy, self.client.list_database_names())
+            self.assertLess(100, self.db.notes.count_documents({}))
 
     def leave_a_lock(self) -> None:
         now = self.client.admin.command("isMaster")["localTime"]
