@@ -195,14 +195,14 @@ def connect(make_client: Callable[..., Any], server: Server) -> MongoClient[dict
     if is_the_applications:
         with server_errors(server.address):
             client.admin.command("ping")
-    elif not _is_in_contact(client):
+    elif not is_in_contact(client):
         close(client)
         _require_answer(_made(functools.partial(make, serverSelectionTimeoutMS=1000), server), server)
         client = _made(make, server)
     return client
 
 
-def _is_in_contact(client: MongoClient[dict[str, Any]]) -> bool:
+def is_in_contact(client: MongoClient[dict[str, Any]]) -> bool:
     """Whether a server is found in time. ``nodes`` is what PyMongo's monitor has found so far; asking the server costs
     a round trip, looking there none.
     """

@@ -172,7 +172,7 @@ class Stage:
                     " REHEARSAL_DATABASE to another name. Nothing was copied."
                 )
             scratch.require_free()
-        with contextlib.ExitStack() as undo:
+        with contextlib.ExitStack() as undo, server_errors(scratch.address):
             inside = Place(addresses(scratch.db.client.nodes), name)
             self.guard = undo.enter_context(Guard(inside, forbidden=self.source.name))
             client = self._connect()
@@ -208,7 +208,9 @@ class Stage:
                 " what it imports: what is sent there cannot be seen. The sure way is a REHEARSAL_URI whose user may"
                 " write nowhere else."
             )
-        if self.scratch.db.client is self.source.client and has_transactions(self.source.client):
+        with server_errors(self.scratch.address):
+            has_oplog = self.scratch.db.client is self.source.client and has_transactions(self.source.client)
+        if has_oplog:
             yield (
                 f"The copy is on the servers of the original: {in_bytes(extent.size)} go through their oplog."
                 " REHEARSAL_URI names another."
@@ -325,9 +327,9 @@ class Rehearsal:
             )
         with server_errors(self._scratch.address):
             self._digester = Digester(min(time.time(), server_time(self._scratch.db)))
-        self._looked()
-        if self._overlooked:  # what they do to the copy nobody is told before
-            self._look.read()
+            self._looked()
+            if self._overlooked:  # what they do to the copy nobody is told before
+                self._look.read()
 
     # The migrations
 
@@ -343,7 +345,8 @@ class Rehearsal:
         """Up, down and up again; ``left`` is the number of those that come after it."""
         rehearsed = Rehearsed(migration.name)
         try:
-            self._rehearse(migration, rehearsed, left)
+            with server_errors(self._scratch.address):
+                self._rehearse(migration, rehearsed, left)
         except MigopyException as error:
             rehearsed.error = error
         return rehearsed
@@ -379,15 +382,13 @@ class Rehearsal:
             say=_nothing,
             command="",
         )
-        try:
-            if migration.in_transaction:  # there the time of the last attempt counts
-                self._look.read()
-            look, before = self._look, self._look.seconds
-            with self._guarded(migration.name, migration.migration.path, look.read), run.of([migration]):
-                seconds = run.one(migration, left)
-            return seconds - (look.seconds - before)
-        finally:
-            self._scratch.mark_again()
+        if migration.in_transaction:  # there the time of the last attempt counts
+            self._look.read()
+        look, before = self._look, self._look.seconds
+        with self._guarded(migration.name, migration.migration.path, look.read), run.of([migration]):
+            seconds = run.one(migration, left)
+        self._scratch.mark_again()
+        return seconds - (look.seconds - before)
 
     @contextlib.contextmanager
     def _guarded(
@@ -413,8 +414,7 @@ class Rehearsal:
             ) from self._guard.stopped
 
     def _looked(self, *known: Look) -> Look:
-        with server_errors(self._scratch.address):
-            self._look = Look(self._scratch.db, self._digester, self._ours, known)
+        self._look = Look(self._scratch.db, self._digester, self._ours, known)
         return self._look
 
     def _commands(self) -> Mapping[tuple[str, str], int]:

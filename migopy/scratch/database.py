@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Mapping
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from ..console import local_time
-from ..errors import ConfigurationError, LockHeld
-from ..mongo import durable, server_errors
+from ..errors import ConfigurationError, LockHeld, ServerFailed
+from ..mongo import durable, is_in_contact, server_errors
 from . import raw
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Scratch:
     def __enter__(self) -> Scratch:
         """Put our mark there, and empty what somebody has left behind. Whoever is interrupted in it leaves nothing."""
         with contextlib.ExitStack() as undo, server_errors(self.address):
-            undo.push(self.__exit__)
+            undo.push(self._drop)
             self._take()
             undo.pop_all()
         threading.Thread(target=self._keep_alive, name="migopy rehearsal", daemon=True).start()
@@ -136,8 +136,17 @@ class Scratch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Drop the database. That it cannot be done must not hide ``error``: the next one removes what is left."""
+        """Drop the database. A server that is gone is not waited for: the next one removes what is left."""
         self._ended.set()
+        if error:
+            if not is_in_contact(self.db.client):
+                return
+            with contextlib.suppress(ServerFailed):
+                self.mark_again()
+        self._drop(kind, error, trace)
+
+    def _drop(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """That it cannot be done must not hide ``error``."""
         with contextlib.suppress(PyMongoError) if error else server_errors(self.address):
             if self.keep:
                 self._marks.update_one({"_id": MARK, "token": self._token}, {"$set": {"kept": True}})
@@ -148,7 +157,7 @@ class Scratch:
 
     def mark_again(self) -> None:
         """Put back the mark if somebody has dropped all collections, or deleted what was in them."""
-        with contextlib.suppress(DuplicateKeyError):
+        with server_errors(self.address), contextlib.suppress(DuplicateKeyError):
             wanted = {"_id": MARK, "token": self._token}
             self._marks.update_one(wanted, [{"$replaceWith": self._mark()}], upsert=True)
 

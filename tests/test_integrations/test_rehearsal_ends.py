@@ -6,11 +6,13 @@ import functools
 import os
 import signal
 import subprocess
+import time
 from typing import Any
 
 from pymongo import MongoClient
 
 from migopy.scratch.database import MARK
+from migopy.signals import PATIENCE
 from tests.server import Proxy, shared_replica_set, wait_for
 from tests.support import Result, RunTestCase, commands_of, until_file
 from tests.test_integrations.test_rehearsal import RehearsalTestCase
@@ -129,6 +131,22 @@ class TestEnds(RehearsalTestCase, RunTestCase):
 
     def commands(self, client: MongoClient[Any], name: str) -> list[Any]:
         return [running for running in commands_of(client, self.scratch.name) if name in running["command"]]
+
+    def test_a_server_that_goes_away_is_not_waited_for_after_a_second_ctrl_c(self) -> None:
+        with Proxy(self.server.host, self.server.port) as proxy:
+            self.team = self.project(MONGO_URI=f"mongodb://{proxy.host}:{proxy.port}")
+            process = self.waiting()
+            proxy.cut()
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(PATIENCE + 0.5)
+            os.killpg(process.pid, signal.SIGINT)
+            result = self.end_of(process, timeout=25)
+            proxy.resume()
+            self.assert_code(1, result)
+            self.assertNotIn("Traceback", result.output)
+            self.team.migration("1_a.py", "assert db.begun.count_documents({}) == 0", down=None)
+            self.assertIn("had left behind", self.fab("migrations:rehearse").stderr)
+        self.assert_gone()
 
     def test_no_right_place_for_it(self) -> None:
         more = "\nimport migopy.rehearsal\nmigopy.rehearsal.SPACE = 1e12\n"
