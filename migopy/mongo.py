@@ -430,13 +430,14 @@ def abandoning_nothing(client: MongoClient[dict[str, Any]], session: ClientSessi
     except (KeyboardInterrupt, SystemExit):  # the latter of a handler that the team has set
         # Of the sessions that nobody uses any more, one that still has a command is that of the command abandoned.
         sessions = [*_sessions_not_in_use(client), *([session.session_id] if session else [])]
-        ending = threading.Thread(target=_kill, args=(client, sessions), daemon=True)
+        ending = threading.Thread(target=kill_sessions, args=(client, sessions), daemon=True)
         ending.start()
         ending.join(PATIENCE)
         raise
 
 
-def _kill(client: MongoClient[dict[str, Any]], sessions: Sequence[Any]) -> None:
+def kill_sessions(client: MongoClient[dict[str, Any]], sessions: Sequence[Any]) -> None:
+    """End what the server does in these sessions, their transactions too, if this user may."""
     if sessions:  # none would mean all of this user
         with contextlib.suppress(PyMongoError):
             client.admin.command("killSessions", sessions)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
 from bson.binary import UUID_SUBTYPE, Binary
-from pymongo.errors import PyMongoError
 
 from . import loader, mongo, signals
 from .batches import Batches
@@ -238,8 +237,7 @@ class Session:
         MongoDB does so by itself, but only after a minute, in which the next run waits. Who may not do it waits too.
         """
         if holder.session:
-            with contextlib.suppress(PyMongoError):
-                self.db.client.admin.command("killSessions", [{"id": Binary(holder.session, UUID_SUBTYPE)}])
+            mongo.kill_sessions(self.db.client, [{"id": Binary(holder.session, UUID_SUBTYPE)}])
         registered = self.history.registered()
         migration = holder.migration(registered)
         if migration:

@@ -22,6 +22,7 @@ from typing import Any, Mapping, NamedTuple
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
+from migopy.signals import PATIENCE
 from tests.reaper import reaper
 from tests.server import Mongod, ReplicaSet, Server, shared, wait_for
 
@@ -355,6 +356,13 @@ class RunTestCase(MongoTestCase):
         """Wait until the lease of the lock has run out, by the server's clock."""
         ran_out = {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}
         wait_for("lock that has run out", lambda: self.db.migrations_lock.find_one(ran_out))
+
+    def end_of_pressed_twice(self, process: subprocess.Popen[str], timeout: float) -> Result:
+        """Press Ctrl-C, and again when it is no longer held back, and wait for the end of the process."""
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(PATIENCE + 0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        return self.end_of(process, timeout)
 
     def end_of(self, process: subprocess.Popen[str], timeout: float = 120) -> Result:
         """Wait for the end of a process."""

@@ -12,7 +12,6 @@ import threading
 import time
 from typing import Any
 
-from migopy.signals import PATIENCE
 from tests.server import Mongod, Proxy, Server, wait_for
 from tests.support import Result, RunTestCase, three_members, until_file
 
@@ -306,10 +305,7 @@ class TestServerGoesAway(RunTestCase):
             proxy.cut()
             project.write("go", "")
             time.sleep(1)
-            os.killpg(process.pid, signal.SIGINT)
-            time.sleep(PATIENCE + 0.5)
-            os.killpg(process.pid, signal.SIGINT)
-            result = self.end_of(process, timeout=20)  # nor for the 30 s in which PyMongo looks for a server
+            result = self.end_of_pressed_twice(process, timeout=20)  # PyMongo would look for a server for 30 s
             proxy.resume()
         self.assertNotEqual(0, result.code)
         self.assertEqual((["1_waits.py"], []), (self.ran(), self.registered()))
@@ -329,10 +325,7 @@ class TestServerGoesAway(RunTestCase):
                     process = project.fab_start("migrations:execute")
                     self.wait_until_in("1_waits.py")
                     break_off()
-                    os.killpg(process.pid, signal.SIGINT)
-                    time.sleep(PATIENCE + 0.5)
-                    os.killpg(process.pid, signal.SIGINT)
-                    result = self.end_of(process, timeout=20)
+                    result = self.end_of_pressed_twice(process, timeout=20)
                     proxy.resume()
                     self.assert_code(1, result)
                     self.assertRegex(

@@ -6,13 +6,11 @@ import functools
 import os
 import signal
 import subprocess
-import time
 from typing import Any
 
 from pymongo import MongoClient
 
 from migopy.scratch.database import MARK
-from migopy.signals import PATIENCE
 from tests.server import Proxy, shared_replica_set, wait_for
 from tests.support import Result, RunTestCase, commands_of, until_file
 from tests.test_integrations.test_rehearsal import RehearsalTestCase
@@ -137,10 +135,7 @@ class TestEnds(RehearsalTestCase, RunTestCase):
             self.team = self.project(MONGO_URI=f"mongodb://{proxy.host}:{proxy.port}")
             process = self.waiting()
             proxy.cut()
-            os.killpg(process.pid, signal.SIGINT)
-            time.sleep(PATIENCE + 0.5)
-            os.killpg(process.pid, signal.SIGINT)
-            result = self.end_of(process, timeout=25)
+            result = self.end_of_pressed_twice(process, timeout=25)
             proxy.resume()
             self.assert_code(1, result)
             self.assertNotIn("Traceback", result.output)
