@@ -43,12 +43,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .console import ColorsLogger as ColorsLogger
-from .console import Str as Str
 from .errors import MigopyException as MigopyException
 from .errors import StopTaskExecution as StopTaskExecution
+from .fab.dispatch import task as task
 from .manager import MigrationsManager as MigrationsManager
-from .subtasks import task as task
+from .terminal.messages import ColorsLogger as ColorsLogger
+from .terminal.messages import Str as Str
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """Importing migopy does not import PyMongo, which ``Batches`` needs."""
     if name == "Batches":
-        from . import rooms
+        from . import lazy
 
-        return rooms.batches.Batches
+        return lazy.batches.Batches
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,12 +11,14 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sequence, Sized, TypeVar
 
-from . import rooms, signals, subtasks
-from .console import ColorsLogger, ask, duration, explained, is_terminal, show
+from . import lazy
 from .errors import CheckFailed, WrongState, done
-from .fab import env, output
-from .options import exactly_one, is_yes, not_empty, positive
-from .subtasks import task
+from .fab import dispatch as subtasks
+from .fab.dispatch import task
+from .fab.door import env, output
+from .terminal import signals
+from .terminal.messages import ColorsLogger, ask, duration, explained, is_terminal, show
+from .terminal.options import exactly_one, is_yes, not_empty, positive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,16 +27,16 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
 
-    from .account import Account
-    from .inventory import Inventory
-    from .loader import LoadedMigration
-    from .mongo import Server
-    from .planning import Plan, Planning
-    from .rehearsal import Rehearsal, Rehearsed, Stage
-    from .rehearsal_report import Results
-    from .run import Direction, Run
-    from .session import Session
-    from .status import Problem, Status
+    from .files.directory import LoadedMigration
+    from .mongo.client import Server
+    from .rehearsal.rehearsal import Rehearsal, Rehearsed, Stage
+    from .rehearsal.report import Results
+    from .run.inventory import Inventory
+    from .run.outcome import Account
+    from .run.planning import Plan, Planning
+    from .run.runner import Direction, Run
+    from .run.status import Problem, Status
+    from .run.workspace import Session
 
     Client = pymongo.MongoClient[Dict[str, Any]]
 
@@ -106,7 +108,7 @@ class MigrationsManager:
     @staticmethod
     def MongoClient(*args: Any, **kwargs: Any) -> Client:  # noqa: N802 - the name is that of 1.0
         """Make the client; replace it by another callable that takes what ``pymongo.MongoClient`` takes."""
-        return rooms.mongo.make_client(*args, **kwargs)
+        return lazy.mongo.make_client(*args, **kwargs)
 
     def __new__(cls: type[Made], *options: object, **named: object) -> Made:
         """Not in ``__init__``, which a team's class may have of its own without calling this one's."""
@@ -150,10 +152,10 @@ class MigrationsManager:
         inventory = session.inventory()
         status = session.status(inventory)
         if is_yes("json", json):
-            show(rooms.report.as_json(rooms.report.status_rows(status)))
+            show(lazy.run.report.as_json(lazy.run.report.status_rows(status)))
             return
         self.logger.white(f"Database {status.database} at {status.server}")
-        self.logger.white(rooms.report.summary_line(status))
+        self.logger.white(lazy.run.report.summary_line(status))
         if inventory.unregistered:
             self.logger.white_bold(f"Unregistered migrations ({self._command('execute')} to execute them):")
             for migration in inventory.unregistered:
@@ -180,7 +182,7 @@ class MigrationsManager:
                 plan = self._planning(session).plan("up", chosen, inventory, named=spec_migr)
                 for failure in plan.failed_before:
                     self.logger.white(f"{failure}; trying it again")
-                self._carry_out(rooms.run.EXECUTE, plan, session, account)
+                self._carry_out(lazy.run.EXECUTE, plan, session, account)
 
     @task
     def ignore(self, spec_migr: str | None = None, to: str | None = None, *, json: str | None = None) -> None:
@@ -225,7 +227,7 @@ class MigrationsManager:
                 inventory = session.inventory()
                 chosen = inventory.to_roll_back(spec_migr, last, to)
                 plan = self._planning(session).plan("down", chosen, inventory, named=spec_migr)
-                self._carry_out(rooms.run.ROLL_BACK, plan, session, account)
+                self._carry_out(lazy.run.ROLL_BACK, plan, session, account)
 
     @task
     def forget(self, name: str) -> None:
@@ -257,10 +259,12 @@ class MigrationsManager:
         planning = self._planning(session)
         steps, obstacles = planning.steps(chosen, status)
         if is_yes("json", json):
-            show(rooms.report.as_json({"plan": steps, "obstacles": obstacles, **rooms.report.status_rows(status)}))
+            show(
+                lazy.run.report.as_json({"plan": steps, "obstacles": obstacles, **lazy.run.report.status_rows(status)})
+            )
         else:
             if steps:
-                show(rooms.report.plan_table(steps))
+                show(lazy.run.report.plan_table(steps))
             elif not obstacles:
                 self._nothing_to_execute(inventory, to)
             for doubt in planning.doubts(steps):
@@ -282,11 +286,11 @@ class MigrationsManager:
         unregistered, one (rehearse,NAME) or up to one (rehearse,to=NAME); with a sample of each collection, or as
         documents=N|all says (keep=yes leaves the copy, json=yes for programs)
         """
-        results = rooms.rehearsal_report.Results()
+        results = lazy.rehearsal.Results()
         with self._printed("rehearse", json, results.rows):
             not_empty("NAME", spec_migr, f"{self._command('rehearse')},NAME, or {self._command('rehearse')} for all")
-            limit, keeps = rooms.rehearsal.limit_of(documents), is_yes("keep", keep)
-            rooms.loader.require_runs(self.before_rehearsal, "before_rehearsal")
+            limit, keeps = lazy.rehearsal.limit_of(documents), is_yes("keep", keep)
+            lazy.files.require_runs(self.before_rehearsal, "before_rehearsal")
             session = self._session()
             inventory = session.inventory()
             chosen = inventory.to_execute(spec_migr, to)
@@ -296,7 +300,7 @@ class MigrationsManager:
                 self.logger.white(f"{problem.text.rstrip('.')}. The copy has what it left behind.")
             with self._stage(keeps) as stage:
                 session = self._session(stage.db)
-                rehearsal = rooms.rehearsal.Rehearsal(
+                rehearsal = lazy.rehearsal.Rehearsal(
                     stage,
                     session,
                     self._with_legacy_calls(stage.db),
@@ -326,8 +330,8 @@ class MigrationsManager:
             wrong.insert(0, _number(unregistered, "unregistered migration"))
         found = _listed([*filter(None, wrong)])
         if is_yes("json", json):
-            rows = rooms.report.status_rows(status)
-            show(rooms.report.as_json({"ok": not found, "obstacles": obstacles, **rows}))
+            rows = lazy.run.report.status_rows(status)
+            show(lazy.run.report.as_json({"ok": not found, "obstacles": obstacles, **rows}))
         else:
             for migration in [] if may_be_pending else unregistered:
                 self.logger.red(f"{migration.name}: unregistered")
@@ -345,7 +349,7 @@ class MigrationsManager:
         """Show every migration: its state, when, how long, by whom; one with its events (history,NAME),
         or only the last (history,last=N; json=yes for programs)
         """
-        report = rooms.report
+        report = lazy.run.report
         session = self._session()
         inventory = session.inventory()
         status = session.status(inventory, with_contents=True)
@@ -379,7 +383,7 @@ class MigrationsManager:
         not_empty("WORDS", words, f"{self._command('create')},WORDS")
         registered = self._session().history.registered()
         directory = self._folder / self.MIGRATIONS_DIRECTORY
-        path = rooms.loader.create(directory, words, registered, self.MIGRATIONS_FILE_PATTERN, self.MIGRATION_TEMPLATE)
+        path = lazy.files.create(directory, words, registered, self.MIGRATIONS_FILE_PATTERN, self.MIGRATION_TEMPLATE)
         show(str(path))
         return str(path)
 
@@ -391,9 +395,9 @@ class MigrationsManager:
         self.logger.white_bold("Doing mongo dump...")
 
         def mongodump(folder: Path) -> None:
-            self._run_tool(rooms.tools.dump_command(database, folder), config)
+            self._run_tool(lazy.dumps.tools.dump_command(database, folder), config)
 
-        folder = rooms.dump.make(self._dumps_folder, mongodump)
+        folder = lazy.dumps.make(self._dumps_folder, mongodump)
         if folder:
             return str(folder)
         self.logger.white(f"The database {database} does not exist yet, there was nothing to dump.")
@@ -409,7 +413,7 @@ class MigrationsManager:
         config = self._require_tool("mongorestore")
         server = self._server
         database = server.database_name()
-        dump = rooms.dump.find(dump_folder, self._dumps_folder, from_ or database)
+        dump = lazy.dumps.find(dump_folder, self._dumps_folder, from_ or database)
         session = self._session()
         restore = session.restore(dump)
         restore.require_rights()
@@ -418,7 +422,7 @@ class MigrationsManager:
             self.logger.white(f"Not in the dump, so they stay as they are: {', '.join(newer)}.")
         self._agree(f"Replace the collections of {database} at {server.address} by those in {dump.root}?", force)
         with session.locked("dbrestore") as lock:
-            command = rooms.tools.restore_command(dump, database, without=restore.not_for_mongorestore)
+            command = lazy.dumps.tools.restore_command(dump, database, without=restore.not_for_mongorestore)
             restore.run(lambda: self._run_tool(command, config, lock.seconds_sure), lock.confirm)
         self.logger.green(f"Restored {database} from {dump.root}.")
 
@@ -446,14 +450,14 @@ class MigrationsManager:
     @cached_property
     def mongo_client(self) -> Client:
         """The client, connected at first use and closed when the task is done; not one that the application holds."""
-        client = rooms.mongo.connect(self.MongoClient, self._server)
-        self._until_closed.callback(rooms.mongo.close, client)
+        client = lazy.mongo.connect(self.MongoClient, self._server)
+        self._until_closed.callback(lazy.mongo.close, client)
         return client
 
     @cached_property
     def db(self) -> Database[dict[str, Any]]:
         """The database of the settings, the one that ``up`` and ``down`` get."""
-        return self._with_legacy_calls(rooms.mongo.database(self.mongo_client, self._server))
+        return self._with_legacy_calls(lazy.mongo.database(self.mongo_client, self._server))
 
     @property
     def _own_collections(self) -> list[str]:
@@ -473,10 +477,10 @@ class MigrationsManager:
 
     def sorted(self, names: list[str]) -> list[str]:
         """The names in the order of their numbers, equal ones by name. Raises ``BadMigration`` for one without."""
-        number_of = rooms.loader.numbering(self.MIGRATIONS_FILE_PATTERN)
+        number_of = lazy.files.numbering(self.MIGRATIONS_FILE_PATTERN)
         badly_named = [name for name in names if number_of(name) is None]
-        rooms.loader.require_good_names(badly_named, self.MIGRATIONS_FILE_PATTERN)
-        return rooms.loader.in_order(names, number_of)
+        lazy.files.require_good_names(badly_named, self.MIGRATIONS_FILE_PATTERN)
+        return lazy.files.in_order(names, number_of)
 
     def before_each(self, name: str) -> None:
         """Override it to do something before each ``up()`` and ``down()``; what it raises stops the run."""
@@ -503,8 +507,8 @@ class MigrationsManager:
         settings, but for a rehearsal.
         """
         server = self._server if db is None else self._rehearsal_server
-        return rooms.session.Session(
-            rooms.mongo.database(self.mongo_client, server) if db is None else db,
+        return lazy.run.Session(
+            lazy.mongo.database(self.mongo_client, server) if db is None else db,
             collection=self.MIGRATIONS_COLLECTION,
             address=server.address,
             folder=self._folder,
@@ -519,7 +523,7 @@ class MigrationsManager:
     @contextlib.contextmanager
     def _account(self, subtask: str, json: str | None) -> Iterator[Account]:
         """What is done inside, printed in the end where a program asked for it."""
-        account = rooms.account.Account()
+        account = lazy.run.Account()
         with self._printed(subtask, json, account.rows):
             yield account
 
@@ -527,15 +531,15 @@ class MigrationsManager:
     def _printed(
         subtask: str, json: str | None, rows: Callable[[], Mapping[str, Any]]
     ) -> contextlib.AbstractContextManager[None]:
-        return rooms.account.printed(subtask, rows) if is_yes("json", json) else contextlib.nullcontext()
+        return lazy.run.printed(subtask, rows) if is_yes("json", json) else contextlib.nullcontext()
 
     def _planning(self, session: Session) -> Planning:
         require_dump = functools.partial(self._require_tool, "mongodump")
-        return rooms.planning.Planning(session, strict=self.STRICT, dumps=self.DO_MONGO_DUMP, require_dump=require_dump)
+        return lazy.run.Planning(session, strict=self.STRICT, dumps=self.DO_MONGO_DUMP, require_dump=require_dump)
 
     @property
     def _server(self) -> Server:
-        settings = rooms.settings
+        settings = lazy.settings
         settings.require_kinds({name: getattr(self, name) for name in settings.KINDS})
         host = settings.hosts(self.MONGO_HOST)
         # MongoClient(host) takes a URI too, so a fabfile may have one there.
@@ -543,7 +547,7 @@ class MigrationsManager:
         password = self.MONGO_USER_PASSWORD or self.MONGO_USER_PASS
         if not uri:
             settings.require_password(self.MONGO_USER, password, self.MONGO_CLIENT_OPTIONS)
-        return rooms.mongo.Server(
+        return lazy.mongo.Server(
             host=host,
             port=settings.port(self.MONGO_PORT),
             uri=uri,
@@ -564,8 +568,8 @@ class MigrationsManager:
     def _with_legacy_calls(self, db: Database[dict[str, Any]]) -> Database[dict[str, Any]]:
         if not self.LEGACY_PYMONGO:
             return db
-        self._until_closed.enter_context(rooms.legacy.warnings_shown(self.logger.white))
-        return rooms.legacy.database(db, self._own_collections)
+        self._until_closed.enter_context(lazy.legacy.warnings_shown(self.logger.white))
+        return lazy.legacy.database(db, self._own_collections)
 
     @property
     def _folder(self) -> Path:
@@ -584,7 +588,7 @@ class MigrationsManager:
     def _carry_out(self, direction: Direction, plan: Plan, session: Session, account: Account) -> None:
         """Run one migration after the other and say so, up to the first that was interrupted."""
         for hook in ("before_each", "after_each", "on_failure"):
-            rooms.loader.require_runs(getattr(self, hook), hook)
+            lazy.files.require_runs(getattr(self, hook), hook)
         account.plan([migration.name for migration in (*plan.ready, *plan.blocked)])
         with signals.let_through():  # the team may have a dbdump() of its own
             dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
@@ -605,14 +609,14 @@ class MigrationsManager:
         plan.stop_at_interrupted()
 
     def _run(self, direction: Direction, plan: Plan, session: Session, dump: str | None) -> Run:
-        return rooms.run.Run(
+        return lazy.run.Run(
             direction,
             session.lock,
             session.history,
             self.db,
             records=plan.status.inventory.records,
-            dump=rooms.dump.facts(dump, self._server.database_name()),
-            hooks=rooms.run.Hooks(self.before_each, self.after_each, self.on_failure),
+            dump=lazy.dumps.facts(dump, self._server.database_name()),
+            hooks=lazy.run.Hooks(self.before_each, self.after_each, self.on_failure),
             batches=session.batches(direction.function, plan.status, self.logger.white, self.BATCH_MAX_LAG),
             forget=session.forget_batches,
             say=self.logger.red,
@@ -625,16 +629,16 @@ class MigrationsManager:
         server = self._rehearsal_server
 
         def connect() -> Client:
-            return rooms.mongo.connect(self.MongoClient, server)
+            return lazy.mongo.connect(self.MongoClient, server)
 
         with contextlib.ExitStack() as until_closed:
             ours = self.mongo_client
             if self.REHEARSAL_URI:
                 ours = connect()
-                until_closed.callback(rooms.mongo.close, ours)
+                until_closed.callback(lazy.mongo.close, ours)
             source = self.mongo_client[self._server.database_name()]
             yield until_closed.enter_context(
-                rooms.rehearsal.Stage(source, ours, server, connect, owner=rooms.session.who(), keep=keep)
+                lazy.rehearsal.Stage(source, ours, server, connect, owner=lazy.run.who(), keep=keep)
             )
 
     def _rehearse(
@@ -654,7 +658,7 @@ class MigrationsManager:
             if scratch.left_behind:
                 self.logger.white(f"Removed there what {scratch.left_behind} had left behind")
             rehearsal.require_space()
-            with rooms.progress.Line() as line:
+            with lazy.progress.Line() as line:
                 documents = rehearsal.copy(line)
             results.sampled = rehearsal.sampled
             self.logger.white(f"Copied {documents:,} documents in {duration(time.monotonic() - started)}")
@@ -687,12 +691,12 @@ class MigrationsManager:
         It is asked for when our client is connected: of a server that is not there the client says so in 5 s, the tools
         in 30.
         """
-        rooms.tools.require(tool)
+        lazy.dumps.tools.require(tool)
         server = self._server
-        rooms.translation.connection(server)  # what the tools cannot do is said without a server too
-        with rooms.mongo.server_errors(server.address):
-            replica_set = rooms.mongo.followed_replica_set(self.mongo_client)
-        return rooms.translation.connection(server, replica_set).config()
+        lazy.dumps.connection(server)  # what the tools cannot do is said without a server too
+        with lazy.mongo.server_errors(server.address):
+            replica_set = lazy.mongo.followed_replica_set(self.mongo_client)
+        return lazy.dumps.connection(server, replica_set).config()
 
     @staticmethod
     def _run_tool(command: Sequence[str], config: str, seconds_left: Callable[[], float] | None = None) -> None:
@@ -700,7 +704,7 @@ class MigrationsManager:
         if output.running:
             print(f"[localhost] local: {shlex.join(command)}", flush=True)
         with signals.let_through():
-            rooms.tools.run(command, config, seconds_left)
+            lazy.dumps.tools.run(command, config, seconds_left)
 
     # Messages
 

@@ -21,10 +21,10 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 from pymongo.database import Database
 
-from migopy.scratch import raw
-from migopy.scratch.comparing import Look
-from migopy.scratch.copying import Copy, originals
-from migopy.scratch.digest import Digester
+from migopy.rehearsal.scratch import raw
+from migopy.rehearsal.scratch.comparing import Look
+from migopy.rehearsal.scratch.copying import Copy, originals
+from migopy.rehearsal.scratch.digest import Digester
 from tests.server import Mongod
 from tests.support import basic_fabfile, clean_environment, fab_command_line
 

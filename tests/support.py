@@ -22,7 +22,7 @@ from typing import Any, Mapping, NamedTuple
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from migopy.signals import PATIENCE
+from migopy.terminal.signals import PATIENCE
 from tests.reaper import reaper
 from tests.server import Mongod, ReplicaSet, Server, shared, wait_for
 

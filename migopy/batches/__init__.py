@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
 from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 
 from ..errors import BatchFailed
-from ..mongo import has_transactions
+from ..mongo.client import has_transactions
+from ..store.checkpoints import Checkpoint, Identity, NoTrail, Trail
 from . import arguments
-from .checkpoint import Checkpoint, Identity, NoTrail, Trail
 from .lag import ReplicaSet
 from .pace import ROOM_HERE, ROOM_THERE, Pace
 from .progress import Line, NoLine

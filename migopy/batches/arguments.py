@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 
 from .. import legacy
 from ..errors import BatchFailed
-from .checkpoint import digest
+from ..store.checkpoints import digest
 
 NOT_OF_VIEWS = 166  # CommandNotSupportedOnView, src/mongo/base/error_codes.yml
 

@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, NamedTuple, Sequence
 
 import bson.codec_options
-from bson import CodecOptions, Int64, MaxKey, ObjectId
+from bson import Int64, MaxKey, ObjectId
+
+from ..mongo.concerns import EXACTLY
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -14,15 +16,6 @@ if TYPE_CHECKING:
 BY_ID = [("_id", 1)]
 
 Ids = List[Any]
-
-# A UUID of PyMongo 3 is read as one and written as another one, and a date can be later than Python's last year: what
-# is read like this is written back as it was. Dates that are out of range need PyMongo 4.3.
-_DATES: dict[str, Any] = (
-    {"datetime_conversion": bson.codec_options.DatetimeConversion.DATETIME_AUTO}
-    if hasattr(bson.codec_options, "DatetimeConversion")
-    else {}
-)
-EXACTLY: CodecOptions[Any] = CodecOptions(uuid_representation=0, **_DATES)
 
 RANGED = (int, Int64, str, ObjectId, datetime)
 """Types of which all values are compared with each other by ``$gte`` and ``$lte``, and as their index has them."""
@@ -33,11 +26,6 @@ class Stretch(NamedTuple):
 
     after: Any
     last: Any
-
-
-def is_exact(codec_options: CodecOptions[Any]) -> bool:
-    """Whether what is read with these options, if it can be read, is what ``EXACTLY`` reads."""
-    return codec_options.with_options(**_DATES) == EXACTLY
 
 
 class After:

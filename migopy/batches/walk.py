@@ -15,8 +15,9 @@ from pymongo.errors import AutoReconnect, DocumentTooLarge, OperationFailure, Py
 from pymongo.read_concern import ReadConcern
 
 from ..errors import BatchFailed
-from ..texts import without_reply
-from .ids import EXACTLY, After, Ids, Stretch, among, is_exact, page, stretch
+from ..mongo.concerns import EXACTLY, is_exact
+from ..terminal.texts import without_reply
+from .ids import After, Ids, Stretch, among, page, stretch
 from .lag import Behind, ReplicaSet
 from .pace import Pace
 
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
 
-    from .checkpoint import Checkpoint
-    from .progress import Progress
+    from ..store.checkpoints import Checkpoint, Progress
 
 MAJORITY_TIMEOUT = 10_000
 """Milliseconds that a commit waits for the majority; PyMongo commits again for two minutes."""

@@ -10,7 +10,7 @@ from pymongo import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, Up
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError, WriteError
 
 from ..errors import BatchFailed, MigopyException, StopTaskExecution
-from ..texts import summary, without_reply
+from ..terminal.texts import summary, without_reply
 from . import arguments
 from .ids import BY_ID, Ids, Stretch, among
 from .walk import FAILED_TO_PARSE, Done, Walk, is_of_documents, said

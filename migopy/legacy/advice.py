@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 
-from ..texts import told
+from ..terminal.texts import told
 from .calls import DROPPED, UNTRANSLATED, Translated
 from .collection import Collection
 

@@ -11,9 +11,9 @@ from bson.son import SON
 from pymongo import IndexModel, MongoClient
 
 from migopy.errors import MigopyException
-from migopy.scratch.comparing import Change, Look, compare
-from migopy.scratch.digest import Digester
-from migopy.scratch.guard import Guard, NotLookedError, Place, addresses
+from migopy.rehearsal.scratch.comparing import Change, Look, compare
+from migopy.rehearsal.scratch.digest import Digester
+from migopy.rehearsal.scratch.guard import Guard, NotLookedError, Place, addresses
 from tests.server import Mongod, Server, shared_replica_set
 from tests.support import MongoTestCase
 

@@ -15,8 +15,8 @@ from bson.timestamp import Timestamp
 from pymongo import MongoClient, WriteConcern, monitoring
 from pymongo.collation import Collation
 
-from migopy.scratch import raw
-from migopy.scratch.copying import Copied, Copy, originals
+from migopy.rehearsal.scratch import raw
+from migopy.rehearsal.scratch.copying import Copied, Copy, originals
 from tests.server import Mongod, Server, shared_replica_set
 from tests.support import MongoTestCase, three_members
 

@@ -7,7 +7,7 @@ import os
 from typing import Any
 from unittest.mock import patch
 
-from migopy import lock
+from migopy.store import lock
 from tests.cases import Ended, InProcessTestCase
 
 ODD = {

@@ -16,9 +16,9 @@ from pymongo import MongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 import migopy
-from migopy import lock as lock_module
 from migopy.errors import LockHeld, LockLost, ServerFailed
-from migopy.lock import Lock
+from migopy.store import lock as lock_module
+from migopy.store.lock import Lock
 from tests.reaper import reaper
 from tests.server import Mongod, Proxy, Server, shared_replica_set, wait_for
 from tests.support import MongoTestCase, tools_on_path

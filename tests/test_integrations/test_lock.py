@@ -11,7 +11,7 @@ import subprocess
 import time
 from typing import Any
 
-from migopy.lock import BELIEVED, FREED_LEASE
+from migopy.store.lock import BELIEVED, FREED_LEASE
 from tests.server import Mongod, Proxy, Server, wait_for
 from tests.support import Project, Result, RunTestCase, three_members, until_file
 

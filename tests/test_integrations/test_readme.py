@@ -96,7 +96,7 @@ class TestReadme(MongoTestCase):
 
     def test_tables_name_every_subtask_and_every_setting(self) -> None:
         import migopy
-        from migopy import subtasks
+        from migopy.fab import dispatch as subtasks
 
         for name in subtasks.names(migopy.MigrationsManager):
             if name != "show_status":

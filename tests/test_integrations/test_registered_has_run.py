@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import migopy
-from migopy import lock
+from migopy.store import lock
 from tests.cases import InProcessTestCase
 
 NOW = datetime(2026, 1, 31, 12)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from migopy.scratch.database import MARK
+from migopy.rehearsal.scratch.database import MARK
 from tests.server import Proxy, shared_replica_set, wait_for
 from tests.support import Result, RunTestCase, commands_of, until_file
 from tests.test_integrations.test_rehearsal import RehearsalTestCase

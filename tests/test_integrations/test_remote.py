@@ -11,7 +11,8 @@ from unittest import TestCase
 from fabric.main import parse_arguments
 from fabric.operations import _shell_wrap
 
-from migopy import MigrationsManager, subtasks
+from migopy import MigrationsManager
+from migopy.fab import dispatch as subtasks
 from tests.server import free_port
 from tests.sshd import Sshd
 from tests.support import MongoTestCase, Project, Result, basic_fabfile

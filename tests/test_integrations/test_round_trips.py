@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import List, Tuple
 
-from migopy.lock import BELIEVED
+from migopy.store.lock import BELIEVED
 from tests.support import MongoTestCase, Project, basic_fabfile
 
 LISTENER = """

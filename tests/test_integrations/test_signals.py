@@ -13,7 +13,7 @@ from unittest.mock import patch
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
-from migopy import signals
+from migopy.terminal import signals
 from tests.cases import DumpTestCase, InProcessTestCase
 from tests.server import Mongod, Server, shared_replica_set, wait_for
 from tests.support import Result, commands_of, until_file

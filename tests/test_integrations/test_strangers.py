@@ -18,7 +18,7 @@ from bson.raw_bson import RawBSONDocument
 from fabric.state import env
 
 import migopy
-from migopy import lock
+from migopy.store import lock
 from tests.support import RunTestCase
 
 # What no Python object becomes: they are put into the encoded document in the place of these.

@@ -11,7 +11,9 @@ from unittest.mock import patch
 from pymongo import WriteConcern
 from pymongo.server_api import ServerApi
 
-from migopy import documents, history, lock, mongo, transactions
+from migopy.mongo import client as mongo
+from migopy.run import transaction as transactions
+from migopy.store import documents, history, lock
 from tests.cases import InProcessTestCase
 from tests.server import Mongod, ReplicaSet, Server, shared_replica_set, wait_for
 from tests.support import RunTestCase, until_file

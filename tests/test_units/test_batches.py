@@ -8,8 +8,8 @@ from bson import Code, Int64, MinKey, ObjectId
 from migopy.batches.arguments import is_update
 from migopy.batches.ids import among
 from migopy.batches.pace import Pace
-from migopy.batches.progress import Progress
-from migopy.progress import bar
+from migopy.store.checkpoints import Progress
+from migopy.terminal.progress import bar
 
 
 def progress(done: int, total: int | None, seconds: float) -> Progress:

@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterator
 from unittest.mock import patch
 
 from migopy import ColorsLogger, MigopyException, Str
-from migopy.console import RED, duration, has_colours, local_time, outlive_readers, say, show, table
+from migopy.terminal.messages import RED, duration, has_colours, local_time, outlive_readers, say, show, table
 
 VARIABLES = ("NO_COLOR", "FABRIC_DISABLE_COLORS")
 

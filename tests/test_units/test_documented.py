@@ -9,8 +9,10 @@ import unittest
 from typing import Iterator
 
 import migopy
-from migopy import history, lock, status, subtasks
-from migopy.report import event_rows, history_rows
+from migopy.fab import dispatch as subtasks
+from migopy.run import status
+from migopy.run.report import event_rows, history_rows
+from migopy.store import history, lock
 from tests.support import TOP
 
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -85,6 +87,6 @@ class TestTheReadmeTells(unittest.TestCase):
         self.assertEqual([], not_told(kinds, told))
 
     def inventory(self) -> typing.Any:
-        from migopy.inventory import Inventory
+        from migopy.run.inventory import Inventory
 
         return Inventory([], {"1_a.py": history.Record("1_a.py")}, lambda name: 1)

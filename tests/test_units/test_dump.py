@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 import bson
 
-from migopy import dump
+from migopy.dumps import dump
 from migopy.errors import DumpFailed
 
 

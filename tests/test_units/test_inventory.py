@@ -5,10 +5,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from migopy.errors import MigrationNotFound, UnknownSubtask, WrongState
-from migopy.history import Record, State
-from migopy.inventory import Inventory
-from migopy.loader import Migration, numbering
+from migopy.files.directory import Migration, numbering
 from migopy.manager import MigrationsManager
+from migopy.run.inventory import Inventory
+from migopy.store.history import Record, State
 
 NOON = datetime(2014, 1, 14, 12, tzinfo=timezone.utc)
 NUMBER_OF = numbering(MigrationsManager.MIGRATIONS_FILE_PATTERN)

@@ -7,9 +7,9 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from migopy import loader
 from migopy.errors import BadMigration, ConfigurationError, MigrationFailed
-from migopy.loader import Migration
+from migopy.files import directory as loader
+from migopy.files.directory import Migration
 from migopy.manager import MigrationsManager
 
 PATTERN = MigrationsManager.MIGRATIONS_FILE_PATTERN

@@ -3,7 +3,7 @@ from __future__ import annotations
 import unittest
 from datetime import datetime, timezone
 
-from migopy.lock import Holder
+from migopy.store.lock import Holder
 
 NAMES = ["1_a.py", "2_b.py", "3_c.py"]
 

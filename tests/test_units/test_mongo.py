@@ -6,7 +6,7 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from migopy.errors import ConfigurationError, NotAllowed
-from migopy.mongo import Server, server_errors
+from migopy.mongo.client import Server, server_errors
 
 
 def server(host: str = "db.example", port: int = 27017, **settings: Any) -> Server:

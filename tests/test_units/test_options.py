@@ -3,7 +3,7 @@ from __future__ import annotations
 import unittest
 
 from migopy.errors import UnknownSubtask
-from migopy.options import exactly_one, is_yes, nearest, not_empty, positive
+from migopy.terminal.options import exactly_one, is_yes, nearest, not_empty, positive
 
 
 class TestOptions(unittest.TestCase):

@@ -5,11 +5,11 @@ import unittest
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from migopy.history import Event, EventKind, Record
-from migopy.inventory import Inventory
-from migopy.loader import Migration
-from migopy.lock import Holder
-from migopy.status import Status
+from migopy.files.directory import Migration
+from migopy.run.inventory import Inventory
+from migopy.run.status import Status
+from migopy.store.history import Event, EventKind, Record
+from migopy.store.lock import Holder
 
 NOON = datetime(2014, 1, 14, 12, tzinfo=timezone.utc)
 

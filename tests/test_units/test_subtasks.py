@@ -9,8 +9,8 @@ from fabric.main import parse_arguments
 from fabric.tasks import Task
 
 import migopy
-from migopy import subtasks
 from migopy.errors import UnknownSubtask
+from migopy.fab import dispatch as subtasks
 
 Parsed = Tuple[Optional[str], List[str], Dict[str, str]]
 

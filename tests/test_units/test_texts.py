@@ -7,8 +7,8 @@ from unittest.mock import patch
 
 from bson import BSON
 
-from migopy import texts
-from migopy.texts import LONGEST, escaped, hide, masked, one_line, summary
+from migopy.terminal import texts
+from migopy.terminal.texts import LONGEST, escaped, hide, masked, one_line, summary
 
 
 class MuteError(Exception):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Iterator
 from unittest.mock import patch
 
-from migopy import tools
-from migopy.dump import Collection, Dump
+from migopy.dumps import tools
+from migopy.dumps.dump import Collection, Dump
 from migopy.errors import DumpFailed, LockLost
 from tests.server import runs, wait_for
 

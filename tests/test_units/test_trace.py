@@ -10,7 +10,7 @@ from bson.codec_options import CodecOptions, TypeRegistry
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from migopy.trace import team_traceback
+from migopy.terminal.tracebacks import team_traceback
 
 NOWHERE = "mongodb://localhost:1/?serverSelectionTimeoutMS=20&connect=false"
 

@@ -6,9 +6,9 @@ import unittest
 from typing import Any
 from urllib.parse import parse_qsl
 
+from migopy.dumps.connection import Connection, connection
 from migopy.errors import ConfigurationError
-from migopy.mongo import Server
-from migopy.translation import Connection, connection
+from migopy.mongo.client import Server
 
 ODD = "p w@/:%+#'\"\\\u0142"
 

@@ -1,0 +1,198 @@
+"""Files joined with registrations. Every subtask starts from here, so they cannot disagree."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Sequence
+
+from ..errors import MigrationNotFound, UnknownSubtask, WrongState
+from ..files.directory import Migration, order, require_good_names
+from ..terminal.messages import local_time
+from ..terminal.options import nearest, not_empty, positive
+
+if TYPE_CHECKING:
+    from ..store.history import HalfRestored, Record
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The files of one directory and what is registered of them.
+
+    ``number_of`` gives the number of a file name, None where it does not match ``pattern``. ``directory`` and
+    ``command`` (how the task is called, ``fab migrations``) are for messages.
+    """
+
+    files: Sequence[Migration]
+    records: Mapping[str, Record]
+    number_of: Callable[[str], int | None]
+    pattern: str = ""
+    directory: str = "mongomigrations"
+    command: str = "fab migrations"
+    half_restored: HalfRestored | None = None
+
+    @cached_property
+    def unregistered(self) -> list[Migration]:
+        """The files that are not registered, in order; badly named ones come last."""
+        return [migration for migration in self.files if migration.name not in self.records]
+
+    @property
+    def registered(self) -> list[Migration]:
+        """The files that are registered, in order."""
+        return [migration for migration in self.files if migration.name in self.records]
+
+    @property
+    def missing(self) -> list[str]:
+        """Registered names without a file."""
+        present = {migration.name for migration in self.files}
+        return sorted(name for name in self.records if name not in present)
+
+    @property
+    def badly_named(self) -> list[str]:
+        return [migration.name for migration in self.unregistered if migration.number is None]
+
+    @property
+    def out_of_order(self) -> list[str]:
+        """Unregistered files numbered below a registered one."""
+        highest = max((m.number for m in self.registered if m.number is not None), default=-1)
+        return [m.name for m in self.unregistered if m.number is not None and m.number < highest]
+
+    @property
+    def same_number(self) -> list[str]:
+        """Files that share their number with another one, while one of them is not registered: that can be mended."""
+        groups: dict[int | None, list[str]] = defaultdict(list)
+        for migration in self.files:
+            groups[migration.number].append(migration.name)
+        shared = [names for number, names in groups.items() if number is not None and len(names) > 1]
+        return [name for names in shared if not all(name in self.records for name in names) for name in names]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the files and of what is registered, in order."""
+        return sorted({*(migration.name for migration in self.files), *self.records}, key=self._order)
+
+    # Which are meant
+
+    def name(self, short_name: str) -> str:
+        """The one name that is meant by a file name, the same without ``.py``, or a number.
+
+        Raises ``MigrationNotFound`` when there is none, or more than one.
+        """
+        short_name = str(short_name)  # a team's own subtask may give a number or a Path
+        names = self.names
+        for exact in (short_name, short_name + ".py"):
+            if exact in names:
+                return exact
+        fitting = [name for name in names if short_name.isdecimal() and self.number_of(name) == int(short_name)]
+        if not fitting:
+            near = nearest(_stem(short_name), map(_stem, names))
+            hint = f"did you mean {near}?" if near else f"see {self.command}:history."
+            raise MigrationNotFound(f"No migration {short_name!r} in {self.directory}; {hint}")
+        if len(fitting) > 1:
+            raise MigrationNotFound(f"{short_name!r} may mean {' or '.join(fitting)}: write the whole name.")
+        return fitting[0]
+
+    def registered_name(self, short_name: str) -> str:
+        """The name of a registered migration. Raises ``WrongState`` when it is not registered."""
+        name = self.name(short_name)
+        if name not in self.records:
+            raise WrongState(f"{name} is not registered, there is nothing to take back.", migration=name)
+        return name
+
+    def require_good_names(self) -> None:
+        """Raises ``BadMigration`` when an unregistered file does not match the pattern."""
+        require_good_names(self.badly_named, self.pattern)
+
+    @property
+    def restore_problem(self) -> str:
+        """The sentence about a restore that has not ended, with the way on; empty if there is none."""
+        if self.half_restored is None:
+            return ""
+        dump, at, by = self.half_restored
+        begun = f"begun on {local_time(at)}" if at else "begun"
+        return (
+            f"The database is half restored: the restore of {dump}, {begun} by {by}, has not come to its end."
+            f" {self.command}:dbrestore,{dump} begins it again; another dump does as well."
+        )
+
+    def refuse_half_restored(self) -> None:
+        """Raises ``WrongState`` while what is in the database is neither what it was nor what is in a dump."""
+        if self.half_restored:
+            raise WrongState(f"{self.restore_problem} Nothing was done.")
+
+    def to_execute(self, spec_migr: str | None, to: str | None) -> list[Migration]:
+        """Of the unregistered migrations all, the one that is named, or those up to one.
+
+        Raises ``BadMigration`` when one is badly named, and ``WrongState`` when the one is registered.
+        """
+        self.refuse_half_restored()
+        self.require_good_names()
+        if spec_migr and to:
+            raise UnknownSubtask(
+                f"Two migrations are named, {spec_migr!r} and {to!r}: write one of them, or to=NAME for all up to one."
+            )
+        if not spec_migr:
+            return self.up_to(to)
+        name = self.name(spec_migr)
+        if name in self.records:
+            raise WrongState(
+                f"{name} is already registered; {self.command}:rollback,{name} takes it back.", migration=name
+            )
+        return [migration for migration in self.unregistered if migration.name == name]
+
+    def up_to(self, to: str | None) -> list[Migration]:
+        """Of the unregistered migrations those up to and including one; all without one."""
+        if to is None:
+            return self.unregistered
+        not_empty("to", to, "to=NAME")
+        last = self._order(self.name(to))
+        return [migration for migration in self.unregistered if migration.order <= last]
+
+    def to_roll_back(self, spec_migr: str | None, last: str | None, to: str | None) -> list[Migration]:
+        """The one that is named, the last ones that were executed, or all executed after one; newest first.
+
+        Raises ``MigrationNotFound`` when one of them has no file any more, ``WrongState`` when ``last`` is more than
+        there are.
+        """
+        self.refuse_half_restored()
+        if spec_migr:
+            return self._files_of([self.registered_name(spec_migr)])
+        newest_first = sorted(self.records.values(), key=self._time_and_order, reverse=True)
+        if to:
+            target = self.registered_name(to)
+            newest_first = list(itertools.takewhile(lambda record: record.name != target, newest_first))
+        executed = [record.name for record in newest_first if record.state == "executed"]
+        if last:
+            executed = _first(executed, positive("last", last))
+        return self._files_of(executed)
+
+    def _files_of(self, names: Iterable[str]) -> list[Migration]:
+        files = {migration.name: migration for migration in self.files}
+        for name in names:
+            if name not in files:
+                raise MigrationNotFound(
+                    f"{name} is registered, but there is no such file in {self.directory}: bring it back, or"
+                    f" {self.command}:forget,{name} unregisters it without running down(). Nothing was rolled back.",
+                    migration=name,
+                )
+        return [files[name] for name in names]
+
+    def _time_and_order(self, record: Record) -> tuple[float, tuple[bool, int, str]]:
+        """1.0 noted the time in seconds only; of one second the order of the files tells."""
+        return record.at.timestamp() if record.at else 0.0, self._order(record.name)
+
+    def _order(self, name: str) -> tuple[bool, int, str]:
+        return order(self.number_of(name), name)
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]
+
+
+def _first(executed: list[str], wanted: int) -> list[str]:
+    if wanted > len(executed):
+        raise WrongState(f"last={wanted} is more than were executed ({len(executed)}). Nothing was rolled back.")
+    return executed[:wanted]

@@ -1,0 +1,189 @@
+"""What the reading subtasks tell: rows for programs (``json=yes``), and the same rows as tables for people."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
+
+from ..terminal.messages import BOLD, RED, duration, local_time, table
+from ..terminal.progress import counted
+from .status import UNFINISHED
+
+if TYPE_CHECKING:
+    from ..store.history import Event
+    from .status import Status
+
+Row = Mapping[str, Any]
+
+
+def as_json(document: Row) -> str:
+    """One JSON document, in ASCII as every reader takes it; times in ISO 8601, UTC."""
+    return json.dumps(document, indent=2, default=_utc)
+
+
+def _utc(value: datetime) -> str:
+    return value.astimezone(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def status_rows(status: Status) -> dict[str, Any]:
+    """Where, how many, what is unregistered, the problems and the lock: common to show_status, plan and check."""
+    last = status.last_executed
+    holder = status.holder
+    return {
+        "database": status.database,
+        "server": status.server,
+        "executed": status.count("executed"),
+        "ignored": status.count("ignored"),
+        "last": {"name": last.name, "at": last.at} if last else None,
+        "unregistered": [migration.name for migration in status.inventory.unregistered],
+        "problems": [problem._asdict() for problem in status.problems],
+        "lock": {
+            "held": holder.held,
+            "by": holder.by,
+            "pid": holder.pid,
+            "subtask": holder.subtask,
+            "migration": status.running,
+            "since": holder.since,
+            "until": holder.expires_at,
+            "gone": holder.is_gone,
+            "progress": _progress_row(status, status.running),
+        }
+        if holder
+        else None,
+    }
+
+
+def summary_line(status: Status) -> str:
+    """``12 executed, 1 ignored, 2 unregistered; last 012_tags.py on 2026-01-31 12:00:00 UTC``."""
+    numbers = {
+        "executed": status.count("executed"),
+        "ignored": status.count("ignored"),
+        "unregistered": len(status.inventory.unregistered),
+        "missing": len(status.inventory.missing),
+    }
+    said = ", ".join(f"{number} {what}" for what, number in numbers.items() if number or what == "executed")
+    last = status.last_executed
+    when = f" on {local_time(last.at)}" if last and last.at else ""
+    return f"{said}; last {last.name}{when}" if last else said
+
+
+def _progress_row(status: Status, name: str | None) -> dict[str, Any] | None:
+    """How far a migration is that goes through a collection; seconds are those that it has taken, and has left."""
+    progress = status.progresses.get(name or "")
+    if progress is None:
+        return None
+    return {
+        "collection": progress.collection.partition(".")[2],
+        "done": progress.done,
+        "total": progress.total,
+        "seconds": round(progress.seconds, 3),
+        "seconds_left": None if progress.seconds_left is None else round(progress.seconds_left),
+        "at": progress.at,
+    }
+
+
+def history_rows(status: Status) -> list[dict[str, Any]]:
+    """A row for each migration there is or was, in order; registered names without a file among the others."""
+    kinds = status.kinds()
+    return [_history_row(status, name, kinds.get(name, [])) for name in status.inventory.names]
+
+
+def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str, Any]:
+    """Of one that is not registered the time, the duration and the person are those of its failure."""
+    record = status.inventory.records.get(name)
+    known = record or (status.last_events.get(name) if status.unfinished(name) else None)
+    return {
+        "name": name,
+        "state": record.state if record else "unregistered",
+        "problems": list(problems),
+        "at": known.at if known else None,
+        "seconds": known.seconds if known else None,
+        "by": known.by if known else None,
+        "dump": known.dump if known else None,
+        "dump_documents": record.dump_documents if record else None,
+        "dump_bytes": record.dump_bytes if record else None,
+        "progress": _progress_row(status, name),
+    }
+
+
+def executed_last(rows: Sequence[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    """The rows of those executed last, in the order of their execution."""
+    executed = [row for row in rows if row["state"] == "executed" and row["at"]]
+    return sorted(executed, key=lambda row: row["at"])[-number:]
+
+
+def history_table(rows: Sequence[Row]) -> str:
+    return table(
+        ["NAME", "STATE", "WHEN", "TOOK", "BY"],
+        [[row["name"], ", ".join([*_state(row), *_far(row)]), *_when_took_by(row)] for row in rows],
+        colours=[_colour(row) for row in rows],
+    )
+
+
+def _state(row: Row) -> list[str]:
+    """``executed, changed``; of what is not registered its problems say more, and leave room for the names."""
+    is_told = row["state"] == "unregistered" and row["problems"]
+    return row["problems"] if is_told else [row["state"], *row["problems"]]
+
+
+def _colour(row: Row) -> str:
+    """That of the messages about it: red what went wrong, bold what waits."""
+    if set(row["problems"]) & set(UNFINISHED):
+        return RED
+    return BOLD if row["state"] == "unregistered" else ""
+
+
+def _far(row: Row) -> list[str]:
+    """``41 %``, or the number of documents where the total is not known."""
+    progress = row["progress"]
+    if not progress:
+        return []
+    return [f"{100 * progress['done'] // progress['total']} %" if progress["total"] else f"{progress['done']:,} done"]
+
+
+def dump_line(row: Row) -> str:
+    """Which dump was taken before a migration, and what is in it."""
+    facts = f" ({counted(row['dump_documents'], 'document')}, {row['dump_bytes']:,} bytes)" if row["dump_bytes"] else ""
+    return f"Dumped before it: {row['dump']}{facts}"
+
+
+def event_rows(events: Sequence[Event]) -> list[dict[str, Any]]:
+    keys = ("at", "event", "seconds", "by", "error", "run", "executed_at", "dump")
+    return [{key: getattr(event, key) for key in keys} for event in events]
+
+
+def event_table(rows: Sequence[Row]) -> str:
+    """Why something happened is an error, or the run that was interrupted or unlocked."""
+    return table(
+        ["EVENT", "WHEN", "TOOK", "BY", "WHY"],
+        [[row["event"], *_when_took_by(row), row["error"] or row["run"] or ""] for row in rows],
+        wrapped=True,
+        colours=[RED if row["event"] in UNFINISHED else "" for row in rows],
+    )
+
+
+def dumps(rows: Sequence[Row]) -> list[str]:
+    """The dumps that were taken before what the rows tell."""
+    return list(dict.fromkeys(row["dump"] for row in rows if row["dump"]))
+
+
+def _when_took_by(row: Row) -> list[str]:
+    when = local_time(row["at"]) if row["at"] else ""
+    return [when, "" if row["seconds"] is None else duration(row["seconds"]), row["by"] or ""]
+
+
+def plan_table(steps: Sequence[Row]) -> str:
+    words = {True: "yes", False: "no", None: "?"}
+    return table(
+        ["NAME", "TRANSACTION", "VERIFY", "DOWN", "DUMP"],
+        [
+            [step["name"], _transaction(step, words), *(words[step[key]] for key in ("verify", "down", "dump"))]
+            for step in steps
+        ],
+        colours=[RED if step["error"] else "" for step in steps],
+    )
+
+
+def _transaction(step: Row, words: Mapping[bool | None, str]) -> str:
+    return "in batches" if step["batches"] else words[step["transaction"]]
