@@ -1,6 +1,6 @@
 """The one door to the rooms that a fabfile's other tasks must not pay for: each is imported when first asked for.
 
-``from . import lazy``, then ``lazy.run.Session``: PyMongo and what is built on it come with a subtask only.
+``from . import lazy``, then ``lazy.run.Workspace``: PyMongo and what is built on it come with a subtask only.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ if TYPE_CHECKING:
     from . import mongo as mongo
     from . import rehearsal as rehearsal
     from . import run as run
-    from . import settings as settings
-    from .terminal import progress as progress
+    from . import store as store
 else:
 
     def __getattr__(name: str) -> Any:
         import importlib
 
-        place = "terminal.progress" if name == "progress" else name
-        return importlib.import_module(f"{__package__}.{place}")
+        return importlib.import_module(f"{__package__}.{name}")

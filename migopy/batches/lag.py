@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
 
 from pymongo.errors import OperationFailure
 
+from ..mongo.kind import hello
+
 if TYPE_CHECKING:
     from pymongo.database import Database
 
@@ -53,7 +55,7 @@ class ReplicaSet:
         The difference is that of the specification of maxStalenessSeconds, which knows that they were not asked at the
         same moment.
         """
-        candidates = self._admin.command("isMaster").get("hosts", ())
+        candidates = hello(self._admin.client).get("hosts", ())
         members = self._admin.client.topology_description.server_descriptions().values()
         late = {
             f"{member.address[0]}:{member.address[1]}": member.last_update_time - member.last_write_date

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, 
 import bson
 from bson import DBRef
 from bson.errors import InvalidBSON
-from pymongo import ReadPreference, WriteConcern
-from pymongo.errors import AutoReconnect, DocumentTooLarge, OperationFailure, PyMongoError, WriteError
-from pymongo.read_concern import ReadConcern
+from pymongo.errors import AutoReconnect, DocumentTooLarge, OperationFailure, WriteError
 
 from ..errors import BatchFailed
 from ..mongo.concerns import EXACTLY, is_exact
-from ..terminal.texts import without_reply
+from ..mongo.failures import server_message
+from ..mongo.transaction import Transaction
 from .ids import After, Ids, Stretch, among, page, stretch
 from .lag import Behind, ReplicaSet
 from .pace import Pace
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
 
     from ..store.checkpoints import Checkpoint, Progress
 
-MAJORITY_TIMEOUT = 10_000
-"""Milliseconds that a commit waits for the majority; PyMongo commits again for two minutes."""
-
 PAGE = 10_000
 """How many ``_id``s are read ahead."""
+
+AGAIN_PAUSE = 0.02
+"""Seconds before a batch whose transaction met another one is tried again."""
 
 LAG_POLL = 1.0
 """Seconds between two looks at how far the slowest member is behind."""
@@ -207,7 +206,9 @@ class Walk:
             if isinstance(error, AutoReconnect) or is_of_documents(error):
                 raise
             name = self.collection.name
-            raise BatchFailed(f"MongoDB does not look for {self.filter!r} in {name}: {said(error)}") from error
+            raise BatchFailed(
+                f"MongoDB does not look for {self.filter!r} in {name}: {server_message(error)}"
+            ) from error
         except InvalidBSON as error:
             raise BatchFailed(f"{self.collection.name} has an _id that PyMongo cannot read: {error}") from error
 
@@ -217,12 +218,7 @@ class Walk:
         Whether there was anything to do.
         """
         if self.in_transactions:
-            moved = self._session.with_transaction(
-                lambda session: self._write(work, session),
-                ReadConcern("local"),  # with another one no collection could be made (MongoDB 4.4)
-                WriteConcern("majority", wtimeout=MAJORITY_TIMEOUT),
-                ReadPreference.PRIMARY,
-            )
+            moved = self._in_transaction(work)
         else:
             self._watch.confirm()
             moved = self._write(work, None)
@@ -233,6 +229,12 @@ class Walk:
         self._watch.show(moved.progress, "")
         self._wait_for_members()
         return count > 0
+
+    def _in_transaction(self, work: Work) -> Checkpoint:
+        moved: list[Checkpoint] = []
+        transaction = Transaction(self._session, _pause, waits_for_majority=True)
+        transaction.run(lambda: moved.append(self._write(work, self._session)))
+        return moved[-1]
 
     def _write(self, work: Work, session: ClientSession | None) -> Checkpoint:
         done, now = work(session), self.checkpoint
@@ -295,6 +297,6 @@ def is_of_documents(error: Exception) -> bool:
     return isinstance(error, (TooMuch, DocumentTooLarge))
 
 
-def said(error: PyMongoError) -> str:
-    """The server's message without the whole reply that PyMongo puts behind it."""
-    return without_reply(str(error)).rstrip(".")
+def _pause(error: Exception, seconds: float) -> None:
+    """Before a transaction begins again: whoever was in its way may need a moment."""
+    time.sleep(AGAIN_PAUSE)

@@ -10,10 +10,12 @@ from pymongo import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, Up
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError, WriteError
 
 from ..errors import BatchFailed, MigopyException, StopTaskExecution
+from ..mongo.failures import server_message
+from ..mongo.internals import content_of, filter_of
 from ..terminal.texts import summary, without_reply
 from . import arguments
 from .ids import BY_ID, Ids, Stretch, among
-from .walk import FAILED_TO_PARSE, Done, Walk, is_of_documents, said
+from .walk import FAILED_TO_PARSE, Done, Walk, is_of_documents
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -120,13 +122,13 @@ def _named(operation: Any) -> str:
 def _unencodable(requests: list[Any], collection: Collection[Any]) -> str:
     """The first request that cannot be sent."""
     for request in requests:
-        content = getattr(request, "_doc", None)
+        content = content_of(request)
         try:
             if len(bson.encode({"": content}, codec_options=collection.codec_options)) <= LARGEST:
                 continue
         except (BSONError, OverflowError):
             pass
-        return _named(getattr(request, "_filter", None) or content)
+        return _named(filter_of(request) or content)
     return "a request"
 
 
@@ -134,7 +136,7 @@ def explained(walk: Walk, which: Ids | Stretch, update: Any, error: Exception) -
     """The sentence for a batch that the server could not update, with the document; else the error as it is."""
     name = walk.collection.name
     if isinstance(error, WriteError) and error.code == FAILED_TO_PARSE:
-        return BatchFailed(f"MongoDB does not take the update of {name}: {said(error)}")
+        return BatchFailed(f"MongoDB does not take the update of {name}: {server_message(error)}")
     if not isinstance(error, PyMongoError) or not is_of_documents(error):
         return error
     ids = walk.named(which)
@@ -143,7 +145,7 @@ def explained(walk: Walk, which: Ids | Stretch, update: Any, error: Exception) -
     if len(ids) > 1 and isinstance(update, list):
         ids = _without_writing(walk, ids, update)
     place = f"_id {ids[0]!r}" if len(ids) == 1 else f"one of the documents from _id {ids[0]!r} to {ids[-1]!r}"
-    return BatchFailed(f"{name}, {place}: {said(error)}")
+    return BatchFailed(f"{name}, {place}: {server_message(error)}")
 
 
 def _without_writing(walk: Walk, ids: Ids, pipeline: list[Any]) -> Ids:

@@ -1,7 +1,12 @@
-"""Dumps: making one, restoring one, and the tools that do it."""
+"""Dumps: making one, restoring one, and the tools that do it.
 
-from . import tools as tools
-from .connection import connection as connection
+Imports store, mongo, terminal and errors.
+"""
+
 from .dump import facts as facts
 from .dump import find as find
 from .dump import make as make
+from .restore import Restore as Restore
+from .tools import Tool as Tool
+from .tools import dump_command as dump_command
+from .tools import restore_command as restore_command

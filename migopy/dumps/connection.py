@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlencode
 from pymongo.uri_parser import parse_uri, split_hosts
 
 from ..errors import ConfigurationError
-from ..mongo.client import EXTERNAL_MECHANISMS, Server
+from ..mongo.server import EXTERNAL_MECHANISMS, Server
 
 TRANSLATED = {
     "authmechanism": "authMechanism",
@@ -70,7 +70,7 @@ class Connection(NamedTuple):
         return "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in entries.items() if value)
 
 
-def connection(server: Server, replica_set: str | None = None) -> Connection:
+def connection_of(server: Server, replica_set: str | None = None) -> Connection:
     """What PyMongo's client is connected to, and as whom.
 
     ``replica_set`` is the name of the set whose primary the client has found; None if it looks for none. Without it a

@@ -141,7 +141,7 @@ def _to_disk(path: Path) -> None:
 # Reading one
 
 
-class Collection(NamedTuple):
+class DumpedCollection(NamedTuple):
     """One collection, time series or view in a dump.
 
     ``data`` is the collection with its documents, that of the buckets for a time series, and ``file`` where they are in
@@ -169,14 +169,14 @@ class Dump(NamedTuple):
 
     root: Path
     database: str
-    collections: Sequence[Collection]
+    collections: Sequence[DumpedCollection]
     is_compressed: bool = False
 
     @property
     def has_validators(self) -> bool:
         return any("validator" in collection.options for collection in self.collections)
 
-    def named(self, name: str) -> Collection | None:
+    def named(self, name: str) -> DumpedCollection | None:
         return next((collection for collection in self.collections if collection.name == name), None)
 
     def size(self) -> int:
@@ -226,11 +226,11 @@ def read(root: Path, database: str) -> Dump:
     for path in sorted(folder.glob(f"*.bson{gz}")):  # the oldest mongodumps wrote no metadata
         name = unquote_plus(path.name[: -len(f".bson{gz}")])
         if path not in described and not name.startswith("$") and name not in NOT_RESTORED:
-            collections.append(Collection(name, name, path, {}, []))
+            collections.append(DumpedCollection(name, name, path, {}, []))
     return Dump(root, database, collections, is_compressed=bool(gz))
 
 
-def _described(folder: Path, stem: str, gz: str) -> Collection:
+def _described(folder: Path, stem: str, gz: str) -> DumpedCollection:
     """A collection by its metadata; of a long name, the name of the files is only the beginning."""
     path = folder / f"{stem}.metadata.json{gz}"
     try:
@@ -243,7 +243,7 @@ def _described(folder: Path, stem: str, gz: str) -> Collection:
     file = None if "viewOn" in options else folder / f"{prefix}{stem}.bson{gz}"
     if file and not file.exists():
         raise _broken(file, "it is not there")
-    return Collection(name, prefix + name, file, options, document.get("indexes") or [])
+    return DumpedCollection(name, prefix + name, file, options, document.get("indexes") or [])
 
 
 def _documents(path: Path) -> Iterator[bytes]:

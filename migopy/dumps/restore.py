@@ -11,14 +11,15 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
 from ..errors import DumpFailed, ServerFailed, is_silence
-from ..mongo.client import answered, durable
+from ..mongo.concerns import durable
+from ..mongo.failures import answered
 from ..terminal.texts import summary
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from ..store.history import History
-    from .dump import Collection, Dump
+    from ..store import History, Names
+    from .dump import Dump, DumpedCollection
 
 STORED_FUNCTIONS = "system.js"
 """A collection that mongorestore fills and does not drop."""
@@ -28,32 +29,30 @@ PAST_VALIDATORS = {"bypassDocumentValidation", "anyAction"}
 
 
 class Restore:
-    """Puts a dump in place of what is in ``db``, whose registered migrations are in ``collection``.
+    """Puts a dump in place of what is in ``db``.
 
     The lock and the log stay: they tell of this database. The history is always that of the dump, none if it has none.
     It comes last, when the data that it tells of are there; until then the database counts as half restored.
     """
 
     def __init__(
-        self, dump: Dump, db: Database[dict[str, Any]], history: History, *, collection: str, address: str
+        self, dump: Dump, db: Database[dict[str, Any]], history: History, names: Names, *, address: str
     ) -> None:
         self.address = address
         self._dump = dump
         self._db = durable(db)
         self._history = history
-        self._collection = collection
-        self._log = f"{collection}_log"
-        self._walks = f"{collection}_batches"
+        self._names = names
         self._expected = {part.name: sum(1 for _ in part.documents()) for part in dump.collections}
 
     @property
     def not_for_mongorestore(self) -> list[str]:
-        return [self._collection, self._log, f"{self._collection}_lock"]
+        return [self._names.migrations, self._names.log, self._names.lock]
 
     @answered
     def newer(self) -> list[str]:
         """The collections that the dump does not have: they stay as they are."""
-        known = {*(part.name for part in self._dump.collections), *self.not_for_mongorestore, self._walks}
+        known = {*(part.name for part in self._dump.collections), *self.not_for_mongorestore, self._names.batches}
         names = self._db.list_collection_names()
         return sorted(name for name in names if name not in known and not name.startswith("system."))
 
@@ -92,7 +91,7 @@ class Restore:
     @answered
     def _make_room(self) -> None:
         """Take away what mongorestore would leave: how far migrations were goes with the history."""
-        self._db.drop_collection(self._walks)
+        self._db.drop_collection(self._names.batches)
         if self._dump.named(STORED_FUNCTIONS):
             self._db[STORED_FUNCTIONS].delete_many({})
 
@@ -111,18 +110,18 @@ class Restore:
         if differences:
             raise DumpFailed(f"mongorestore has not restored what is in the dump: {'; '.join(differences)}.")
 
-    def _is_complete(self, part: Collection) -> bool:
+    def _is_complete(self, part: DumpedCollection) -> bool:
         """Whether the documents are there, but for those whose time has come since."""
         found, expected = self._db[part.data].count_documents({}), self._expected[part.name]
         return found == expected or (part.expires and found < expected)
 
     def _registrations(self) -> list[RawBSONDocument]:
-        part = self._dump.named(self._collection)
+        part = self._dump.named(self._names.migrations)
         return [RawBSONDocument(document) for document in part.documents()] if part else []
 
     def _logged_until(self) -> datetime | None:
         """When the last event happened that the dump knows of; what came after it, the restore has undone."""
-        part = self._dump.named(self._log)
+        part = self._dump.named(self._names.log)
         if part is None or self._dump.database != self._db.name:
             return None
         as_read: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from ..errors import DumpFailed
+from ..mongo import followed_replica_set, server_errors
+from ..terminal import signals
+from .connection import connection_of
 
 if TYPE_CHECKING:
+    from pymongo import MongoClient
+
+    from ..mongo import Server
     from .dump import Dump
 
 LEASH = Path(__file__).with_name("leash.py")
@@ -25,8 +32,33 @@ LOOK = 0.5
 """Seconds between two looks at a tool that runs."""
 
 
-def require(tool: str) -> None:
-    """Raises ``DumpFailed`` when the tool is not installed."""
+class Tool:
+    """mongodump or mongorestore, installed, with what it connects with.
+
+    ``connect`` gives a connected client of ``server``. ``show`` is called with each command line.
+    """
+
+    def __init__(
+        self, name: str, server: Server, connect: Callable[[], MongoClient[Any]], show: Callable[[str], None]
+    ) -> None:
+        """Raises ``DumpFailed`` when it is not installed, ``ConfigurationError`` for what the tools cannot do."""
+        _require_installed(name)
+        connection_of(server)
+        # The client is asked first: it says within 5 s that no server is there, the tools need 30.
+        client = connect()
+        with server_errors(server.address):
+            replica_set = followed_replica_set(client)
+        self._config = connection_of(server, replica_set).config()
+        self._show = show
+
+    def run(self, command: Sequence[str], seconds_left: Callable[[], float] | None = None) -> None:
+        """Run a command line of the tool to its end. Raises ``DumpFailed`` when it fails."""
+        self._show(shlex.join(command))
+        with signals.let_through():
+            run(command, self._config, seconds_left)
+
+
+def _require_installed(tool: str) -> None:
     if not shutil.which(tool):
         without = "; DO_MONGO_DUMP = False does without a dump before execute and rollback"
         raise DumpFailed(

@@ -1,1 +1,13 @@
-"""The command line of Fabric 1.x: its door, how a task finds its subtask, and how a command is written."""
+"""The command line: the one room that knows Fabric 1.x, its tasks and how they are written.
+
+Imports settings, terminal and errors.
+"""
+
+from .dispatch import create_task as create_task
+from .dispatch import refuse_as_task as refuse_as_task
+from .door import env as env
+from .door import show_command as show_command
+from .syntax import fab_command as fab_command
+from .task import help_lines as help_lines
+from .task import names as names
+from .task import task as task

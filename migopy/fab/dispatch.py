@@ -4,88 +4,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-import keyword
-import shlex
-from typing import Any, Callable, Mapping, Protocol, Sequence, TypeVar, overload
+from typing import Any, Callable, Mapping, Sequence
 
 from ..errors import MigopyException, MigrationFailed, StopTaskExecution, UnknownSubtask
-from ..terminal.messages import ColorsLogger, outlive_readers, say
+from ..settings import Settings, checked
+from ..terminal.messages import ColorsLogger
 from ..terminal.options import nearest
 from ..terminal.signals import ended_in_order
+from ..terminal.streams import outlive_readers, say
 from ..terminal.texts import masked
 from ..terminal.tracebacks import team_traceback
 from .door import commands, crawl, env, output
-
-Method = TypeVar("Method", bound=Callable[..., Any])
+from .syntax import WRITTEN, as_text, fab_command, option_text, parameter_name, parse, usage
+from .task import Manager, default, help_lines, names
 
 ALIASES = {"status": "show_status"}
-
-WRITTEN = {
-    "spec_migr": "NAME",
-    "name": "NAME",
-    "dump_folder": "DUMP",
-    "words": "WORDS",
-    "to": "to=NAME",
-    "last": "last=N",
-    "pending": "pending=ok",
-    "documents": "documents=N",
-    "keep": "keep=yes",
-    "force": "force=yes",
-    "from_": "from=NAME",
-    "json": "json=yes",
-}
-"""How the options of our subtasks are written, as in the README; those of the team by the names of their parameters."""
-
-
-class Manager(Protocol):
-    """What a task needs of the class that it is made from."""
-
-    FAB_TASK: str
-    logger: ColorsLogger
-
-    @classmethod
-    def task_hook(cls, subtask: str | None, option: str | None) -> None: ...
-
-    def close(self) -> None: ...
-
-
-@overload
-def task(method: Method) -> Method: ...
-@overload
-def task(*, default: bool = False) -> Callable[[Method], Method]: ...
-def task(method: Method | None = None, *, default: bool = False) -> Method | Callable[[Method], Method]:
-    """Make a method of a ``MigrationsManager`` a subtask: ``fab migrations:NAME``.
-
-    ``default=True`` makes it the one that plain ``fab migrations`` runs. The first paragraph of its docstring is its
-    line in ``fab migrations:help``.
-    """
-
-    def mark(method: Method) -> Method:
-        method.is_subtask = True  # type: ignore[attr-defined]
-        method.is_default_subtask = default  # type: ignore[attr-defined]
-        return method
-
-    return mark(method) if method else mark
-
-
-def names(manager_class: type) -> list[str]:
-    """The subtasks in the order of their definition, migopy's own first, then those of the team."""
-    defined = dict.fromkeys(name for cls in reversed(manager_class.__mro__) for name in vars(cls))
-    return [name for name in defined if hasattr(getattr(manager_class, name, None), "is_subtask")]
-
-
-def default(manager_class: type) -> str | None:
-    """The subtask of plain ``fab migrations``: the one that the most derived class declares."""
-    for cls in manager_class.__mro__:
-        for name, method in vars(cls).items():
-            if getattr(method, "is_default_subtask", False) and name in names(manager_class):
-                return name
-    return None
-
-
-def help_line(method: Callable[..., Any]) -> str:
-    """The first paragraph of the docstring on one line; empty without a docstring."""
-    return " ".join((inspect.getdoc(method) or "").partition("\n\n")[0].split())
 
 
 def create_task(manager_class: type[Manager]) -> Callable[..., Any]:
@@ -99,37 +32,13 @@ def create_task(manager_class: type[Manager]) -> Callable[..., Any]:
         return run(manager_class, *as_text(options, named))
 
     # Fabric's task() takes the name from here; FAB_TASK may be 'db.migrations' for a task in a module of the fabfile.
-    migrations.__name__ = migrations.__qualname__ = manager_class.FAB_TASK.rpartition(".")[2]
+    # It may be of the wrong type too, which a subtask says in a sentence; the fabfile's other tasks go on.
+    migrations.__name__ = migrations.__qualname__ = str(manager_class.FAB_TASK).rpartition(".")[2]
     # fab -d of Fabric3 asks with inspect.getargspec(), which refuses a function with annotations.
     migrations.__annotations__ = {}
     lines = [f"{command} - {line}" for command, line in help_lines(manager_class)]
     migrations.__doc__ = "\n".join(["Mongo migrations (migopy)", "", *lines])
     return migrations
-
-
-def as_text(options: Sequence[object], named: Mapping[str, object]) -> tuple[list[str], dict[str, str]]:
-    """What the command line would give for a call in Python: ``execute(migrations, 'execute', to=1)``.
-
-    True is yes; None and False are left out, those before another option are empty then.
-    """
-    texts = ["" if _is_left_out(value) else _text(value) for value in options]
-    while texts and _is_left_out(options[len(texts) - 1]):
-        texts.pop()
-    return texts, {name: _text(value) for name, value in named.items() if not _is_left_out(value)}
-
-
-def _is_left_out(value: object) -> bool:
-    return value is None or value is False
-
-
-def _text(value: object) -> str:
-    return "yes" if value is True else str(value)
-
-
-def help_lines(manager_class: type[Manager]) -> list[tuple[str, str]]:
-    """Command and description of every subtask that has a docstring."""
-    lines = [(name, help_line(getattr(manager_class, name))) for name in names(manager_class)]
-    return [(f"fab {manager_class.FAB_TASK}:{name}", line) for name, line in lines if line]
 
 
 def run(manager_class: type[Manager], options: list[str], named: dict[str, str]) -> Any:
@@ -138,10 +47,12 @@ def run(manager_class: type[Manager], options: list[str], named: dict[str, str])
     try:
         with ended_in_order():
             subtask, options, named = parse(options, named)
+            checked("FAB_TASK", manager_class.FAB_TASK)
             manager_class.task_hook(subtask, option_text(options, named))
             name_misspelt(manager_class)
             manager = manager_class()
             try:
+                Settings.read(manager)
                 return call(manager, subtask, options, named)
             finally:
                 manager.close()
@@ -150,19 +61,6 @@ def run(manager_class: type[Manager], options: list[str], named: dict[str, str])
         return None
     except MigopyException as error:
         return fail(error, manager_class.logger)
-
-
-def parse(options: list[str], named: dict[str, str]) -> tuple[str | None, list[str], dict[str, str]]:
-    """Tell the subtask from its options; ``subtask=`` and ``spec_migr=`` may be written out, as in 1.0.
-
-    An empty subtask is none, ``fab migrations:`` is ``fab migrations``. An empty option is one: what it means is for
-    the subtask to say.
-    """
-    named = dict(named)
-    options = ([named.pop("subtask")] if "subtask" in named else []) + options
-    if "spec_migr" in named:
-        options[1:1] = [named.pop("spec_migr")]
-    return (options[0] or None if options else None), options[1:], named
 
 
 def call(manager: Manager, subtask: str | None, options: list[str], named: dict[str, str]) -> Any:
@@ -185,11 +83,6 @@ def fault(error: TypeError) -> str:
     for option, word in WRITTEN.items():
         text = text.replace(f"'{option}'", word)
     return text
-
-
-def parameter_name(option: str) -> str:
-    """No parameter can be called as a keyword of Python is: ``from=NAME`` goes to ``from_``."""
-    return f"{option}_" if keyword.iskeyword(option) else option
 
 
 def find(manager_class: type[Manager], subtask: str | None) -> str:
@@ -230,49 +123,6 @@ def refuse_as_task(manager_class: type[Manager], options: Sequence[object], name
         meant = fab_command(manager_class.FAB_TASK, subtask, option_text(texts, pairs))
         sentence = f"{env.command} is the class that the task was made from, nothing was done. Write {meant}."
         fail(UnknownSubtask(sentence), manager_class.logger)
-
-
-def usage(fab_task: str, name: str, method: Callable[..., Any]) -> str:
-    """How the command is written, what may be left out in brackets: ``fab migrations:execute[,NAME][,to=NAME]``."""
-    written = f"fab {fab_task}:{name}"
-    for position, parameter in enumerate(inspect.signature(method).parameters.values()):
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            written += "[,...]"
-            continue
-        option = parameter.name.rstrip("_")
-        is_needed = parameter.default is parameter.empty
-        plain = option if is_needed or position == 0 else f"{option}=..."
-        word = WRITTEN.get(parameter.name, plain)
-        written += f",{word}" if is_needed else f"[,{word}]"
-    return written
-
-
-def option_text(options: list[str], named: dict[str, str]) -> str | None:
-    """The options as they are written on the fab command line, for ``task_hook``; None without any.
-
-    Fabric's ``parse_arguments`` knows ``\\,`` and ``\\=`` but no way to write a backslash before a comma, so a value
-    that ends in one stands last.
-    """
-    pairs = [escaped(value) for value in options]
-    pairs += [f"{escaped(name)}={escaped(value)}" for name, value in named.items()]
-    positional_last = sorted(pairs, key=lambda pair: pair.endswith("\\"))
-    return ",".join(positional_last) if pairs else None
-
-
-def escaped(value: str) -> str:
-    return value.replace(",", r"\,").replace("=", r"\=")
-
-
-def fab_command(fab_task: str, subtask: str | None, option: str | None) -> str:
-    """The command line, the task one shell word: ``fab migrations:execute,1_first.py``."""
-    word = fab_task
-    if subtask or option is not None:
-        word += f":{escaped(subtask or '')}"
-    if option is not None:
-        word += f",{option}"
-    # Fabric's run() puts the line into double quotes and escapes only ", $ and ` there (_shell_escape), so a
-    # backslash of ours must not stand before one of them, or before another backslash: '\''$x' instead of '\$x'.
-    return "fab " + shlex.quote(word).replace("\\", "\\''")
 
 
 def fail(error: MigopyException, logger: ColorsLogger) -> MigopyException:

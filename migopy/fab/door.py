@@ -26,4 +26,10 @@ if what_is_wrong():
 from fabric.state import commands, env, output  # noqa: E402 - only now is it known to be there
 from fabric.task_utils import crawl  # noqa: E402
 
-__all__ = ["commands", "crawl", "env", "output"]
+__all__ = ["commands", "crawl", "env", "output", "show_command"]
+
+
+def show_command(command: str) -> None:
+    """Show a command line as Fabric's ``local()`` does."""
+    if output.running:
+        print(f"[localhost] local: {command}", flush=True)

@@ -8,6 +8,7 @@ import pymongo
 import pymongo.database
 from pymongo import errors as pymongo_errors
 
+from ..mongo.internals import event_listeners_of
 from .calls import Translated, TranslatedProperty, by_name
 from .database import Database
 from .indexes import Ensured
@@ -150,8 +151,7 @@ class Client(Adjustable, pymongo.MongoClient):  # type: ignore[type-arg]
 
     @TranslatedProperty("MONGO_CLIENT_OPTIONS = {'event_listeners': ...}")
     def event_listeners(self) -> Any:
-        listeners: Any = self.options.pool_options._event_listeners
-        return listeners.event_listeners()
+        return event_listeners_of(self)
 
     # The server
 

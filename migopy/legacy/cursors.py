@@ -8,6 +8,7 @@ import pymongo.command_cursor
 import pymongo.cursor
 from bson.son import SON
 
+from ..mongo.internals import asked_of
 from . import operators
 from .arguments import boolean
 from .calls import refusal, refused, warn
@@ -75,11 +76,7 @@ class Cursor(pymongo.cursor.Cursor):  # type: ignore[type-arg]
         options = {"maxTimeMS": "max_time_ms", "comment": "comment", "hint": "hint", "collation": "collation"}
         if with_limit_and_skip:
             options.update(limit="limit", skip="skip")
-        told = {option: self._told(name) for option, name in options.items()}
-        command = SON([("count", self.collection.name), ("query", self._told("spec"))])
-        command.update({option: value for option, value in told.items() if value})
+        asked = {option: asked_of(self, name) for option, name in options.items()}
+        command = SON([("count", self.collection.name), ("query", asked_of(self, "spec"))])
+        command.update({option: value for option, value in asked.items() if value})
         return cast("Collection", self.collection)._count(command, self.session)
-
-    def _told(self, name: str) -> Any:
-        """What the cursor was told. Before PyMongo 4.9 its attributes are private to ``Cursor``."""
-        return vars(self).get(f"_{name}", vars(self).get(f"_Cursor__{name}"))

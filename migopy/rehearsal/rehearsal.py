@@ -4,113 +4,49 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence, cast
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
-from ..batches import Batches
+from ..batches.batches import Batches
 from ..errors import ConfigurationError, MigopyException, MigrationFailed
-from ..files.directory import line_in, not_run
-from ..mongo.client import close, has_transactions, server_errors
-from ..run.runner import EXECUTE, ROLL_BACK, Direction, Hooks, Run
-from ..terminal.options import positive
-from ..terminal.progress import Line, counted, in_bytes
+from ..files.faults import line_in
+from ..files.migration import not_run
+from ..mongo.failures import server_errors
+from ..run.context import EXECUTE, ROLL_BACK, Direction, Hooks, RunContext
+from ..run.planning import load, require_transactions
+from ..run.runner import Run
+from ..terminal import signals
+from ..terminal.progress import Line
 from ..terminal.texts import summary
-from .scratch.comparing import Change, Look, compare
+from ..terminal.wording import duration, in_bytes
+from .result import Extent, Rehearsed
+from .scratch.comparing import Look, compare
 from .scratch.copying import Copied, Copy, Original, originals
-from .scratch.database import MARK, Scratch, is_same_server
+from .scratch.database import MARK
 from .scratch.digest import Digester
-from .scratch.guard import Guard, Place, addresses, clients
 from .scratch.raw import VIEW, server_time
+from .stage import Stage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pymongo import MongoClient
     from pymongo.database import Database
 
-    from ..files.directory import LoadedMigration, Migration
-    from ..mongo.client import Server
-    from ..run.workspace import Session
-    from ..store.lock import Lock
-
-DOCUMENTS = 1000
-"""How many documents of each collection are copied if nothing else is said."""
+    from ..files.migration import LoadedMigration, Migration
+    from ..run import Workspace
+    from ..terminal.messages import ColorsLogger
+    from .report import Results
 
 SPACE = 1.2
 """How much disk there has to be for a copy, as a multiple of what is to be copied."""
-
-NAMES = 5
-"""How many of the collections are named of which there is a sample."""
 
 UP = EXECUTE._replace(after_failure="the rehearsal ends here")
 AGAIN = EXECUTE._replace(after_failure="it was up() again, after down(); the rehearsal ends here")
 DOWN = ROLL_BACK._replace(after_failure="the rehearsal ends here")
 
 
-class Extent(NamedTuple):
-    """How much is copied: collections, documents, bytes without compression and on disk with the indexes; and of which
-    collections only a sample.
-    """
-
-    collections: int
-    documents: int
-    size: int
-    storage: int
-    sampled: Sequence[str]
-
-    def __str__(self) -> str:
-        return (
-            f"{counted(self.collections, 'collection')} with about {counted(self.documents, 'document')}"
-            f" ({in_bytes(self.size)})"
-        )
-
-
-@dataclass
-class Rehearsed:
-    """What came of one migration. ``whole`` are the seconds that it may take with all documents, if this was a sample.
-
-    ``restored`` is what ``down()`` has not brought back, None without a ``down()``; ``repeated`` in what the second
-    ``up()`` differs from the first. ``error`` is what ended the rehearsal.
-    """
-
-    name: str
-    seconds: float | None = None
-    whole: float | None = None
-    commands: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    changes: Sequence[Change] = ()
-    down_seconds: float | None = None
-    restored: Sequence[Change] | None = None
-    repeated: Sequence[Change] | None = None
-    error: MigopyException | None = None
-
-    @property
-    def verdict_of_down(self) -> str:
-        """``restores``, ``does not restore``, ``failed``, ``no down()``; empty where it did not come to that."""
-        if self.restored is not None:
-            return _verdict(self.restored, "restores", "does not restore")
-        if self.seconds is None:
-            return ""
-        return "failed" if self.error else "no down()"
-
-    @property
-    def verdict_of_again(self) -> str:
-        """``the same``, ``differs``, ``failed``; empty where it did not come to that."""
-        if self.repeated is not None:
-            return _verdict(self.repeated, "the same", "differs")
-        return "failed" if self.error and self.restored is not None else ""
-
-    @property
-    def is_well(self) -> bool:
-        """Whether ``down()`` restores what was there, and the second ``up()`` does what the first has done."""
-        return not any(change.is_real for change in (*(self.restored or ()), *(self.repeated or ())))
-
-
-def _verdict(changes: Sequence[Change], good: str, bad: str) -> str:
-    return bad if any(change.is_real for change in changes) else good
-
-
-class Alone:
+class NoLock:
     """Stands in for the lock of a run: nobody else is in the scratch database."""
 
     was_dropped = False
@@ -129,127 +65,72 @@ class Alone:
         return datetime.now(timezone.utc)
 
 
-def limit_of(documents: str | None) -> int | None:
-    """How many documents of each collection the option ``documents`` asks for; None for all."""
-    if documents == "all":
-        return None
-    return DOCUMENTS if documents is None else positive("documents", documents)
-
-
-class Stage:
-    """The scratch database for a ``with`` block, by two clients: ``scratch`` is ours, ``db`` is for the team's code,
-    by a client that ``guard`` sees.
-
-    ``server`` says where the scratch database is, ``connect`` makes a client of it; ``ours`` is one that is connected.
-    """
-
-    def __init__(
-        self,
-        source: Database[Any],
-        ours: MongoClient[Any],
-        server: Server,
-        connect: Callable[[], MongoClient[Any]],
-        *,
-        owner: str,
-        keep: bool,
-    ) -> None:
-        self.source = source
-        self.scratch = Scratch(
-            ours[server.database_name()], owner=owner, source=source.name, address=server.address, keep=keep
-        )
-        self.overlooked = max(0, len(clients()) - len({id(ours), id(source.client)}))
-        """How many clients the process had already made, of which no guard can be told."""
-        self._connect = connect
-        self._exit = contextlib.ExitStack()
-
-    def __enter__(self) -> Stage:
-        """Raises, before anything is written, ``ConfigurationError`` or ``LockHeld`` when it cannot be had."""
-        scratch, name = self.scratch, self.scratch.db.name
-        with server_errors(scratch.address):
-            if name == self.source.name and is_same_server(scratch.db, self.source):
-                raise ConfigurationError(
-                    f"The rehearsal would be in {name} at {scratch.address}, which is the real database: set"
-                    " REHEARSAL_DATABASE to another name. Nothing was copied."
-                )
-            scratch.require_free()
-        with contextlib.ExitStack() as undo, server_errors(scratch.address):
-            inside = Place(addresses(scratch.db.client.nodes), name)
-            self.guard = undo.enter_context(Guard(inside, forbidden=self.source.name))
-            client = self._connect()
-            undo.callback(close, client)
-            if not self.guard.sees(client):
-                raise ConfigurationError(
-                    "MongoClient of the class in the fabfile gives a client that was made before the rehearsal: it has"
-                    " to make one each time it is called. Nothing was copied."
-                )
-            self.db = client[name]
-            self._exit = undo.pop_all()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._exit.__exit__(*error)
-
-    @property
-    def where(self) -> str:
-        return f"{self.scratch.db.name} at {self.scratch.address}"
-
-    @property
-    def about_the_original(self) -> str:
-        """What is known of it in the end."""
-        if self.overlooked:
-            return "What was sent by the clients that had been made before is not known"
-        return "The real database is as it was"
-
-    def warnings(self, extent: Extent) -> Iterator[str]:
-        """What a person should know before so much is copied."""
-        if self.overlooked:
-            yield (
-                f"{counted(self.overlooked, 'MongoClient')} had been made before the rehearsal began, by the fabfile or"
-                " what it imports: what is sent there cannot be seen. The sure way is a REHEARSAL_URI whose user may"
-                " write nowhere else."
-            )
-        with server_errors(self.scratch.address):
-            has_oplog = self.scratch.db.client is self.source.client and has_transactions(self.source.client)
-        if has_oplog:
-            yield (
-                f"The copy is on the servers of the original: {in_bytes(extent.size)} go through their oplog."
-                " REHEARSAL_URI names another."
-            )
-        if extent.sampled:
-            names = ", ".join(extent.sampled[:NAMES]) + (", ..." if len(extent.sampled) > NAMES else "")
-            yield (
-                f"Of {counted(len(extent.sampled), 'collection')} a sample ({names}): the newest documents, some"
-                " at random, one of every shape. What they refer to may not be in the copy; documents=all copies all."
-            )
-
-
 class Rehearsal:
     """Rehearses migrations on a ``stage``, with ``limit`` documents of each collection, or all.
 
-    ``db`` is what the migrations get, the scratch database with whatever they are used to; ``session`` is about that
-    one. ``collection`` is ``MIGRATIONS_COLLECTION``.
+    ``db`` is what the migrations get, the scratch database with whatever they are used to; ``workspace`` is about that
+    one.
     """
 
-    def __init__(
-        self,
-        stage: Stage,
-        session: Session,
-        db: Database[dict[str, Any]],
-        *,
-        limit: int | None,
-        collection: str,
-    ) -> None:
+    def __init__(self, stage: Stage, workspace: Workspace, db: Database[dict[str, Any]], *, limit: int | None) -> None:
+        self._stage = stage
         self._source, self._scratch, self._guard = stage.source, stage.scratch, stage.guard
         self._overlooked = stage.overlooked
-        self._session = session
+        self._workspace = workspace
         self._db = db
         self._limit = limit
-        beside = [f"{collection}_{name}" for name in ("lock", "log", "batches")]
-        self._whole = [collection]
-        self._ours = [MARK, collection, *beside]
-        with server_errors(session.address):
-            self._originals = originals(self._source, without=[MARK, *beside])
+        names = workspace.names
+        self._whole = [names.migrations]
+        self._ours = [MARK, names.migrations, *names.beside]
+        with server_errors(workspace.address):
+            self._originals = originals(self._source, without=[MARK, *names.beside])
         self._copied: Mapping[str, Copied] = {}
+
+    def run(
+        self,
+        chosen: Sequence[Migration],
+        before: Callable[[Database[dict[str, Any]]], object],
+        results: Results,
+        logger: ColorsLogger,
+    ) -> None:
+        """Copy the database and try one migration after the other, up to the first that fails.
+
+        ``before`` is the team's ``before_rehearsal``; what is found goes into ``results``.
+        """
+        with self._workspace.importable():
+            migrations = self.load(chosen)
+            self.require_transactions(migrations)
+            for warning in self._stage.warnings(self.extent):
+                logger.white(warning)
+            logger.white_bold(f"Copying {self.extent} to {self._stage.where}...")
+            with self._on_scratch(logger):
+                self._copy(results, logger)
+                self.prepare(before)
+                for place, migration in enumerate(migrations, start=1):
+                    position = f" ({place} of {len(migrations)})" if len(migrations) > 1 else ""
+                    logger.white_bold(f"Rehearsing migration {migration.name}...{position}")
+                    rehearsed = self.one(migration, left=len(migrations) - place)
+                    results.rehearsed.append(rehearsed)
+                    if rehearsed.error:
+                        raise rehearsed.error
+
+    @contextlib.contextmanager
+    def _on_scratch(self, logger: ColorsLogger) -> Iterator[None]:
+        with signals.held_back(), self._scratch as scratch, contextlib.ExitStack() as afterwards, signals.let_through():
+            if scratch.keep:
+                kept = f"The copy stays in {self._stage.where}, until the next rehearsal there"
+                afterwards.callback(logger.white, kept)
+            if scratch.left_behind:
+                logger.white(f"Removed there what {scratch.left_behind} had left behind")
+            yield
+
+    def _copy(self, results: Results, logger: ColorsLogger) -> None:
+        started = time.monotonic()
+        self.require_space()
+        with Line() as line:
+            documents = self.copy(line)
+        results.sampled = self.sampled
+        logger.white(f"Copied {documents:,} documents in {duration(time.monotonic() - started)}")
 
     @property
     def sampled(self) -> Mapping[str, Copied]:
@@ -278,18 +159,11 @@ class Rehearsal:
     def require_transactions(self, migrations: Sequence[LoadedMigration]) -> None:
         """Raises ``ConfigurationError`` when a migration needs one, and the server of the copy has none."""
         functions = [*migrations, *(down_of(migration) for migration in migrations if migration.has_down)]
-        asking = [function.name for function in functions if function.in_transaction]
-        if asking and not self._session.server.has_transactions:
-            raise ConfigurationError(
-                f"{asking[0]} has a parameter named session, which asks for a transaction, and MongoDB at"
-                f" {self._session.address} is neither a replica set nor a sharded cluster: REHEARSAL_URI may name one."
-                " Nothing was copied.",
-                migration=asking[0],
-            )
+        require_transactions(functions, self._workspace, ": REHEARSAL_URI may name one. Nothing was copied.")
 
     def require_space(self) -> None:
         """Raises ``ConfigurationError`` when the copy needs more disk than there is, as far as the server tells."""
-        with server_errors(self._session.address):
+        with server_errors(self._workspace.address):
             stats = self._scratch.db.command("dbStats")
         if not stats.get("fsTotalSize"):
             return
@@ -338,7 +212,7 @@ class Rehearsal:
         loaded = []
         for migration in chosen:
             with self._guarded(migration.name, migration.path):
-                loaded.append(migration.load("up"))
+                loaded.append(load(migration, "up"))
         return loaded
 
     def one(self, migration: LoadedMigration, left: int) -> Rehearsed:
@@ -368,25 +242,23 @@ class Rehearsal:
 
     def _run(self, direction: Direction, migration: LoadedMigration, left: int) -> float:
         if migration.in_transaction:
-            self._session.prepare_transactions()
-        run = Run(
-            direction,
-            cast("Lock", Alone()),
-            self._session.history,
-            self._db,
-            records=self._session.history.registered(),
-            dump={},
+            self._workspace.prepare_transactions()
+        context = RunContext(
+            lock=NoLock(),
+            history=self._workspace.history,
+            db=self._db,
+            records=self._workspace.history.registered(),
             hooks=Hooks(_nothing, _nothing, _nothing),
             batches=lambda migration: Batches(),
             forget=_nothing,
             say=_nothing,
-            command="",
         )
+        run = Run(direction, context)
         if migration.in_transaction:  # there the time of the last attempt counts
             self._look.read()
         look, before = self._look, self._look.seconds
-        with self._guarded(migration.name, migration.migration.path, look.read), run.of([migration]):
-            seconds = run.one(migration, left)
+        with self._guarded(migration.name, migration.migration.path, look.read), run.announced([migration]):
+            seconds = run.migrate(migration, left)
         self._scratch.mark_again()
         return seconds - (look.seconds - before)
 

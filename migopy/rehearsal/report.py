@@ -6,12 +6,12 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
-from ..terminal.messages import duration, table
-from ..terminal.progress import counted
+from ..terminal.tables import table
 from ..terminal.texts import one_line, shortened
+from ..terminal.wording import duration, plural
 
 if TYPE_CHECKING:
-    from .rehearsal import Rehearsed
+    from .result import Rehearsed
     from .scratch.comparing import Change, Example
     from .scratch.copying import Copied
 
@@ -129,13 +129,13 @@ def _facts(change: Change) -> Iterator[str]:
         empty = "" if change.is_real else "empty "
         yield f"{empty}{definition.what} {definition.event}{f': {definition.text}' if definition.text else ''}"
     if change.counts["added"]:
-        yield f"{counted(change.counts['added'], 'document')} added"
+        yield f"{plural(change.counts['added'], 'document')} added"
     for event in ("changed", "removed"):
         if change.counts[event]:
-            yield f"{change.counts[event]:,} of {counted(change.documents, 'document')} {event}"
+            yield f"{change.counts[event]:,} of {plural(change.documents, 'document')} {event}"
     if change.counts["same"]:
         unlike = " and ".join(sorted(change.unlike)) or "the order of fields or the type of numbers"
-        yield f"only {unlike} differs in {counted(change.counts['same'], 'document')}"
+        yield f"only {unlike} differs in {plural(change.counts['same'], 'document')}"
 
 
 def _example(example: Example) -> Iterator[str]:

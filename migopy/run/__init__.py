@@ -1,12 +1,17 @@
-"""What runs."""
+"""What runs: what a subtask finds, what may run, one run of migrations, and what is told of all that.
+
+Imports batches, files, legacy, store, mongo, settings, terminal and errors.
+"""
 
 from . import report as report
-from .outcome import Account as Account
+from .context import EXECUTE as EXECUTE
+from .context import ROLL_BACK as ROLL_BACK
+from .context import Direction as Direction
+from .context import Hooks as Hooks
+from .context import RunContext as RunContext
+from .outcome import Outcome as Outcome
 from .outcome import printed as printed
 from .planning import Planning as Planning
-from .runner import EXECUTE as EXECUTE
-from .runner import ROLL_BACK as ROLL_BACK
-from .runner import Hooks as Hooks
 from .runner import Run as Run
-from .workspace import Session as Session
+from .workspace import Workspace as Workspace
 from .workspace import who as who

@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Sequence
 
 from ..errors import MigrationNotFound, UnknownSubtask, WrongState
-from ..files.directory import Migration, order, require_good_names
-from ..terminal.messages import local_time
+from ..files.directory import require_good_names
+from ..files.migration import Migration, order
 from ..terminal.options import nearest, not_empty, positive
+from ..terminal.wording import local_time
 
 if TYPE_CHECKING:
     from ..store.history import HalfRestored, Record

@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import Any, Callable, Container, Iterator, Mapping, Sequence
 
 from ..errors import MigopyException, StopTaskExecution
-from ..store.lock import clock
-from ..terminal.messages import show
+from ..mongo.clock import clock
+from ..terminal.streams import show
 from ..terminal.texts import one_line, summary
 from .report import as_json
 
 
-class Account:
+class Outcome:
     """The migrations that a subtask was about to change, and what became of each."""
 
     def __init__(self) -> None:

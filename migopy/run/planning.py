@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple, Sequence
 
+from .. import legacy
 from ..errors import ConfigurationError, MigopyException, WrongState
 from ..terminal import signals
 from .status import DRIFT, Status
 
 if TYPE_CHECKING:
-    from ..files.directory import LoadedMigration, Migration
+    from ..files.migration import LoadedMigration, Migration
     from .inventory import Inventory
-    from .workspace import Session
+    from .workspace import Workspace
 
 Function = Literal["up", "down"]
 
@@ -41,15 +42,12 @@ class Plan(NamedTuple):
 
 
 class Planning:
-    """Plans for the settings ``STRICT`` and ``DO_MONGO_DUMP``, with what the session finds.
+    """Plans for one workspace. ``require_dump`` raises when no dump can be taken."""
 
-    ``require_dump`` raises when no dump can be taken.
-    """
-
-    def __init__(self, session: Session, *, strict: bool, dumps: bool, require_dump: Callable[[], object]) -> None:
-        self._session = session
-        self._strict = strict
-        self._dumps = dumps
+    def __init__(self, workspace: Workspace, require_dump: Callable[[], object]) -> None:
+        self._workspace = workspace
+        self._strict = workspace.settings.STRICT
+        self._dumps = workspace.settings.DO_MONGO_DUMP
         self._require_dump = require_dump
 
     def plan(self, function: Function, chosen: Sequence[Migration], inventory: Inventory, named: str | None) -> Plan:
@@ -58,19 +56,19 @@ class Planning:
         Raises what keeps the whole run from its beginning: ``BadMigration``, ``ConfigurationError``, ``WrongState``.
         """
         if function == "up" and self._strict:
-            refuse_drift(Status(inventory, **self._session.contents(inventory)._asdict()))
-        status = self._session.known(inventory)
+            refuse_drift(Status(inventory, **self._workspace.contents(inventory)._asdict()))
+        status = self._workspace.known(inventory)
         self._refuse_what_just_failed(chosen, status)
         with signals.let_through():
-            loaded = [migration.load(function) for migration in chosen]
-        self.require_transactions(loaded)
+            loaded = [load(migration, function) for migration in chosen]
+        require_transactions(loaded, self._workspace)
         return divided(loaded, status, named=bool(named))
 
     def _refuse_what_just_failed(self, chosen: Sequence[Migration], status: Status) -> None:
         """Raises ``WrongState`` when one of them failed in a run that this one waited for: to try it again is for a
         person, not for each of the machines that were told to execute it at the same moment.
         """
-        waited_for = self._session.waited_for
+        waited_for = self._workspace.waited_for
         since = waited_for and waited_for.since
         for migration in chosen if since else ():
             failure = status.failure(migration.name)
@@ -80,21 +78,11 @@ class Planning:
                     migration=migration.name,
                 )
 
-    def require_transactions(self, loaded: Sequence[LoadedMigration]) -> None:
-        """Raises ``ConfigurationError`` when a migration asks for a transaction and the server has none."""
-        asking = [migration.name for migration in loaded if migration.in_transaction]
-        if asking and not self._session.server.has_transactions:
-            raise ConfigurationError(
-                f"{asking[0]} has a parameter named session, which asks for a transaction, and MongoDB at"
-                f" {self._session.address} is neither a replica set nor a sharded cluster. No migration was run.",
-                migration=asking[0],
-            )
-
     # What would happen
 
     def steps(self, chosen: Sequence[Migration], status: Status) -> tuple[list[dict[str, Any]], list[str]]:
         """What executing each of these migrations would mean, and every reason why execute would stop."""
-        with self._session.importable():
+        with self._workspace.importable():
             planned = [self._step(migration) for migration in chosen if migration.number is not None]
         loaded = [migration for _, migration in planned if migration]
         steps = [step for step, _ in planned]
@@ -106,7 +94,7 @@ class Planning:
         unknown = dict.fromkeys(("transaction", "batches", "verify", "down"))
         step: dict[str, Any] = {"name": migration.name, **unknown, "dump": self._dumps}
         try:
-            loaded = migration.load("up")
+            loaded = load(migration, "up")
         except MigopyException as error:
             return {**step, "error": str(error)}, None
         known = {
@@ -120,11 +108,12 @@ class Planning:
     def doubts(self, steps: Sequence[Mapping[str, Any]]) -> list[str]:
         """What execute would do, and may do twice."""
         in_batches = [step["name"] for step in steps if step["batches"]]
-        if not in_batches or self._session.server.has_transactions:
+        if not in_batches or self._workspace.kind.has_transactions:
             return []
+        address = self._workspace.address
         return [
-            f"{name} goes through its documents in batches, and MongoDB at {self._session.address} has no transactions:"
-            " when it is stopped in the middle, one batch may be done twice"
+            f"{name} goes through its documents in batches, and MongoDB at {address} has no transactions: when it is"
+            " stopped in the middle, one batch may be done twice"
             for name in in_batches
         ]
 
@@ -134,11 +123,32 @@ class Planning:
         before: list[Callable[[], object]] = [found.refuse_half_restored, found.require_good_names]
         if self._strict:
             before.append(lambda: refuse_drift(status))
-        after: list[Callable[[], object]] = [lambda: self.require_transactions(loaded)]
+        after: list[Callable[[], object]] = [lambda: require_transactions(loaded, self._workspace)]
         if self._dumps and loaded:
             after.append(self._require_dump)
         after.append(divided(loaded, status).stop_at_interrupted)
         return _refusals(before), _refusals(after)
+
+
+def load(migration: Migration, function: Function) -> LoadedMigration:
+    """Import a file and find its ``up`` or ``down``; for a name of PyMongo 2 the error says what to write today."""
+    try:
+        return migration.load(function)
+    except MigopyException as error:
+        raise error.told(after=legacy.advice(error.__cause__ or error)) from error.__cause__
+
+
+def require_transactions(
+    loaded: Sequence[LoadedMigration], workspace: Workspace, consequence: str = ". No migration was run."
+) -> None:
+    """Raises ``ConfigurationError`` when a migration asks for a transaction and the server has none."""
+    asking = [migration.name for migration in loaded if migration.in_transaction]
+    if asking and not workspace.kind.has_transactions:
+        raise ConfigurationError(
+            f"{asking[0]} has a parameter named session, which asks for a transaction, and MongoDB at"
+            f" {workspace.address} is neither a replica set nor a sharded cluster{consequence}",
+            migration=asking[0],
+        )
 
 
 def divided(loaded: Sequence[LoadedMigration], status: Status, *, named: bool = False) -> Plan:

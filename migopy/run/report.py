@@ -6,13 +6,14 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
-from ..terminal.messages import BOLD, RED, duration, local_time, table
-from ..terminal.progress import counted
+from ..terminal.messages import BOLD, RED
+from ..terminal.tables import table
+from ..terminal.wording import duration, local_time, plural
 from .status import UNFINISHED
 
 if TYPE_CHECKING:
     from ..store.history import Event
-    from .status import Status
+    from .status import Problem, Status
 
 Row = Mapping[str, Any]
 
@@ -142,9 +143,27 @@ def _far(row: Row) -> list[str]:
     return [f"{100 * progress['done'] // progress['total']} %" if progress["total"] else f"{progress['done']:,} done"]
 
 
+def history_document(rows: Sequence[Row], problems: Sequence[Problem], events: Sequence[Row] | None) -> dict[str, Any]:
+    """For programs; with the events of one migration where those were asked for."""
+    document = {"migrations": rows, "problems": [problem._asdict() for problem in problems]}
+    return document if events is None else {**document, "events": events}
+
+
+def history_text(rows: Sequence[Row], events: Sequence[Row] | None) -> str:
+    """The table; of one migration its events and its dumps too."""
+    parts = [history_table(rows)]
+    if events is not None:
+        shown = rows[0]["dump"]
+        others = [dump for dump in dumps(events) if dump != shown]
+        parts += [dump_line(rows[0])] if shown else []
+        parts += [event_table(events)] if events else []
+        parts += ["Other dumps: " + ", ".join(others)] if others else []
+    return "\n\n".join(parts)
+
+
 def dump_line(row: Row) -> str:
     """Which dump was taken before a migration, and what is in it."""
-    facts = f" ({counted(row['dump_documents'], 'document')}, {row['dump_bytes']:,} bytes)" if row["dump_bytes"] else ""
+    facts = f" ({plural(row['dump_documents'], 'document')}, {row['dump_bytes']:,} bytes)" if row["dump_bytes"] else ""
     return f"Dumped before it: {row['dump']}{facts}"
 
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Literal, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
 from pymongo.errors import NetworkTimeout, OperationFailure
 
@@ -23,20 +23,21 @@ from ..errors import (
     done,
     is_silence,
 )
-from ..files.directory import LoadedMigration, line_in, not_run
+from ..files.faults import line_in
+from ..files.migration import LoadedMigration, not_run
 from ..mongo.client import RETRY_PAUSE, abandoning_nothing
-from ..store.history import EventKind, History, Record
-from ..store.lock import Lock, clock
+from ..mongo.clock import clock
+from ..mongo.transaction import Transaction
+from ..store.history import EventKind
 from ..terminal import signals
-from ..terminal.messages import duration
 from ..terminal.texts import summary
-from .transaction import Transaction
+from ..terminal.wording import duration
+from .context import Direction, RunContext
+from .registrar import Registrar
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
-    from pymongo.database import Database
 
-    from ..batches import Batches
 
 # Error codes of MongoDB (src/mongo/base/error_codes.yml).
 NOT_IN_TRANSACTION = 263  # OperationNotSupportedInTransaction
@@ -45,108 +46,35 @@ TRANSACTION_ENDED = (251, 290)  # NoSuchTransaction, TransactionExceededLifetime
 NOT_KNOWN = "whether its transaction was committed is not known, the subtask show_status tells"
 
 
-class Direction(NamedTuple):
-    """What differs between executing and rolling back, in words: of people, of the log, of the way on."""
-
-    subtask: Literal["execute", "rollback"]
-    function: Literal["up", "down"]
-    doing: str
-    done: str
-    failure: EventKind
-    after_failure: str
-    after_success: str
-    not_written: str
-    repair: Literal["ignore", "forget"]
-
-    @property
-    def executes(self) -> bool:
-        return self.subtask == "execute"
-
-
-EXECUTE = Direction(
-    subtask="execute",
-    function="up",
-    doing="Executing",
-    done="Executed",
-    failure="failed",
-    after_failure="it is not registered",
-    after_success="the migration is registered",
-    not_written="{name} was executed, but it could not be registered",
-    repair="ignore",
-)
-
-ROLL_BACK = Direction(
-    subtask="rollback",
-    function="down",
-    doing="Rollback",
-    done="Rolled back",
-    failure="rollback failed",
-    after_failure="it stays registered",
-    after_success="the migration is rolled back",
-    not_written="down() of {name} has run, but it could not be unregistered",
-    repair="forget",
-)
-
-
-class Hooks(NamedTuple):
-    """The team's: called with the name around every migration, and with the error too when one of them, or the
-    migration, fails.
-    """
-
-    before_each: Callable[[str], None]
-    after_each: Callable[[str], None]
-    on_failure: Callable[[str, BaseException], None]
-
-
 class NotRun(Exception):  # noqa: N818 - it stands in a sentence
     """The team's function has returned something that would still have to be run."""
 
 
 class Run:
-    """Executes and rolls back loaded migrations while ``lock`` holds.
-
-    ``records`` are the registrations when the run began. ``dump`` says which dump was taken before it. ``batches``
-    makes those of a migration that asks for them, ``forget`` is told what they have noted when it is no longer needed.
-    ``say`` is told what can go into no exception of ours: a Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as it
-    would without migopy.
-    """
+    """Executes and rolls back loaded migrations while the lock holds."""
 
     _client_session: ClientSession | None = None
     _transaction: Transaction | None = None
     _waits = False
-    _may_have_dropped: str | None = None
 
-    def __init__(
-        self,
-        direction: Direction,
-        lock: Lock,
-        history: History,
-        db: Database[dict[str, Any]],
-        *,
-        records: Mapping[str, Record],
-        dump: Mapping[str, Any],
-        hooks: Hooks,
-        batches: Callable[[LoadedMigration], Batches],
-        forget: Callable[[str], None],
-        say: Callable[[str], None],
-        command: str,
-    ) -> None:
+    def __init__(self, direction: Direction, context: RunContext) -> None:
         self._direction = direction
-        self._lock = lock
-        self._history = history
-        self._db = db
-        self._records = dict(records)
-        self._dump = dump
-        self._hooks = hooks
-        self._batches = batches
-        self._forget = forget
-        self._say = say
-        self._command = command
+        self._lock = context.lock
+        self._history = context.history
+        self._db = context.db
+        self._hooks = context.hooks
+        self._batches = context.batches
+        self._forget = context.forget
+        self._say = context.say
+        self._task = context.task
+        self._registrar = Registrar(
+            direction, context.lock, context.history, context.records, context.dump, context.say
+        )
         self.done: list[str] = []
         """The names of those that have run and whose history has been written."""
 
     @contextlib.contextmanager
-    def of(self, migrations: Sequence[LoadedMigration]) -> Iterator[None]:
+    def announced(self, migrations: Sequence[LoadedMigration]) -> Iterator[None]:
         """Around all of them: what will run is written down before the first one does; in the end the lock is free."""
         with contextlib.ExitStack() as stack:
             if any(migration.in_transaction for migration in migrations):
@@ -164,11 +92,11 @@ class Run:
     def _give_back(self, error: BaseException | None = None) -> None:
         """The lock, with the history whole: also where only the giving back shows that something has dropped both."""
         if not is_silence(error):
-            self._mend_history()
+            self._registrar.repair()
             self._lock.give_back(error)
-            self._mend_history()
+            self._registrar.repair()
 
-    def one(self, migration: LoadedMigration, left: int) -> float:
+    def migrate(self, migration: LoadedMigration, left: int) -> float:
         """Run ``up()`` or ``down()`` of one migration and write its history; how many seconds it took.
 
         ``left`` is the number of migrations that will not run if this one fails. Raises ``MigrationFailed`` from
@@ -176,7 +104,7 @@ class Run:
         history could not be written.
         """
         self._begin(migration.name, left)
-        self._may_have_dropped = migration.name if migration.may_drop else None
+        self._registrar.may_have_dropped = migration.name if migration.may_drop else None
         with self._failures(migration, self._direction.failure, self._direction.after_failure, left):
             self._call(self._hooks.before_each, migration.name)
             seconds = self._in_transaction(migration) if migration.in_transaction else self._perform(migration)
@@ -184,7 +112,7 @@ class Run:
             self._write(migration, seconds)
         self.done.append(migration.name)
         with done(f"{migration.name}: {self._direction.after_success}"):
-            self._mend_history()
+            self._registrar.repair()
             if migration.in_batches:
                 self._forget(migration.name)
         with self._failures(migration, None, f"it was in after_each(), {self._direction.after_success}", left):
@@ -241,85 +169,30 @@ class Run:
         """Of a migration outside of a transaction, once it has run."""
         with self._unwritten(migration.name), self._written_down():
             self._lock.confirm()
-            if self._direction.executes:
-                self._history.register(self._record(migration, seconds), self._lock.confirm)
-            else:
-                self._history.unregister(migration.name)
+            self._registrar.register(migration, seconds)
         with done(f"{migration.name}: {self._direction.after_success}"):
             if not self._direction.executes:
-                self._log_rolled_back(migration.name, seconds)
-            self._remember(migration, seconds)
+                self._registrar.log_rolled_back(migration.name, seconds)
+            self._registrar.remember(migration, seconds)
 
     def _in_transaction(self, migration: LoadedMigration) -> float:
         """The history's part and the migration in one transaction, which may begin again; how many seconds it took."""
         session = self._client_session
-        assert session is not None  # of() has made it
+        assert session is not None  # announced() has made it
         took: list[float] = []
 
         def both() -> None:
             self._lock.confirm()
-            self._write_first(migration, session)
+            self._registrar.register_first(migration, session)
             took.append(self._perform(migration, session))
-            self._write_last(migration, took[-1], session)
+            self._registrar.register_last(migration, took[-1], session)
             self._lock.confirm()
 
         self._transaction = Transaction(session, functools.partial(self._begin_again, migration.name))
         with self._written_down():
             self._transaction.run(both)
-        self._remember(migration, took[-1])
+        self._registrar.remember(migration, took[-1])
         return took[-1]
-
-    def _write_first(self, migration: LoadedMigration, session: ClientSession) -> None:
-        """With a broken lock the second of two owners fails on this, before its ``up()``."""
-        if self._direction.executes:
-            self._history.register(self._record(migration, None), self._lock.confirm, session=session)
-        else:
-            self._history.unregister(migration.name, session=session)
-
-    def _write_last(self, migration: LoadedMigration, seconds: float, session: ClientSession) -> None:
-        if self._direction.executes:
-            self._history.took(migration.name, round(seconds, 3), session=session)
-        else:
-            self._log_rolled_back(migration.name, seconds, session)
-
-    def _record(self, migration: LoadedMigration, seconds: float | None) -> Record:
-        return Record(
-            migration.name,
-            at=self._lock.now(),
-            state="executed",
-            seconds=None if seconds is None else round(seconds, 3),
-            by=self._history.by,
-            checksum=migration.checksum,
-            **self._dump,
-        )
-
-    def _log_rolled_back(self, name: str, seconds: float, session: ClientSession | None = None) -> None:
-        executed_at = self._records[name].at
-        facts = {"seconds": round(seconds, 3), "executed_at": executed_at, **self._dump}
-        self._history.log("rolled back", name, session=session, **facts)
-
-    def _remember(self, migration: LoadedMigration, seconds: float) -> None:
-        """Know what is registered now, without a read."""
-        if self._direction.executes:
-            self._records[migration.name] = self._record(migration, seconds)
-        else:
-            del self._records[migration.name]
-
-    def _mend_history(self) -> None:
-        """What a migration has dropped of the history, with the whole database say, has run all the same.
-
-        Where the lock is still there that is only what leaves nothing: one that unregisters some others means it.
-        """
-        if not self._lock.was_dropped and not self._may_have_dropped:
-            return
-        self._lock.confirm()
-        present = self._history.registered()
-        lost = [record for name, record in self._records.items() if name not in present]
-        if lost and (self._lock.was_dropped or set(present) <= {self._may_have_dropped}):
-            self._history.register_again(lost)
-            names = ", ".join(record.name for record in lost)
-            self._say(f"The history had been dropped. Registered again: {names}.")
-        self._lock.was_dropped, self._may_have_dropped = False, None
 
     # Failures
 
@@ -337,8 +210,8 @@ class Run:
             raise RegisteredMeanwhile(self._logged(sentence, "failed", name, error=what), migration=name) from error
         except BaseException as error:
             fact = self._direction.not_written.format(name=name)
-            way_on = f"{self._command}:{self._direction.repair},{name}"
-            advice = f"Then look at {self._command}, and if no other run has done it, write {way_on}."
+            way_on = f"{self._task}:{self._direction.repair},{name}"
+            advice = f"Then look at {self._task}, and if no other run has done it, write {way_on}."
             with self._said_anyway(f"{fact}. {advice}"):
                 advice += self._logged_as_interrupted(name, error)
             if isinstance(error, (LockLost, ServerFailed)):

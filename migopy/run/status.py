@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Mapping, NamedTuple, Sequence
 
-from ..terminal.messages import local_time
+from ..terminal.wording import local_time
 
 if TYPE_CHECKING:
     from ..store.checkpoints import Progress

@@ -1,7 +1,7 @@
-"""What one subtask finds: the files, the history, the lock, and what they say together.
+"""What one subtask works with: the files, the history, the lock, and what they say together.
 
-A session is made for one subtask and gone with it, so nothing that was read or held outlives it: a team's own subtask
-may call two of ours one after the other, and each looks at the world as it is then.
+A subtask makes its own workspace, so nothing that it reads outlives it: a team's subtask may call two of ours, and each
+sees the database as it is then.
 """
 
 from __future__ import annotations
@@ -17,75 +17,75 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
 from bson.binary import UUID_SUBTYPE, Binary
 
-from ..batches import Batches
-from ..batches.progress import Line
-from ..dumps.restore import Restore
-from ..errors import BadMigration, ConfigurationError, LockHeld, NotAllowed, ServerFailed, done
-from ..files import directory as loader
-from ..mongo import client as mongo
-from ..store.checkpoints import Checkpoints
-from ..store.history import History
-from ..store.lock import Holder, Lock
+from ..batches import Batches, Line, Trail
+from ..errors import BadMigration, LockHeld, NotAllowed, ServerFailed, done
+from ..files.directory import find, no_files, numbering
+from ..files.importing import importable
+from ..mongo import Kind, kill_sessions, kind_of, named, server_errors
+from ..store import Checkpoints, History, Holder, Lock, Names
 from ..terminal import signals
 from ..terminal.texts import one_line
 from ..version import __version__
+from .context import Direction, Hooks, RunContext
 from .inventory import Inventory
 from .status import Contents, Status
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from ..dumps.dump import Dump
-    from ..files.directory import LoadedMigration, Migration
+    from ..files.migration import LoadedMigration, Migration
+    from ..mongo.server import Server
+    from ..settings import Settings
+    from ..terminal import ColorsLogger
 
 LOCK_POLL = 0.5
 """Seconds between two attempts to take a lock that another run holds."""
 
 
 @dataclass(eq=False)
-class Session:
-    """The files in ``folder / directory`` and their history in ``db``, for one subtask.
+class Workspace:
+    """The migrations directory below ``folder`` and its history in ``db``, for one subtask.
 
-    ``lease`` and ``wait`` are the seconds of ``LOCK_LEASE`` and ``LOCK_WAIT``; ``command`` is how the task is called;
-    ``say`` is told what the session waits for.
+    ``server`` is where ``db`` is. ``say`` shows a message to the person who waits.
     """
 
     db: Database[dict[str, Any]]
-    collection: str
-    address: str
+    settings: Settings
+    server: Server
     folder: Path
-    directory: str
-    pattern: str
-    lease: float
-    wait: float
-    command: str
     say: Callable[[str], None]
 
     waited_for: Holder | None = field(default=None, init=False)
     """The first run that had the lock when this one wanted it."""
 
     def __post_init__(self) -> None:
-        require_seconds("LOCK_LEASE", self.lease, least=1)
-        require_seconds("LOCK_WAIT", self.wait, least=0)
-        mongo.named(self.db, self.collection, "MIGRATIONS_COLLECTION")
-        place: dict[str, Any] = {"address": self.address, "by": who()}
-        self.history = History(self.db, self.collection, version=__version__, **place)
-        self.checkpoints = Checkpoints(self.db, self.collection, **place)
-        was_unlocked = self.history.unlocked_since
+        named(self.db, self.settings.MIGRATIONS_COLLECTION, "MIGRATIONS_COLLECTION")
+        self.address = self.server.address
+        self.names = Names(self.settings.MIGRATIONS_COLLECTION)
+        self.directory = self.folder / self.settings.MIGRATIONS_DIRECTORY
+        self.history = History(self.db, self.names, address=self.address, by=who(), version=__version__)
+        self.checkpoints = Checkpoints(self.db, self.names, address=self.address, by=who())
         self.lock = Lock(
-            self.db, self.collection, lease=self.lease, pid=os.getpid(), was_unlocked=was_unlocked, **place
+            self.db,
+            self.names,
+            address=self.address,
+            lease=self.settings.LOCK_LEASE,
+            by=who(),
+            pid=os.getpid(),
+            was_unlocked=self.history.unlocked_since,
         )
 
     def inventory(self) -> Inventory:
         """The files and what is registered of them, now: one listing of the directory and one read."""
         records, half_restored = self.history.read()
+        pattern = self.settings.MIGRATIONS_FILE_PATTERN
         return Inventory(
-            loader.find(self.folder / self.directory, self.pattern),
+            find(self.directory, pattern),
             records,
-            loader.numbering(self.pattern),
-            self.pattern,
-            self.directory,
-            self.command,
+            numbering(pattern),
+            pattern,
+            self.settings.MIGRATIONS_DIRECTORY,
+            self.settings.task,
             half_restored,
         )
 
@@ -126,26 +126,41 @@ class Session:
         changed = [name for name, checksum in found.items() if checksum != noted.get(name, checksum)]
         unregistered = {checksum: name for name, checksum in found.items() if name not in noted}
         renamed = {name: unregistered[noted[name]] for name in gone if noted[name] in unregistered}
-        unreadable.update(loader.no_files(self.folder / self.directory, self.pattern))
+        unreadable.update(no_files(self.directory, self.settings.MIGRATIONS_FILE_PATTERN))
         return Contents(changed, renamed, dict(sorted(unreadable.items())))
 
     # Migrations that go through collections in batches
 
     def batches(
-        self, direction: str, status: Status, say: Callable[[str], None], max_lag: float
-    ) -> Callable[[LoadedMigration], Batches]:
-        """What makes the batches of a migration in this run.
+        self, migration: LoadedMigration, direction: str, status: Status, say: Callable[[str], None]
+    ) -> Batches:
+        """The batches of a migration in this run.
 
-        How far it was counts only where the log says that it has not ended well since it was last registered.
+        Its checkpoints count only if the log says that it has not ended well since it was last registered.
         """
-        require_seconds("BATCH_MAX_LAG", max_lag, least=0)
+        goes_on = status.unfinished(migration.name) is not None
+        trail = Trail(self.checkpoints, migration.name, direction, migration.checksum, goes_on)
+        return Batches(trail, self.lock.confirm, Line(say), self.settings.BATCH_MAX_LAG)
 
-        def of(migration: LoadedMigration) -> Batches:
-            goes_on = status.unfinished(migration.name) is not None
-            trail = self.checkpoints.trail(migration.name, direction, checksum=migration.checksum, goes_on=goes_on)
-            return Batches(trail, self.lock.confirm, Line(say), max_lag)
+    def context(
+        self, direction: Direction, db: Database[dict[str, Any]], status: Status, hooks: Hooks, logger: ColorsLogger
+    ) -> RunContext:
+        """What a run works with; ``db`` is what migrations get."""
 
-        return of
+        def batches(migration: LoadedMigration) -> Batches:
+            return self.batches(migration, direction.function, status, logger.white)
+
+        return RunContext(
+            lock=self.lock,
+            history=self.history,
+            db=db,
+            records=status.inventory.records,
+            hooks=hooks,
+            batches=batches,
+            forget=self.forget_batches,
+            say=logger.red,
+            task=self.settings.task,
+        )
 
     def forget_batches(self, *names: str) -> None:
         """These have ended, which stands in the history: how far they were counts no more, also if it stays."""
@@ -160,22 +175,19 @@ class Session:
         return inventory.registered_name(name)
 
     @cached_property
-    def server(self) -> mongo.Kind:
+    def kind(self) -> Kind:
         """What the server is; that does not change while a subtask runs. Raises ``ServerFailed``."""
-        with mongo.server_errors(self.address):
-            return mongo.kind(self.db.client)
+        with server_errors(self.address):
+            return kind_of(self.db.client)
 
     def prepare_transactions(self) -> None:
         """MongoDB 4.2 makes no collection in a transaction, so those of the history are made before."""
-        if not self.server.creates_in_transactions:
+        if not self.kind.creates_in_transactions:
             self.history.make_collections()
-
-    def restore(self, dump: Dump) -> Restore:
-        return Restore(dump, self.db, self.history, collection=self.collection, address=self.address)
 
     def importable(self) -> contextlib.AbstractContextManager[None]:
         """Migrations import what the project has: while they are imported and run, its folder is on ``sys.path``."""
-        return loader.importable(self.folder)
+        return importable(self.folder)
 
     @contextlib.contextmanager
     def locked(self, subtask: str) -> Iterator[Lock]:
@@ -212,16 +224,17 @@ class Session:
             raise
 
     def _wait_for_lock(self, subtask: str) -> None:
-        until = time.monotonic() + self.wait
+        until = time.monotonic() + self.settings.LOCK_WAIT
         holder = self.lock.take(subtask)
         self.waited_for = holder
         if holder:
             self.say(f"Waiting for {self.described(holder)}...")
         while holder:
             if time.monotonic() >= until:
+                wait, unlock = self.settings.LOCK_WAIT, self.settings.command("unlock")
                 raise LockHeld(
-                    f"The lock is held by {self.described(holder)}. Nothing was done after waiting {self.wait:g} s;"
-                    f" try again later, and if that process is no more: {self.command}:unlock.",
+                    f"The lock is held by {self.described(holder)}. Nothing was done after waiting {wait:g} s;"
+                    f" try again later, and if that process is no more: {unlock}.",
                     by=holder.by,
                     since=holder.since,
                 )
@@ -239,7 +252,7 @@ class Session:
         MongoDB does so by itself, but only after a minute, in which the next run waits. Who may not do it waits too.
         """
         if holder.session:
-            mongo.kill_sessions(self.db.client, [{"id": Binary(holder.session, UUID_SUBTYPE)}])
+            kill_sessions(self.db.client, [{"id": Binary(holder.session, UUID_SUBTYPE)}])
         registered = self.history.registered()
         migration = holder.migration(registered)
         if migration:
@@ -255,12 +268,6 @@ def _checksums(files: Sequence[Migration]) -> tuple[dict[str, str], dict[str, st
         except BadMigration as error:
             reasons[file.name] = str(error).rstrip(".")
     return checksums, reasons
-
-
-def require_seconds(setting: str, value: Any, *, least: float) -> None:
-    """Raises ``ConfigurationError`` unless the value is a number of seconds that is not less than that."""
-    if not isinstance(value, (int, float)) or value < least:
-        raise ConfigurationError(f"{setting} has to be a number of seconds from {least} on, not {value!r}.")
 
 
 def who() -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple, Sequence
 
 from bson.errors import InvalidBSON
 
-from ..mongo.client import MAJORITY_TIMEOUT
+from ..mongo.concerns import MAJORITY_TIMEOUT
 from ..terminal.texts import one_line, shortened
 
 if TYPE_CHECKING:

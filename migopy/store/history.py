@@ -10,7 +10,10 @@ from bson import ObjectId
 from pymongo.errors import AutoReconnect, DuplicateKeyError
 
 from ..errors import RegisteredMeanwhile
-from ..mongo.client import MAJORITY_TIMEOUT, RETRY_PAUSE, answered, durable
+from ..mongo.client import RETRY_PAUSE
+from ..mongo.clock import literally
+from ..mongo.concerns import MAJORITY_TIMEOUT, durable
+from ..mongo.failures import answered
 from . import documents
 from .documents import Stranger
 
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
+
+    from .names import Names
 
 State = Literal["executed", "ignored"]
 
@@ -122,10 +127,10 @@ class History:
     there that are not ours; ``by`` is who writes here now.
     """
 
-    def __init__(self, db: Database[dict[str, Any]], collection: str, *, address: str, by: str, version: str) -> None:
+    def __init__(self, db: Database[dict[str, Any]], names: Names, *, address: str, by: str, version: str) -> None:
         self.address = address
-        self._collection = durable(db[collection])
-        self._log = durable(db[f"{collection}_log"])
+        self._collection = durable(db[names.migrations])
+        self._log = durable(db[names.log])
         self.by = by
         self._version = version
         self.strangers: set[Stranger] = set()
@@ -272,5 +277,5 @@ def _known(record: Record) -> dict[str, Any]:
 
 def _at_server_time(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The update that writes these facts and ``at``: an insert cannot ask for the server's time, an update can."""
-    literally = {key: {"$literal": value} for key, value in facts.items() if value is not None or key == "name"}
-    return [{"$set": {**literally, "at": "$$NOW"}}]
+    known = {key: value for key, value in facts.items() if value is not None or key == "name"}
+    return [{"$set": {**literally(known), "at": "$$NOW"}}]

@@ -31,13 +31,18 @@ from pymongo import ReturnDocument
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, PyMongoError
 
 from ..errors import LockHeld, LockLost, ServerFailed, is_silence
-from ..mongo.client import MAJORITY_TIMEOUT, RETRY_PAUSE, answered, durable
-from ..terminal.messages import local_time
+from ..mongo.client import RETRY_PAUSE
+from ..mongo.clock import clock, from_now, literally
+from ..mongo.concerns import MAJORITY_TIMEOUT, durable
+from ..mongo.failures import answered
+from ..terminal.wording import local_time
 from . import documents
 from .documents import Stranger
 
 if TYPE_CHECKING:
     from pymongo.database import Database
+
+    from .names import Names
 
 LOCK = "lock"
 
@@ -144,7 +149,7 @@ class Lock:
     def __init__(
         self,
         db: Database[dict[str, Any]],
-        collection: str,
+        names: Names,
         *,
         address: str,
         lease: float,
@@ -158,7 +163,7 @@ class Lock:
         """The run whose lease ran out in the middle of a migration, as ``take()`` found it."""
         self.was_dropped = False
         """Whether the document was gone and had to be written again: what else was dropped with it?"""
-        self._collection = durable(db[f"{collection}_lock"])
+        self._collection = durable(db[names.lock])
         self._lease = lease
         self._token = uuid.uuid4().hex
         self._facts: dict[str, Any] = {"_id": LOCK, "token": self._token, "by": by, "pid": pid}
@@ -239,14 +244,14 @@ class Lock:
 
     def _taking(self) -> list[dict[str, Any]]:
         """Replace the document if it has run out, and keep of the old one who died in which migration."""
-        mine = {**_literally(self._facts), "since": "$$NOW", **self._renewed()}
+        mine = {**literally(self._facts), "since": "$$NOW", **self._renewed()}
         dead = {key: f"${key}" for key in ("by", "pid", "subtask", "migrations", "since", "session")}
         mine["died"] = {"$cond": [{"$gt": ["$migrations", None]}, dead, "$died"]}
         free = {"$lte": [{"$ifNull": ["$expires_at", LONG_AGO]}, "$$NOW"]}
         return [{"$replaceWith": {"$cond": [free, mine, "$$ROOT"]}}]
 
     def _renewed(self) -> dict[str, Any]:
-        return {"expires_at": {"$add": ["$$NOW", int(self._lease * 1000)]}}
+        return {"expires_at": from_now(self._lease)}
 
     def __enter__(self) -> Lock:
         _held_here.add(self._token)
@@ -296,7 +301,7 @@ class Lock:
         """Raises ``LockLost``, past the deadline also where the server would still renew it: others rely on that."""
         self.check()
         sent = clock()
-        renewed = [{"$set": {**_literally(facts), **self._renewed()}}]
+        renewed = [{"$set": {**literally(facts), **self._renewed()}}]
         mine = {"_id": LOCK, "token": self._token}
         if not self._collection.update_one(mine, renewed).matched_count and not self._write_again():
             self._taken_away = True
@@ -400,7 +405,7 @@ class Lock:
         """
         not_a_text = {"$not": {"$type": "string"}}
         shown = {"_id": LOCK, "token": not_a_text if holder.token is None else holder.token}
-        freed = {"token": self._token, "expires_at": {"$add": ["$$NOW", int(FREED_LEASE * 1000)]}}
+        freed = {"token": self._token, "expires_at": from_now(FREED_LEASE)}
         document: Mapping[str, Any] | None
         try:
             document = self._update(shown, [{"$set": freed}])
@@ -426,13 +431,3 @@ def _is_ours(document: Mapping[str, Any]) -> bool:
     texts = [documents.text(document.get(key)) for key in ("token", "by", "subtask")]
     moments = [documents.moment(document.get(key)) for key in ("since", "expires_at")]
     return None not in [*texts, *moments]
-
-
-def _literally(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """For a pipeline, in which a text that begins with $ would be a field."""
-    return {key: {"$literal": value} for key, value in facts.items()}
-
-
-def clock() -> float:
-    """Seconds of a clock that nobody sets and that, on Linux, also runs while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

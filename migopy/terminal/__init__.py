@@ -1,1 +1,9 @@
-"""What people see, type and press. No PyMongo."""
+"""What people see, type and press. No PyMongo.
+
+Imports errors.
+"""
+
+from .messages import ColorsLogger as ColorsLogger
+from .messages import Str as Str
+from .streams import is_terminal as is_terminal
+from .streams import show as show

@@ -8,10 +8,8 @@ import sys
 import time
 from typing import Callable
 
-from .messages import is_terminal, say
+from .streams import is_terminal, say
 from .texts import escaped
-
-UNITS = ("B", "kB", "MB", "GB", "TB")
 
 CLEAR_LINE = "\r\033[K"
 
@@ -72,16 +70,3 @@ def bar(done: int, total: int | None, room: int) -> str:
         return ""
     filled = "#" * int(min(1.0, done / total) * length)
     return f"[{filled.ljust(length, '.')}] "
-
-
-def in_bytes(number: float) -> str:
-    """``512 B``, ``1.5 kB``, ``360 MB``."""
-    power = 0
-    while number >= 1000 and power < len(UNITS) - 1:
-        number, power = number / 1000, power + 1
-    return f"{number:.1f} {UNITS[power]}" if power and number < 10 else f"{number:.0f} {UNITS[power]}"
-
-
-def counted(number: int, thing: str) -> str:
-    """``1 document``, ``2,341 documents``."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -19,7 +19,7 @@ import time
 from types import FrameType
 from typing import Any, Iterator, Mapping, NoReturn
 
-from .messages import occupy_closed_streams
+from .streams import occupy_closed_streams
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The last is what a process gets whose terminal or ssh connection is gone."""

@@ -18,7 +18,8 @@ from pymongo.collection import Collection
 from pymongo.monitoring import CommandListener
 
 import migopy
-from migopy import batches, legacy
+from migopy import legacy
+from migopy.batches import batches
 from migopy.errors import BatchFailed
 from tests.server import Mongod, Server, shared_replica_set
 from tests.support import MongoTestCase

@@ -16,9 +16,12 @@ from pymongo import MongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 import migopy
+from migopy.dumps import Tool
 from migopy.errors import LockHeld, LockLost, ServerFailed
+from migopy.mongo.clock import clock
 from migopy.store import lock as lock_module
 from migopy.store.lock import Lock
+from migopy.store.names import Names
 from tests.reaper import reaper
 from tests.server import Mongod, Proxy, Server, shared_replica_set, wait_for
 from tests.support import MongoTestCase, tools_on_path
@@ -32,11 +35,11 @@ class GuardTestCase(MongoTestCase):
     def make_lock(self, client: MongoClient[dict[str, Any]] | None = None, **facts: Any) -> Lock:
         given: dict[str, Any] = {"address": "here", "lease": LEASE, "by": "me@here", "pid": os.getpid(), **facts}
         given.setdefault("was_unlocked", lambda _: False)
-        return Lock((client or self.client)[self.database], "migrations", **given)
+        return Lock((client or self.client)[self.database], Names("migrations"), **given)
 
     def later(self, seconds: float) -> contextlib.AbstractContextManager[Any]:
         """The lock's clock is so much further than it was."""
-        now = lock_module.clock
+        now = clock
         return mock.patch.object(lock_module, "clock", lambda: now() + seconds)
 
     def rewrite_token(self) -> None:
@@ -306,7 +309,7 @@ class TestConfirmed(GuardTestCase):
             self.db.notes.insert_one({"text": "here"})
             dump = self.team().dbdump()
             assert dump is not None
-            taken_away = mock.patch.object(migopy.MigrationsManager, "_run_tool", lambda *_: self.rewrite_token())
+            taken_away = mock.patch.object(Tool, "run", lambda *_: self.rewrite_token())
             with taken_away, self.assertRaises(LockLost):
                 self.team().dbrestore(Path(dump).name, force="yes")
         events = [event["event"] for event in self.db.migrations_log.find().sort([("at", 1), ("_id", 1)])]
@@ -315,7 +318,7 @@ class TestConfirmed(GuardTestCase):
     def test_seconds_are_numbers_that_a_lock_can_have(self) -> None:
         for setting in ("LOCK_LEASE", "LOCK_WAIT"):
             for value in (-1, "60", None):
-                with self.assertRaisesRegex(migopy.MigopyException, f"{setting} has to be a number of seconds from"):
+                with self.assertRaisesRegex(migopy.MigopyException, f"{setting} has to be a number of seconds"):
                     self.team(**{setting: value}).execute()
-        with self.assertRaisesRegex(migopy.MigopyException, "LOCK_LEASE has to be a number of seconds from 1 on"):
+        with self.assertRaisesRegex(migopy.MigopyException, "LOCK_LEASE has to be a number of seconds, at least 1"):
             self.team(LOCK_LEASE=0.5).execute()

@@ -96,9 +96,9 @@ class TestReadme(MongoTestCase):
 
     def test_tables_name_every_subtask_and_every_setting(self) -> None:
         import migopy
-        from migopy.fab import dispatch as subtasks
+        from migopy.fab.task import names
 
-        for name in subtasks.names(migopy.MigrationsManager):
+        for name in names(migopy.MigrationsManager):
             if name != "show_status":
                 self.assert_in_readme(f"| `fab migrations:{name}", r"\b")
         for name in vars(migopy.MigrationsManager):

@@ -12,7 +12,7 @@ from fabric.main import parse_arguments
 from fabric.operations import _shell_wrap
 
 from migopy import MigrationsManager
-from migopy.fab import dispatch as subtasks
+from migopy.fab import syntax
 from tests.server import free_port
 from tests.sshd import Sshd
 from tests.support import MongoTestCase, Project, Result, basic_fabfile
@@ -176,12 +176,12 @@ class TestFabCommand(TestCase):
     def parsed(word: str) -> Parsed:
         task, options, named = parse_arguments([word])[0][:3]
         assert task == "migrations", word
-        return subtasks.parse(options, named)
+        return syntax.parse(options, named)
 
     @staticmethod
     def command(parsed: Parsed) -> str:
         subtask, options, named = parsed
-        return MigrationsManager.fab_command(subtask, subtasks.option_text(options, named))
+        return MigrationsManager.fab_command(subtask, syntax.option_text(options, named))
 
     def words(self, commands: list[str]) -> list[str]:
         """Run the commands in one shell, where `fab` says what it was called with; the one argument of each."""

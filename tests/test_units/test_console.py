@@ -15,7 +15,10 @@ from typing import Any, Callable, Iterator
 from unittest.mock import patch
 
 from migopy import ColorsLogger, MigopyException, Str
-from migopy.terminal.messages import RED, duration, has_colours, local_time, outlive_readers, say, show, table
+from migopy.terminal.messages import RED
+from migopy.terminal.streams import has_colours, outlive_readers, say, show
+from migopy.terminal.tables import table
+from migopy.terminal.wording import duration, local_time
 
 VARIABLES = ("NO_COLOR", "FABRIC_DISABLE_COLORS")
 

@@ -9,7 +9,8 @@ import unittest
 from typing import Iterator
 
 import migopy
-from migopy.fab import dispatch as subtasks
+from migopy.fab import syntax
+from migopy.fab.task import names
 from migopy.run import status
 from migopy.run.report import event_rows, history_rows
 from migopy.store import history, lock
@@ -36,9 +37,9 @@ def undocumented(manager_class: type[migopy.MigrationsManager]) -> Iterator[str]
             yield f"the subtask {name}"
         elif (value.__doc__ or "").startswith("Override it") and f"`{name}(self" not in README:
             yield f"the hook {name}"
-    for name in subtasks.names(manager_class):
+    for name in names(manager_class):
         for option in list(inspect.signature(getattr(manager_class, name)).parameters)[1:]:
-            written = subtasks.WRITTEN.get(option, f"{option.rstrip('_')}=")
+            written = syntax.WRITTEN.get(option, f"{option.rstrip('_')}=")
             if written not in README:
                 yield f"the option {written} of {name}"
 

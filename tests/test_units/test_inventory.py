@@ -5,7 +5,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from migopy.errors import MigrationNotFound, UnknownSubtask, WrongState
-from migopy.files.directory import Migration, numbering
+from migopy.files.directory import numbering
+from migopy.files.migration import Migration
 from migopy.manager import MigrationsManager
 from migopy.run.inventory import Inventory
 from migopy.store.history import Record, State

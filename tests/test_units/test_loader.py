@@ -9,7 +9,9 @@ from pathlib import Path
 
 from migopy.errors import BadMigration, ConfigurationError, MigrationFailed
 from migopy.files import directory as loader
-from migopy.files.directory import Migration
+from migopy.files.faults import line_in
+from migopy.files.importing import importable
+from migopy.files.migration import LoadedMigration, Migration
 from migopy.manager import MigrationsManager
 
 PATTERN = MigrationsManager.MIGRATIONS_FILE_PATTERN
@@ -142,7 +144,7 @@ class TestChecksum(FolderTestCase):
 
 
 class TestLoad(FolderTestCase):
-    def load(self, text: str, function: str = "up", name: str = "1_a.py") -> loader.LoadedMigration:
+    def load(self, text: str, function: str = "up", name: str = "1_a.py") -> LoadedMigration:
         return self.migration(name, text).load(function)
 
     def error(self, text: str) -> str:
@@ -280,7 +282,7 @@ class TestLoad(FolderTestCase):
 class TestImportable(FolderTestCase):
     def test_the_folder_is_on_the_path_meanwhile_and_then_no_more(self) -> None:
         before = list(sys.path)
-        with self.assertRaises(KeyError), loader.importable(self.folder):
+        with self.assertRaises(KeyError), importable(self.folder):
             self.assertEqual([str(self.folder), *before], sys.path)
             raise KeyError
         self.assertEqual(before, sys.path)
@@ -288,7 +290,7 @@ class TestImportable(FolderTestCase):
     def test_a_path_that_somebody_cleared_meanwhile_is_no_error(self) -> None:
         before = list(sys.path)
         self.addCleanup(sys.path.__setitem__, slice(None), before)
-        with loader.importable(self.folder):
+        with importable(self.folder):
             sys.path.remove(str(self.folder))
         self.assertEqual(before, sys.path)
 
@@ -300,7 +302,7 @@ class TestErrors(FolderTestCase):
         try:  # assertRaises would take the traceback away
             loaded.call(None)
         except KeyError as error:
-            self.assertEqual(2, loader.line_in(loaded.migration.path, error))
-            self.assertIsNone(loader.line_in(Path("elsewhere.py"), error))
+            self.assertEqual(2, line_in(loaded.migration.path, error))
+            self.assertIsNone(line_in(Path("elsewhere.py"), error))
         else:
             self.fail("It did not raise.")

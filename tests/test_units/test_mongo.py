@@ -6,7 +6,8 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from migopy.errors import ConfigurationError, NotAllowed
-from migopy.mongo.client import Server, server_errors
+from migopy.mongo.failures import server_errors
+from migopy.mongo.server import Server
 
 
 def server(host: str = "db.example", port: int = 27017, **settings: Any) -> Server:

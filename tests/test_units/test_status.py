@@ -5,7 +5,7 @@ import unittest
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from migopy.files.directory import Migration
+from migopy.files.migration import Migration
 from migopy.run.inventory import Inventory
 from migopy.run.status import Status
 from migopy.store.history import Event, EventKind, Record

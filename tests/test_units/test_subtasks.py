@@ -10,7 +10,8 @@ from fabric.tasks import Task
 
 import migopy
 from migopy.errors import UnknownSubtask
-from migopy.fab import dispatch as subtasks
+from migopy.fab import dispatch, syntax
+from migopy.fab.task import default, help_line, help_lines, names
 
 Parsed = Tuple[Optional[str], List[str], Dict[str, str]]
 
@@ -53,24 +54,24 @@ class TestTask(unittest.TestCase):
         self.assertIs(method, migopy.task()(method))
 
     def test_subtasks_come_in_the_order_of_definition_ours_first(self) -> None:
-        names = subtasks.names(migopy.MigrationsManager)
-        self.assertEqual(OURS, names[:4])
-        self.assertLess({"dbdump", "help"}, set(names))
-        self.assertEqual([*(name for name in names if name != "ignore"), "zebra", "apple"], subtasks.names(Team))
+        ours = names(migopy.MigrationsManager)
+        self.assertEqual(OURS, ours[:4])
+        self.assertLess({"dbdump", "help"}, set(ours))
+        self.assertEqual([*(name for name in ours if name != "ignore"), "zebra", "apple"], names(Team))
 
     def test_a_method_overridden_without_the_decorator_is_no_subtask(self) -> None:
         with self.assertRaisesRegex(UnknownSubtask, "no subtask 'ignore'"):
-            subtasks.call(Team(), "ignore", [], {})
+            dispatch.call(Team(), "ignore", [], {})
 
     def test_tasks_gives_the_bound_methods_by_name(self) -> None:
         manager = Team()
         tasks = Team.tasks(manager)
-        self.assertEqual(subtasks.names(Team), list(tasks))
+        self.assertEqual(names(Team), list(tasks))
         self.assertEqual("x", tasks["zebra"]("x"))
 
     def test_show_status_is_the_default(self) -> None:
-        self.assertEqual("show_status", subtasks.default(migopy.MigrationsManager))
-        self.assertEqual("show_status", subtasks.default(Team))
+        self.assertEqual("show_status", default(migopy.MigrationsManager))
+        self.assertEqual("show_status", default(Team))
 
     def test_the_default_of_a_subclass_wins_over_the_inherited_one(self) -> None:
         class Further(Team):
@@ -82,16 +83,16 @@ class TestTask(unittest.TestCase):
             @migopy.task
             def other(self) -> None: ...
 
-        self.assertEqual(["own", "own"], [subtasks.default(Further), subtasks.default(Last)])
-        self.assertEqual("own", subtasks.call(Last(), None, [], {}))
+        self.assertEqual(["own", "own"], [default(Further), default(Last)])
+        self.assertEqual("own", dispatch.call(Last(), None, [], {}))
 
     def test_a_default_that_was_taken_away_is_none(self) -> None:
         class Without(migopy.MigrationsManager):
             def show_status(self) -> None: ...  # type: ignore[override]
 
-        self.assertIsNone(subtasks.default(Without))
+        self.assertIsNone(default(Without))
         with self.assertRaisesRegex(UnknownSubtask, "no default subtask; there are: execute, "):
-            subtasks.call(Without(), None, [], {})
+            dispatch.call(Without(), None, [], {})
 
 
 class TestCreateTask(unittest.TestCase):
@@ -126,10 +127,10 @@ class TestCreateTask(unittest.TestCase):
 
 class TestHelp(unittest.TestCase):
     def test_the_first_paragraph_of_the_docstring_on_one_line(self) -> None:
-        self.assertEqual("Here should be a help doc which will be showed.", subtasks.help_line(Team.zebra))
+        self.assertEqual("Here should be a help doc which will be showed.", help_line(Team.zebra))
 
     def test_one_without_a_docstring_is_left_out_and_an_overridden_one_shows_its_own(self) -> None:
-        lines = dict(subtasks.help_lines(Team))
+        lines = dict(help_lines(Team))
         self.assertNotIn("fab migrations:apple", lines)
         self.assertNotIn("fab migrations:ignore", lines)
         self.assertEqual("Our own way", lines["fab migrations:execute"])
@@ -138,7 +139,7 @@ class TestHelp(unittest.TestCase):
 class TestCall(unittest.TestCase):
     def sentence(self, subtask: str, *options: str, **named: str) -> str:
         with self.assertRaises(UnknownSubtask) as caught:
-            subtasks.call(Team(), subtask, list(options), named)
+            dispatch.call(Team(), subtask, list(options), named)
         return str(caught.exception)
 
     def test_an_unknown_subtask_names_those_there_are(self) -> None:
@@ -157,8 +158,8 @@ class TestCall(unittest.TestCase):
             def status(self) -> str:
                 return "ours"
 
-        self.assertEqual(["show_status", "status"], [subtasks.find(cls, "status") for cls in (Team, Other)])
-        self.assertNotIn("status", subtasks.names(Team))
+        self.assertEqual(["show_status", "status"], [dispatch.find(cls, "status") for cls in (Team, Other)])
+        self.assertNotIn("status", names(Team))
 
     def test_a_surplus_a_missing_and_an_unknown_option_say_what_to_write(self) -> None:
         cases = {
@@ -179,14 +180,14 @@ class TestCall(unittest.TestCase):
                 raise TypeError("inside")
 
         with self.assertRaisesRegex(TypeError, "^inside$"):
-            subtasks.call(Failing(), "fails", [], {})
+            dispatch.call(Failing(), "fails", [], {})
 
 
 class TestParse(unittest.TestCase):
     def parsed(self, word: str) -> Parsed:
         """What the task gets that Fabric calls for this word of the command line."""
         arguments, named = parse_arguments([word])[0][1:3]
-        return subtasks.parse(arguments, named)
+        return syntax.parse(arguments, named)
 
     def test_the_first_option_is_the_subtask(self) -> None:
         cases: dict[str, Parsed] = {
@@ -214,7 +215,7 @@ class TestParse(unittest.TestCase):
 
     def test_the_dictionary_of_the_caller_stays_as_it_is(self) -> None:
         named = {"subtask": "execute", "spec_migr": "1.py"}
-        subtasks.parse([], named)
+        syntax.parse([], named)
         self.assertEqual({"subtask": "execute", "spec_migr": "1.py"}, named)
 
 
@@ -229,10 +230,10 @@ class TestOptionText(unittest.TestCase):
             (["a,b=c"], {"d": "e,f=g"}, r"a\,b\=c,d=e\,f\=g"),
         ]
         for options, named, expected in cases:
-            self.assertEqual(expected, subtasks.option_text(options, named))
+            self.assertEqual(expected, syntax.option_text(options, named))
 
     def test_a_value_that_ends_in_a_backslash_stands_last(self) -> None:
-        self.assertEqual("b=c,a\\", subtasks.option_text(["a\\"], {"b": "c"}))
+        self.assertEqual("b=c,a\\", syntax.option_text(["a\\"], {"b": "c"}))
 
 
 class TestFabCommand(unittest.TestCase):
@@ -268,7 +269,7 @@ class TestAsText(unittest.TestCase):
             (["ignore", ""], {}, (["ignore", ""], {})),
         ]
         for options, named, expected in cases:
-            self.assertEqual(expected, subtasks.as_text(options, named))
+            self.assertEqual(expected, syntax.as_text(options, named))
 
 
 class TestUsage(unittest.TestCase):
@@ -284,9 +285,9 @@ class TestUsage(unittest.TestCase):
             "show_status": "show_status[,json=yes]",
         }
         for name, written in expected.items():
-            self.assertTrue(subtasks.usage("m", name, getattr(manager, name)).startswith(f"fab m:{written}"), name)
+            self.assertTrue(syntax.usage("m", name, getattr(manager, name)).startswith(f"fab m:{written}"), name)
 
     def test_what_may_be_left_out_stands_in_brackets(self) -> None:
         def method(must: str, may: str = "", *rest: str, named: str = "") -> None: ...
 
-        self.assertEqual("fab m:x,must[,may=...][,...][,named=...]", subtasks.usage("m", "x", method))
+        self.assertEqual("fab m:x,must[,may=...][,...][,named=...]", syntax.usage("m", "x", method))

@@ -23,10 +23,10 @@ class TestTheMigopyOfFab(unittest.TestCase):
 
     def test_another_one_is_refused_with_its_place(self) -> None:
         changed, shorter = self.copy(), self.copy()
-        (changed / "lock.py").write_text("LEASE = 0\n")
-        (shorter / "lock.py").unlink()
+        (changed / "lazy.py").write_text("LEASE = 0\n")
+        (shorter / "lazy.py").unlink()
         for other in (changed, shorter):
-            with self.assertRaisesRegex(AssertionError, rf"runs the migopy in {other}, whose lock\.py is not that of"):
+            with self.assertRaisesRegex(AssertionError, rf"runs the migopy in {other}, whose lazy\.py is not that of"):
                 require_same_files(other)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Iterator
 from unittest.mock import patch
 
 from migopy.dumps import tools
-from migopy.dumps.dump import Collection, Dump
+from migopy.dumps.dump import Dump, DumpedCollection
 from migopy.errors import DumpFailed, LockLost
 from tests.server import runs, wait_for
 
@@ -21,7 +21,7 @@ ROOT = Path("/srv/mongodumps/2014")
 
 
 def dump(database: str = "notes", options: dict[str, Any] | None = None, is_compressed: bool = False) -> Dump:
-    collection = Collection("a", "a", ROOT / database / "a.bson", options or {}, [])
+    collection = DumpedCollection("a", "a", ROOT / database / "a.bson", options or {}, [])
     return Dump(ROOT, database, [collection], is_compressed)
 
 
@@ -146,8 +146,8 @@ class TestRun(unittest.TestCase):
 
 class TestRequire(unittest.TestCase):
     def test_a_tool_that_is_not_on_path_is_named(self) -> None:
-        tools.require("sh")
+        tools._require_installed("sh")
         with patch.dict(os.environ, {"PATH": "/nowhere"}), self.assertRaisesRegex(
             DumpFailed, "^mongodump is not on PATH"
         ):
-            tools.require("mongodump")
+            tools._require_installed("mongodump")

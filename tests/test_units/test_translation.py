@@ -6,15 +6,15 @@ import unittest
 from typing import Any
 from urllib.parse import parse_qsl
 
-from migopy.dumps.connection import Connection, connection
+from migopy.dumps.connection import Connection, connection_of
 from migopy.errors import ConfigurationError
-from migopy.mongo.client import Server
+from migopy.mongo.server import Server
 
 ODD = "p w@/:%+#'\"\\\u0142"
 
 
 def translated(host: str = "db.example", port: int = 27017, **settings: Any) -> Connection:
-    return connection(Server(host, port, **settings))
+    return connection_of(Server(host, port, **settings))
 
 
 def options(**client_options: Any) -> dict[str, str]:
@@ -76,7 +76,7 @@ class TestWhoAndWhere(unittest.TestCase):
 
     def test_the_replica_set_that_the_client_has_found(self) -> None:
         server = Server("h", 27017, database="notes")
-        self.assertEqual("mongodb://h:27017/?replicaSet=rs0", connection(server, "rs0").uri)
+        self.assertEqual("mongodb://h:27017/?replicaSet=rs0", connection_of(server, "rs0").uri)
 
     def test_a_user_whom_only_a_certificate_names(self) -> None:
         x509 = {"tls": True, "tlsCertificateKeyFile": "/c.pem", "authMechanism": "MONGODB-X509"}

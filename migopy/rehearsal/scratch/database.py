@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any, Mapping
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from ...errors import ConfigurationError, LockHeld, ServerFailed
-from ...mongo.client import durable, is_in_contact, server_errors
-from ...terminal.messages import local_time
+from ...mongo.client import is_in_contact
+from ...mongo.clock import from_now, literally
+from ...mongo.concerns import durable
+from ...mongo.failures import server_errors
+from ...mongo.kind import hello
+from ...terminal.wording import local_time
 from . import raw
 
 if TYPE_CHECKING:
@@ -165,7 +169,7 @@ class Scratch:
         facts = {"token": self._token, **self._facts}
         return {
             "_id": MARK,
-            **{key: {"$literal": value} for key, value in facts.items()},
+            **literally(facts),
             "since": "$$NOW",
             **_renewed(),
         }
@@ -178,7 +182,7 @@ class Scratch:
 
 def _renewed() -> dict[str, Any]:
     """For an update: a sign of life by the clock of the server (``$$NOW`` in an update needs MongoDB 4.2)."""
-    return {"expires_at": {"$add": ["$$NOW", LEASE * 1000]}}
+    return {"expires_at": from_now(LEASE)}
 
 
 def _described(mark: Mapping[str, Any]) -> str:
@@ -198,5 +202,5 @@ def _is_running(pid: int) -> bool:
 
 def is_same_server(one: Database[Any], other: Database[Any]) -> bool:
     """Whether both clients talk to the same server; each process of MongoDB tells an id of its own from 4.4 on."""
-    ids = [db.client.admin.command("isMaster").get("topologyVersion", {}).get("processId") for db in (one, other)]
+    ids = [hello(db.client).get("topologyVersion", {}).get("processId") for db in (one, other)]
     return bool(ids[0] == ids[1] is not None or one.client.nodes & other.client.nodes)

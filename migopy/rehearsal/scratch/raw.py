@@ -12,6 +12,8 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
+from ...mongo.kind import hello
+
 if TYPE_CHECKING:
     from pymongo.collection import Collection
     from pymongo.database import Database
@@ -116,5 +118,5 @@ def end_commands(db: Database[Any]) -> None:
 
 def server_time(db: Database[Any]) -> float:
     """The clock of the server, in Unix time."""
-    now = db.client.admin.command("isMaster")["localTime"]
+    now = hello(db.client)["localTime"]
     return float((now if now.tzinfo else now.replace(tzinfo=timezone.utc)).timestamp())

@@ -10,8 +10,8 @@ from pymongo.errors import ExecutionTimeout, PyMongoError, WTimeoutError
 from pymongo.read_concern import ReadConcern
 
 from ..errors import ServerFailed
-from ..mongo.client import MAJORITY_TIMEOUT
-from ..store.lock import clock
+from .clock import clock
+from .concerns import MAJORITY_TIMEOUT
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -23,14 +23,18 @@ BEGUN_AGAIN_FOR = 120.0
 class Transaction:
     """``run()`` it, in a client session. PyMongo's ``with_transaction()`` says nothing while it tries again.
 
-    ``again`` is told why, and after how many seconds, before another attempt. ``is_open_question`` is true from the
+    ``again`` is called with the reason, and after how many seconds, before another attempt. ``waits_for_majority``
+    says whether a commit that a majority does not confirm in time is sent again. ``is_open_question`` is true from the
     moment on at which the commit is sent until its answer is known.
     """
 
-    def __init__(self, session: ClientSession, again: Callable[[Exception, float], None]) -> None:
+    def __init__(
+        self, session: ClientSession, again: Callable[[Exception, float], None], *, waits_for_majority: bool = False
+    ) -> None:
         self.is_open_question = False
         self._session = session
         self._again = again
+        self._waits_for_majority = waits_for_majority
 
     def run(self, body: Callable[[], None]) -> None:
         """Call ``body`` and commit. Its own errors, and the last of MongoDB's, are raised."""
@@ -69,7 +73,8 @@ class Transaction:
                 if not has_label(error, "UnknownTransactionCommitResult"):
                     self.is_open_question = False
                     raise
-                if isinstance(error, (WTimeoutError, ExecutionTimeout)) or clock() >= until:
+                is_slow = isinstance(error, (WTimeoutError, ExecutionTimeout))
+                if (is_slow and not self._waits_for_majority) or clock() >= until:
                     raise
         self.is_open_question = False
 

@@ -1,0 +1,99 @@
+"""What a run writes to the history, and what it knows to be registered meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Mapping
+
+from ..store import Record
+
+if TYPE_CHECKING:
+    from pymongo.client_session import ClientSession
+
+    from ..files.migration import LoadedMigration
+    from ..store import History
+    from .context import Direction, RunLock
+
+
+class Registrar:
+    """Registers the migrations of a run, or unregisters them.
+
+    ``records`` are the registrations when the run begins, ``dump`` says which dump was taken before it.
+    """
+
+    may_have_dropped: str | None = None
+    """The migration that runs, if it may drop the history."""
+
+    def __init__(
+        self,
+        direction: Direction,
+        lock: RunLock,
+        history: History,
+        records: Mapping[str, Record],
+        dump: Mapping[str, Any],
+        say: Callable[[str], None],
+    ) -> None:
+        self._direction = direction
+        self._lock = lock
+        self._history = history
+        self._records = dict(records)
+        self._dump = dump
+        self._say = say
+
+    def register(self, migration: LoadedMigration, seconds: float) -> None:
+        """Register a migration that has run outside of a transaction, or unregister it."""
+        if self._direction.executes:
+            self._history.register(self._record(migration, seconds), self._lock.confirm)
+        else:
+            self._history.unregister(migration.name)
+
+    def register_first(self, migration: LoadedMigration, session: ClientSession) -> None:
+        """With a broken lock the second of two owners fails on this, before its ``up()``."""
+        if self._direction.executes:
+            self._history.register(self._record(migration, None), self._lock.confirm, session=session)
+        else:
+            self._history.unregister(migration.name, session=session)
+
+    def register_last(self, migration: LoadedMigration, seconds: float, session: ClientSession) -> None:
+        if self._direction.executes:
+            self._history.took(migration.name, round(seconds, 3), session=session)
+        else:
+            self.log_rolled_back(migration.name, seconds, session)
+
+    def _record(self, migration: LoadedMigration, seconds: float | None) -> Record:
+        return Record(
+            migration.name,
+            at=self._lock.now(),
+            state="executed",
+            seconds=None if seconds is None else round(seconds, 3),
+            by=self._history.by,
+            checksum=migration.checksum,
+            **self._dump,
+        )
+
+    def log_rolled_back(self, name: str, seconds: float, session: ClientSession | None = None) -> None:
+        executed_at = self._records[name].at
+        facts = {"seconds": round(seconds, 3), "executed_at": executed_at, **self._dump}
+        self._history.log("rolled back", name, session=session, **facts)
+
+    def remember(self, migration: LoadedMigration, seconds: float) -> None:
+        """Know what is registered now, without a read."""
+        if self._direction.executes:
+            self._records[migration.name] = self._record(migration, seconds)
+        else:
+            del self._records[migration.name]
+
+    def repair(self) -> None:
+        """What a migration has dropped of the history, with the whole database say, has run all the same.
+
+        Where the lock is still there that is only what leaves nothing: one that unregisters some others means it.
+        """
+        if not self._lock.was_dropped and not self.may_have_dropped:
+            return
+        self._lock.confirm()
+        present = self._history.registered()
+        lost = [record for name, record in self._records.items() if name not in present]
+        if lost and (self._lock.was_dropped or set(present) <= {self.may_have_dropped}):
+            self._history.register_again(lost)
+            names = ", ".join(record.name for record in lost)
+            self._say(f"The history had been dropped. Registered again: {names}.")
+        self._lock.was_dropped, self.may_have_dropped = False, None

@@ -1,0 +1,28 @@
+"""The names of our own collections. A new one is added here, and nothing else needs to know its name."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Names(NamedTuple):
+    """``migrations`` is ``MIGRATIONS_COLLECTION``; the others are named after it."""
+
+    migrations: str
+
+    @property
+    def lock(self) -> str:
+        return f"{self.migrations}_lock"
+
+    @property
+    def log(self) -> str:
+        return f"{self.migrations}_log"
+
+    @property
+    def batches(self) -> str:
+        return f"{self.migrations}_batches"
+
+    @property
+    def beside(self) -> list[str]:
+        """All but the first. migopy 1.0 had none of these."""
+        return [self.lock, self.log, self.batches]

@@ -1,0 +1,49 @@
+"""Times, durations, sizes and numbers in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Sequence
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def in_bytes(number: float) -> str:
+    """``512 B``, ``1.5 kB``, ``360 MB``."""
+    power = 0
+    while number >= 1000 and power < len(UNITS) - 1:
+        number, power = number / 1000, power + 1
+    return f"{number:.1f} {UNITS[power]}" if power and number < 10 else f"{number:.0f} {UNITS[power]}"
+
+
+def plural(number: int, thing: str) -> str:
+    """``1 document``, ``2,341 documents``."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def local_time(moment: datetime) -> str:
+    """``2026-01-31 12:00:00 CET``, in the zone of this machine."""
+    try:
+        return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    except (OverflowError, ValueError, OSError):  # the first or the last day of the calendar, in another zone
+        return f"{moment:%Y-%m-%d %H:%M:%S %Z}".rstrip()
+
+
+def duration(seconds: float) -> str:
+    """``12 ms``, ``2.4 s``, ``2 min 5 s`` or ``1 h 12 min``."""
+    if seconds < 0.001:
+        return "<1 ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a, b and c``"""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
