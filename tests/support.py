@@ -29,7 +29,7 @@ from tests.server import Mongod, ReplicaSet, Server, shared, wait_for
 TOP = Path(__file__).resolve().parents[1]
 MIGOPY = TOP / "migopy"
 FAB = Path(sys.executable).with_name("fab")
-TOOLS = Path(__file__).with_name("tools")
+TOOLS = TOP / "tests" / "tools" / "stand_ins"
 REAL_TOOLS = os.environ.get("MIGOPY_TESTS_TOOLS")
 
 # Every warning is an error in fab, but the known ones of Fabric and its Paramiko. Later filters win.

@@ -11,7 +11,7 @@ from tests.cases import FabTestCase
 from tests.server import HOST, free_port
 from tests.sshd import Sshd
 from tests.support import FAB, Project, Result, basic_fabfile
-from tests.test_integrations.test_readme import README, Steps
+from tests.test_integrations.project.test_readme import README, Steps
 
 BARE = {"PATH": "/usr/bin:/bin", "PYTHONWARNINGS": "ignore"}
 

@@ -13,7 +13,7 @@ from bson import ObjectId
 from tests.legacy import record
 from tests.support import MongoTestCase, Project
 
-LEGACY_PROJECT = Path(__file__).parents[1] / "legacy"
+LEGACY_PROJECT = Path(__file__).parents[2] / "legacy"
 JANUARY_2014 = ObjectId.from_datetime(datetime(2014, 1, 14, 12, tzinfo=timezone.utc))
 
 FABFILE_OF_1_0 = """

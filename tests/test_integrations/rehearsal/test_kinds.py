@@ -8,7 +8,7 @@ import signal
 
 from tests.server import wait_for
 from tests.support import TOP, RunTestCase, until_file
-from tests.test_integrations.test_rehearsal import RehearsalTestCase
+from tests.test_integrations.rehearsal.test_rehearsal import RehearsalTestCase
 
 MASKS = """
     def before_rehearsal(self, db):

@@ -1,4 +1,4 @@
-"""What a migration in batches costs beside other ways to do the same: python -m tests.benchmark_batches
+"""What a migration in batches costs beside other ways to do the same: python -m tests.tools.benchmark_batches
 
 On a standalone server and on a replica set, each way as a process of its own that ends with its work, taking turns.
 The ratios are those within a round, and the median of the rounds is shown; over 1, a way is slower than migopy.
@@ -19,9 +19,9 @@ from typing import Any, Iterator, Sequence
 
 from pymongo.database import Database
 
-from tests.contenders import FABFILE, Contender, MigrateMongo, Mongomig, UnavailableError, settings
 from tests.server import Mongod, ReplicaSet
 from tests.support import clean_environment, fab_command_line
+from tests.tools.contenders import FABFILE, Contender, MigrateMongo, Mongomig, UnavailableError, settings
 
 DATABASE = "benchmark"
 

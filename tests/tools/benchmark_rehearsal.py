@@ -1,4 +1,4 @@
-"""What the parts of a rehearsal cost beside other ways to do the same: python -m tests.benchmark_rehearsal
+"""What the parts of a rehearsal cost beside other ways to do the same: python -m tests.tools.benchmark_rehearsal
 
 Each round measures them one after the other on a standalone server; the ratios are those within a round, and the
 median of the rounds is shown. What is measured is a database of 50 collections with two indexes each, of which the

@@ -1,4 +1,4 @@
-"""What migopy costs beside other ways to do the same, all measured in one run: python -m tests.benchmark
+"""What migopy costs beside other ways to do the same, all measured in one run: python -m tests.tools.benchmark
 
 Takes about two hours as it is; see --help for less. Prints a table in Markdown, every row measured side by side: the
 contenders take turns, and each cell is the median of the wall times, in the first column in seconds and in the others
@@ -24,9 +24,9 @@ from typing import IO, Any, Iterator, NamedTuple, Sequence
 
 from pymongo import MongoClient
 
-from tests.contenders import CONTENDERS, Contender, EmptyTask, FabClassic, UnavailableError, settings
 from tests.server import Mongod, Proxy, SlowProxy
 from tests.support import clean_environment
+from tests.tools.contenders import CONTENDERS, Contender, EmptyTask, FabClassic, UnavailableError, settings
 
 NEW = 10
 """How many migrations are new where some are."""

@@ -13,7 +13,7 @@ from unittest import TestCase
 
 from tests.server import runs, wait_for
 
-TOP = Path(__file__).parents[2]
+TOP = Path(__file__).parents[3]
 
 # A test with one of each; it says what it has, and waits to be killed.
 A_TEST = """

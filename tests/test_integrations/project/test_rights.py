@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 from tests.cases import TRY_EACH, FabTestCase
 from tests.server import ROOT_PASSWORD, ROOT_USER, Mongod, wait_for
 from tests.support import Project, RunTestCase, commands_of
-from tests.test_integrations.test_readme import README
+from tests.test_integrations.project.test_readme import README
 
 READING = [("show_status",), ("plan",), ("check", {"pending": "ok"}), ("history",), ("history", "1")]
 WRITING = [

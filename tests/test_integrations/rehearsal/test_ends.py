@@ -13,7 +13,7 @@ from pymongo import MongoClient
 from migopy.rehearsal.scratch.database import MARK
 from tests.server import Proxy, shared_replica_set, wait_for
 from tests.support import Result, RunTestCase, commands_of, until_file
-from tests.test_integrations.test_rehearsal import RehearsalTestCase
+from tests.test_integrations.rehearsal.test_rehearsal import RehearsalTestCase
 
 
 class TestEnds(RehearsalTestCase, RunTestCase):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.support import MongoTestCase
 
-FOLDER = Path(__file__).parents[1] / "legacy" / "pymongo2"
+FOLDER = Path(__file__).parents[2] / "legacy" / "pymongo2"
 
 
 class TestFilesOfPyMongo2(MongoTestCase):

@@ -1,4 +1,4 @@
-"""The picture of a terminal session in the README, from a real run: python -m tests.picture"""
+"""The picture of a terminal session in the README, from a real run: python -m tests.tools.picture"""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.support import MongoTestCase, Project
 
-PICTURE = Path(__file__).with_name("terminal.svg")
-EXAMPLE = Path(__file__).with_name("example")
+PICTURE = Path(__file__).parents[1] / "terminal.svg"
+EXAMPLE = Path(__file__).parents[1] / "example"
 COMMANDS = ("migrations", "migrations:execute", "migrations:history", "migrations:rollback,3", "migrations:check")
 
 COLOURS = {"31": "#ff7b72", "32": "#7ee787", "1": "#ffffff"}

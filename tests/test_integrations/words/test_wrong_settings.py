@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from tests.support import MongoTestCase, Project, Result
-from tests.test_integrations.test_settings import fabfile
+from tests.test_integrations.runs.test_settings import fabfile
 
 SECRET = "s3cr3t"
 

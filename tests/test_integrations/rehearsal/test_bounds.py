@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.cases import TRY_EACH, Attempt
 from tests.support import Project
-from tests.test_integrations.test_rehearsal import RehearsalTestCase
+from tests.test_integrations.rehearsal.test_rehearsal import RehearsalTestCase
 
 
 class TestBounds(RehearsalTestCase):
