@@ -22,7 +22,7 @@ class MigopyException(Exception):  # noqa: N818 - the name is that of 1.0
         super().__init__(text)
         self.migration = migration
 
-    def told(self: Failure, before: str = "", after: str = "") -> Failure:
+    def with_context(self: Failure, before: str = "", after: str = "") -> Failure:
         """The same failure, its text between what else is to be said where it is caught."""
         self.args = (" ".join(filter(None, [before, str(self), after])),)
         return self
@@ -73,12 +73,12 @@ class NotAllowed(ServerFailed):
 
 
 @contextlib.contextmanager
-def done(deed: str) -> Iterator[None]:
+def already_done(deed: str) -> Iterator[None]:
     """Around writing down what has been done, so that a failure says first that it has: ``1_a.py is unregistered``."""
     try:
         yield
     except ServerFailed as error:
-        error.told(before=f"{deed}, but that could not be written down:")
+        error.with_context(before=f"{deed}, but that could not be written down:")
         raise
 
 
@@ -107,7 +107,7 @@ class RegisteredMeanwhile(LockLost):
     """Another run has registered the migration that this one was executing."""
 
 
-def is_silence(error: BaseException | None) -> bool:
+def no_server_answers(error: BaseException | None) -> bool:
     """Whether no server answers, so that asking it for something more would only be waiting again."""
     return isinstance(error, (ServerFailed, LockLost)) and not error.answers
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sequence, TypeVar
 
 from . import fab, lazy
-from .errors import CheckFailed, WrongState, done
+from .errors import CheckFailed, WrongState, already_done
 from .fab import env, task
 from .settings import Settings
 from .terminal import ColorsLogger, is_terminal, show, signals
@@ -190,7 +190,7 @@ class MigrationsManager(Settings):
             else:
                 workspace.checkpoints.forget([known])
             workspace.history.unregister(known)
-            with done(f"{known} is unregistered"):
+            with already_done(f"{known} is unregistered"):
                 workspace.history.log("forgotten", known, executed_at=record.at if record else None)
 
     @task

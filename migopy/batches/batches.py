@@ -17,7 +17,7 @@ from .lag import ReplicaSet
 from .pace import ROOM_HERE, ROOM_THERE, Pace
 from .progress import Line, NoLine
 from .trail import NoTrail, Trail
-from .walk import TooMuch, Walk, Watch
+from .walk import BatchHooks, TooMuch, Walk
 from .writes import Documents, by_function, explained, in_server
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Batches:
     ) -> None:
         self._trail = trail or NoTrail()
         self._line = line or NoLine()
-        self._watch = Watch(confirm, self._trail.move, self._line.follow, max_lag)
+        self._watch = BatchHooks(confirm, self._trail.move, self._line.follow, max_lag)
         self._begun: Counter[tuple[str, str]] = Counter()
         self._walking: str | None = None
         self._last: Walk | None = None

@@ -21,7 +21,7 @@ RANGED = (int, Int64, str, ObjectId, datetime)
 """Types of which all values are compared with each other by ``$gte`` and ``$lte``, and as their index has them."""
 
 
-class Stretch(NamedTuple):
+class IdRange(NamedTuple):
     """All that comes after one ``_id`` up to another one, both of a type of which all between can be compared."""
 
     after: Any
@@ -67,7 +67,7 @@ def page(collection: Collection[Any], filter: Mapping[str, Any], last: Sequence[
     return []
 
 
-def stretch(collection: Collection[Any], last: Sequence[Any], size: int) -> Stretch | None:
+def stretch(collection: Collection[Any], last: Sequence[Any], size: int) -> IdRange | None:
     """So many documents after the one in ``last``, whether they fit a filter or not: only the index is read for that.
 
     None where there are fewer, or of another type.
@@ -77,15 +77,15 @@ def stretch(collection: Collection[Any], last: Sequence[Any], size: int) -> Stre
     exactly = collection.with_options(codec_options=EXACTLY)
     there: dict[str, Any] = {"min": {"_id": last[0]}, "sort": BY_ID, "hint": BY_ID, "skip": size, "limit": 1}
     found = next(iter(exactly.find({}, {"_id": 1}, **there)), None)
-    return Stretch(last[0], found["_id"]) if found and type(found["_id"]) is type(last[0]) else None
+    return IdRange(last[0], found["_id"]) if found and type(found["_id"]) is type(last[0]) else None
 
 
-def among(filter: Mapping[str, Any], which: Ids | Stretch) -> dict[str, Any]:
+def among(filter: Mapping[str, Any], which: Ids | IdRange) -> dict[str, Any]:
     """The filter, for these only.
 
     A clustered collection has no index of ``_id``: for ``$in`` alone MongoDB 6.0 looks at all of its documents.
     """
-    if isinstance(which, Stretch):
+    if isinstance(which, IdRange):
         return {"$and": [filter, {"_id": {"$gt": which.after, "$lte": which.last}}]}
     these: dict[str, Any] = {"$in": which}
     if type(which[0]) is type(which[-1]) and type(which[0]) in RANGED:

@@ -16,7 +16,7 @@ from ..errors import BatchFailed
 from ..mongo.concerns import EXACTLY, is_exact
 from ..mongo.failures import server_message
 from ..mongo.transaction import Transaction
-from .ids import After, Ids, Stretch, among, page, stretch
+from .ids import After, IdRange, Ids, among, page, stretch
 from .lag import Behind, ReplicaSet
 from .pace import Pace
 
@@ -59,7 +59,7 @@ Work = Callable[["ClientSession | None"], Done]
 """Does a batch, in the transaction of the session if there is one."""
 
 
-class Watch(NamedTuple):
+class BatchHooks(NamedTuple):
     """What looks on: the lock is confirmed before a batch counts, the progress shown after it.
 
     ``move`` writes the checkpoint; ``max_lag`` is in seconds.
@@ -87,7 +87,7 @@ class Walk:
         session: ClientSession,
         replica_set: ReplicaSet | None,
         in_transactions: bool,
-        watch: Watch,
+        watch: BatchHooks,
     ) -> None:
         self.collection = collection
         self.filter = filter
@@ -102,7 +102,7 @@ class Walk:
         self._began = time.monotonic()
         self._lag_looked_at = float("-inf")
 
-    def next(self) -> Ids | Stretch:
+    def next(self) -> Ids | IdRange:
         """The next batch for the server; empty at the end.
 
         To name each of the documents is only for where they begin and end, and where the types of the ``_id``s change.
@@ -120,9 +120,9 @@ class Walk:
         self._tried = len(ids)
         return ids
 
-    def named(self, which: Ids | Stretch) -> Ids:
+    def named(self, which: Ids | IdRange) -> Ids:
         """The ``_id``s of the batch that was tried last."""
-        return self._page(among(self.filter, which), self._tried) if isinstance(which, Stretch) else which
+        return self._page(among(self.filter, which), self._tried) if isinstance(which, IdRange) else which
 
     def _page(self, filter: Mapping[str, Any], size: int) -> Ids:
         with self._looking():

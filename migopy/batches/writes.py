@@ -14,7 +14,7 @@ from ..mongo.failures import server_message
 from ..mongo.internals import content_of, filter_of
 from ..terminal.texts import summary, without_reply
 from . import arguments
-from .ids import BY_ID, Ids, Stretch, among
+from .ids import BY_ID, IdRange, Ids, among
 from .walk import FAILED_TO_PARSE, Done, Walk, is_of_documents
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ LARGEST = 16 * 1024 * 1024
 REQUESTS = (InsertOne, UpdateOne, UpdateMany, ReplaceOne, DeleteOne, DeleteMany)
 
 
-def in_server(update: Any, walk: Walk, which: Ids | Stretch, session: ClientSession | None) -> Done:
+def in_server(update: Any, walk: Walk, which: Ids | IdRange, session: ClientSession | None) -> Done:
     """Have the server update them."""
     result = walk.collection.update_many(among(walk.filter, which), update, hint=BY_ID, session=session)
     return Done(which[-1:], result.matched_count, result.modified_count)
@@ -132,7 +132,7 @@ def _unencodable(requests: list[Any], collection: Collection[Any]) -> str:
     return "a request"
 
 
-def explained(walk: Walk, which: Ids | Stretch, update: Any, error: Exception) -> Exception:
+def explained(walk: Walk, which: Ids | IdRange, update: Any, error: Exception) -> Exception:
     """The sentence for a batch that the server could not update, with the document; else the error as it is."""
     name = walk.collection.name
     if isinstance(error, WriteError) and error.code == FAILED_TO_PARSE:

@@ -203,8 +203,8 @@ def _found(name: str, parent: Path, database: str) -> Dump:
         raise DumpFailed(f"The dump in {root} was not finished: half a dump is not restored. Take another one.")
     if not (root / database).is_dir():
         others = sorted({path.parent.name for path in root.glob("*/*.metadata.json*")})
-        way_on = f" It has one of {' and '.join(others)}: write from=NAME to restore that." if others else ""
-        raise DumpFailed(f"There is no dump of the database {database} in {root}.{way_on}")
+        next_step = f" It has one of {' and '.join(others)}: write from=NAME to restore that." if others else ""
+        raise DumpFailed(f"There is no dump of the database {database} in {root}.{next_step}")
     return read(root, database)
 
 

@@ -10,9 +10,9 @@ import bson
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
-from ..errors import DumpFailed, ServerFailed, is_silence
+from ..errors import DumpFailed, ServerFailed, no_server_answers
 from ..mongo.concerns import durable
-from ..mongo.failures import answered
+from ..mongo.failures import explains_server_errors
 from ..terminal.texts import summary
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ class Restore:
     def not_for_mongorestore(self) -> list[str]:
         return [self._names.migrations, self._names.log, self._names.lock]
 
-    @answered
+    @explains_server_errors
     def newer(self) -> list[str]:
         """The collections that the dump does not have: they stay as they are."""
         known = {*(part.name for part in self._dump.collections), *self.not_for_mongorestore, self._names.batches}
         names = self._db.list_collection_names()
         return sorted(name for name in names if name not in known and not name.startswith("system."))
 
-    @answered
+    @explains_server_errors
     def require_rights(self) -> None:
         """Raises ``DumpFailed`` when the user may not go past validators: mongorestore would notice it half way."""
         if not self._dump.has_validators:
@@ -82,20 +82,20 @@ class Restore:
             self._compare()
             confirm()
         except BaseException as error:
-            if not is_silence(error):
+            if not no_server_answers(error):
                 with contextlib.suppress(ServerFailed):  # that it has begun and not ended stands there all the same
                     self._history.log("restore failed", None, dump=str(self._dump.root), error=summary(error))
             raise
         self._history.end_restore(str(self._dump.root), self._registrations(), self._logged_until())
 
-    @answered
+    @explains_server_errors
     def _make_room(self) -> None:
         """Take away what mongorestore would leave: how far migrations were goes with the history."""
         self._db.drop_collection(self._names.batches)
         if self._dump.named(STORED_FUNCTIONS):
             self._db[STORED_FUNCTIONS].delete_many({})
 
-    @answered
+    @explains_server_errors
     def _compare(self) -> None:
         names = self._db.list_collection_names()
         differences = []

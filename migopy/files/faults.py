@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 
 from ..errors import BadMigration, MigopyException, MigrationFailed
-from ..terminal.texts import summary, told
+from ..terminal.texts import safe_str, summary
 
 
 def explain(path: Path, content: bytes, error: Exception | SystemExit) -> MigopyException:
@@ -34,7 +34,7 @@ def _without_place(error: BaseException) -> str:
 
 def _is_of_compile(error: BaseException) -> bool:
     """Whether ``compile()`` may have raised it; of null bytes it made a ValueError before Python 3.12."""
-    return isinstance(error, SyntaxError) or (isinstance(error, ValueError) and "null bytes" in told(error))
+    return isinstance(error, SyntaxError) or (isinstance(error, ValueError) and "null bytes" in safe_str(error))
 
 
 ENCODING_NAMED = re.compile(rb"\A(?:[ \t\f]*(?:#[^\n]*)?\r?\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 
-from ..terminal.texts import told
+from ..terminal.texts import safe_str
 from .calls import DROPPED, UNTRANSLATED, Translated
 from .collection import Collection
 
@@ -55,7 +55,7 @@ NO_SUCH_METHOD = r"object is not callable\. If you meant to call the '(\w+)' met
 
 def advice(error: BaseException) -> str:
     """A sentence that says what to write today; empty where there is nothing to say."""
-    text = told(error)
+    text = safe_str(error)
     for pattern in NO_SUCH_NAME:
         missing = re.search(pattern, text)
         if missing:

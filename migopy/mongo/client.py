@@ -20,7 +20,7 @@ from pymongo.errors import (
 
 from .. import errors
 from ..terminal.signals import PATIENCE
-from ..terminal.texts import masked, one_line, told
+from ..terminal.texts import masked, one_line, safe_str
 from . import internals
 from .failures import server_errors
 from .server import Server, _unfit_port
@@ -121,7 +121,7 @@ def named(parent: Any, name: str, setting: str) -> Any:
     try:
         return parent[name]
     except (InvalidName, TypeError) as error:
-        raise errors.ConfigurationError(f"{setting} cannot be {name!r}: {told(error).rstrip('.')}.") from None
+        raise errors.ConfigurationError(f"{setting} cannot be {name!r}: {safe_str(error).rstrip('.')}.") from None
 
 
 def database(client: MongoClient[dict[str, Any]], server: Server) -> Database[dict[str, Any]]:
@@ -166,7 +166,7 @@ def _masked_warnings() -> Iterator[None]:
 
 def _without_secrets(error: Exception, server: Server) -> str:
     """PyMongo's words, unless part of a password is in them: of a URI it cannot split it may quote any part."""
-    text = told(error).rstrip(".")
+    text = safe_str(error).rstrip(".")
     where = (server.uri or str(server.host)).rpartition("://")[2]
     secret = where.rpartition("@")[0].partition(":")[2] or _unfit_port(re.split("[/?]", where)[0])
     parts = [part for part in re.split(r"[:/@?#%\[\]]", f"{secret}@{server.password or ''}") if part]

@@ -19,7 +19,7 @@ from pymongo.errors import (
 )
 
 from .. import errors
-from ..terminal.texts import one_line, told, without_reply
+from ..terminal.texts import one_line, safe_str, without_reply
 from .concerns import MAJORITY_TIMEOUT
 
 # Error codes of MongoDB (src/mongo/base/error_codes.yml).
@@ -124,10 +124,10 @@ def _half_written(error: BulkWriteError, address: str) -> str:
 
 def server_message(error: PyMongoError) -> str:
     """The server's message without the whole reply that PyMongo puts behind it."""
-    return without_reply(told(error)).rstrip(".")
+    return without_reply(safe_str(error)).rstrip(".")
 
 
-def answered(method: Method) -> Method:
+def explains_server_errors(method: Method) -> Method:
     """For the methods of an object with an ``address``: what PyMongo raises in them is the cause of a sentence."""
 
     @functools.wraps(method)

@@ -21,7 +21,7 @@ from ..terminal.progress import Line
 from ..terminal.texts import summary
 from ..terminal.wording import duration, in_bytes
 from .result import Extent, Rehearsed
-from .scratch.comparing import Look, compare
+from .scratch.comparing import Snapshot, compare
 from .scratch.copying import Copied, Copy, Original, originals
 from .scratch.database import MARK
 from .scratch.digest import Digester
@@ -285,8 +285,8 @@ class Rehearsal:
                 migration=name,
             ) from self._guard.stopped
 
-    def _looked(self, *known: Look) -> Look:
-        self._look = Look(self._scratch.db, self._digester, self._ours, known)
+    def _looked(self, *known: Snapshot) -> Snapshot:
+        self._look = Snapshot(self._scratch.db, self._digester, self._ours, known)
         return self._look
 
     def _commands(self) -> Mapping[tuple[str, str], int]:

@@ -41,7 +41,7 @@ class Inventory:
         return [migration for migration in self.files if migration.name not in self.records]
 
     @property
-    def registered(self) -> list[Migration]:
+    def registered_files(self) -> list[Migration]:
         """The files that are registered, in order."""
         return [migration for migration in self.files if migration.name in self.records]
 
@@ -58,7 +58,7 @@ class Inventory:
     @property
     def out_of_order(self) -> list[str]:
         """Unregistered files numbered below a registered one."""
-        highest = max((m.number for m in self.registered if m.number is not None), default=-1)
+        highest = max((m.number for m in self.registered_files if m.number is not None), default=-1)
         return [m.name for m in self.unregistered if m.number is not None and m.number < highest]
 
     @property

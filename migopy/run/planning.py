@@ -135,7 +135,7 @@ def load(migration: Migration, function: Function) -> LoadedMigration:
     try:
         return migration.load(function)
     except MigopyException as error:
-        raise error.told(after=legacy.advice(error.__cause__ or error)) from error.__cause__
+        raise error.with_context(after=legacy.advice(error.__cause__ or error)) from error.__cause__
 
 
 def require_transactions(

@@ -20,8 +20,8 @@ from ..errors import (
     RegisteredMeanwhile,
     ServerFailed,
     StopTaskExecution,
-    done,
-    is_silence,
+    already_done,
+    no_server_answers,
 )
 from ..files.faults import line_in
 from ..files.migration import LoadedMigration, not_run
@@ -91,7 +91,7 @@ class Run:
 
     def _give_back(self, error: BaseException | None = None) -> None:
         """The lock, with the history whole: also where only the giving back shows that something has dropped both."""
-        if not is_silence(error):
+        if not no_server_answers(error):
             self._registrar.repair()
             self._lock.give_back(error)
             self._registrar.repair()
@@ -111,7 +111,7 @@ class Run:
         if not migration.in_transaction:
             self._write(migration, seconds)
         self.done.append(migration.name)
-        with done(f"{migration.name}: {self._direction.after_success}"):
+        with already_done(f"{migration.name}: {self._direction.after_success}"):
             self._registrar.repair()
             if migration.in_batches:
                 self._forget(migration.name)
@@ -125,7 +125,7 @@ class Run:
             self._lock.confirm()
             signals.raise_pending()
         except (LockLost, ServerFailed) as error:
-            error.told(after=f"{name} was not run.")
+            error.with_context(after=f"{name} was not run.")
             raise
         except KeyboardInterrupt as error:
             self._say(f"{summary(error)}: {name} was not run{_not_run(left)}.")
@@ -170,7 +170,7 @@ class Run:
         with self._unwritten(migration.name), self._written_down():
             self._lock.confirm()
             self._registrar.register(migration, seconds)
-        with done(f"{migration.name}: {self._direction.after_success}"):
+        with already_done(f"{migration.name}: {self._direction.after_success}"):
             if not self._direction.executes:
                 self._registrar.log_rolled_back(migration.name, seconds)
             self._registrar.remember(migration, seconds)
@@ -210,12 +210,12 @@ class Run:
             raise RegisteredMeanwhile(self._logged(sentence, "failed", name, error=what), migration=name) from error
         except BaseException as error:
             fact = self._direction.not_written.format(name=name)
-            way_on = f"{self._task}:{self._direction.repair},{name}"
-            advice = f"Then look at {self._task}, and if no other run has done it, write {way_on}."
+            next_step = f"{self._task}:{self._direction.repair},{name}"
+            advice = f"Then look at {self._task}, and if no other run has done it, write {next_step}."
             with self._said_anyway(f"{fact}. {advice}"):
                 advice += self._logged_as_interrupted(name, error)
             if isinstance(error, (LockLost, ServerFailed)):
-                error.told(f"{fact}.", advice)
+                error.with_context(f"{fact}.", advice)
             else:
                 self._say(f"{fact} ({summary(error)}). {advice}")
             raise
@@ -234,7 +234,7 @@ class Run:
 
         Where no server answers the lock says the same: it is left to run out.
         """
-        if is_silence(error) or not isinstance(error, Exception):
+        if no_server_answers(error) or not isinstance(error, Exception):
             return ""
         try:
             with self._written_down():
@@ -274,7 +274,7 @@ class Run:
         """Raises ``MigrationFailed`` with the sentence, unless the error itself is to be raised on."""
         if isinstance(error, MigopyException) and not isinstance(error, (NoSuchCall, BatchFailed)):
             if isinstance(error, ServerFailed) and migration.in_transaction:
-                error.told(before=f"Nothing of {migration.name} has happened, for its history is part of it:")
+                error.with_context(before=f"Nothing of {migration.name} has happened, for its history is part of it:")
             return
         if isinstance(error, (StopTaskExecution, NotRun)) or (isinstance(error, SystemExit) and not error.code):
             # sys.exit() must not look like success to what comes after

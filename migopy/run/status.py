@@ -10,7 +10,7 @@ from ..terminal.wording import local_time
 
 if TYPE_CHECKING:
     from ..store.checkpoints import Progress
-    from ..store.documents import Stranger
+    from ..store.documents import ForeignDocument
     from ..store.history import Event, Record, State
     from ..store.lock import Holder
     from .inventory import Inventory
@@ -85,7 +85,7 @@ class Status:
     """The state of one directory and one database.
 
     ``last_events`` are the last of the log for each migration. ``holder`` has the lock, or died with it. ``changed``
-    are the names whose files are no longer what was executed; to know them their content has to be read. ``strangers``
+    are the names whose files are no longer what was executed; to know them their content has to be read. ``foreign``
     are the documents met in our collections that are not ours. ``renamed`` and ``unreadable``: see ``Contents``.
     ``database`` and ``server`` say where all that is. ``progresses`` say how far those migrations are that go through
     collections and are under way, or have not ended well.
@@ -95,7 +95,7 @@ class Status:
     last_events: Mapping[str, Event] = field(default_factory=dict)
     holder: Holder | None = None
     changed: Sequence[str] = ()
-    strangers: Sequence[Stranger] = ()
+    foreign: Sequence[ForeignDocument] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     database: str = ""
@@ -173,7 +173,7 @@ class Status:
             *self._each("missing", found.missing),
             *self._each("out of order", found.out_of_order),
             *self._each("same number", found.same_number),
-            *map(_not_ours, self.strangers),
+            *map(_not_ours, self.foreign),
         ]
 
     def unfinished_of(self, names: Sequence[str]) -> list[Problem]:
@@ -216,6 +216,6 @@ class Status:
         return kinds
 
 
-def _not_ours(stranger: Stranger) -> Problem:
-    text = f"{stranger.collection}: not ours, the document with _id {stranger.id}: {stranger.why}; {stranger.way_on}"
-    return Problem("not ours", stranger.collection, text)
+def _not_ours(found: ForeignDocument) -> Problem:
+    text = f"{found.collection}: not ours, the document with _id {found.id}: {found.why}; {found.next_step}"
+    return Problem("not ours", found.collection, text)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 from bson.binary import UUID_SUBTYPE, Binary
 
 from ..batches import Batches, Line, Trail
-from ..errors import BadMigration, LockHeld, NotAllowed, ServerFailed, done
+from ..errors import BadMigration, LockHeld, NotAllowed, ServerFailed, already_done
 from ..files.directory import find, no_files, numbering
 from ..files.importing import importable
 from ..mongo import Kind, kill_sessions, kind_of, named, server_errors
@@ -102,8 +102,8 @@ class Workspace:
         last_events, holder = self.history.last_events(), self.lock.holder()
         facts = {"database": self.db.name, "server": self.address, **contents._asdict()}
         status = self._with_progresses(Status(inventory, last_events, holder, **facts))
-        strangers = sorted({*self.history.strangers, *self.lock.strangers, *self.checkpoints.strangers})
-        return dataclasses.replace(status, strangers=strangers)
+        foreign = sorted({*self.history.foreign, *self.lock.foreign, *self.checkpoints.foreign})
+        return dataclasses.replace(status, foreign=foreign)
 
     def _with_progresses(self, status: Status) -> Status:
         """Who may not read how far they are sees all the rest: most migrations go through no collection."""
@@ -121,7 +121,7 @@ class Workspace:
         """
         noted = {name: record.checksum for name, record in inventory.records.items() if record.checksum}
         gone = [name for name in inventory.missing if name in noted]
-        executed = [file for file in inventory.registered if file.name in noted] if with_registered else []
+        executed = [file for file in inventory.registered_files if file.name in noted] if with_registered else []
         found, unreadable = _checksums([*executed, *(inventory.unregistered if gone else [])])
         changed = [name for name, checksum in found.items() if checksum != noted.get(name, checksum)]
         unregistered = {checksum: name for name, checksum in found.items() if name not in noted}
@@ -199,7 +199,7 @@ class Workspace:
             self._take(subtask)
             with self.lock, self.importable():
                 if self.lock.died:
-                    self._bury(self.lock.died)
+                    self.log_dead_run(self.lock.died)
                     self.lock.clear_died()
                 yield self.lock
 
@@ -210,9 +210,9 @@ class Workspace:
             if freed is None:
                 return False
             registered = self.history.registered()
-            with done(f"The lock was taken away from {freed.described(registered)}"):
+            with already_done(f"The lock was taken away from {freed.described(registered)}"):
                 self.history.log("unlocked", freed.migration(registered), run=freed.described(registered))
-                self._bury(freed)
+                self.log_dead_run(freed)
                 self.lock.delete()
         return True
 
@@ -246,7 +246,7 @@ class Workspace:
         """Who it is, and where it is now: which of its migrations are done stands in the history."""
         return holder.described(self.history.registered())
 
-    def _bury(self, holder: Holder) -> None:
+    def log_dead_run(self, holder: Holder) -> None:
         """Write to the log which migration a run that is no more was in, if it was in one, and end its transaction.
 
         MongoDB does so by itself, but only after a minute, in which the next run waits. Who may not do it waits too.

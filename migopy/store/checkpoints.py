@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Iterable, Mapping, NamedTuple
 import bson
 
 from ..mongo.concerns import EXACTLY, durable
-from ..mongo.failures import answered
+from ..mongo.failures import explains_server_errors
 from . import documents
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from .documents import Stranger
+    from .documents import ForeignDocument
     from .names import Names
 
 
@@ -92,32 +92,32 @@ class Checkpoints:
 
     def __init__(self, db: Database[dict[str, Any]], names: Names, *, address: str, by: str) -> None:
         self.address = address
-        self.strangers: set[Stranger] = set()
+        self.foreign: set[ForeignDocument] = set()
         stored = durable(db[names.batches])
         dates = {"tz_aware": True, "unicode_decode_error_handler": "backslashreplace"}
         self.collection = stored.with_options(codec_options=EXACTLY.with_options(**dates))
         self.by = by
 
-    @answered
+    @explains_server_errors
     def read(self, wanted: Mapping[str, Any]) -> list[Checkpoint]:
         """The newest ones last."""
         found = []
-        for document in documents.all_of(self.collection, wanted, self.strangers, sort=[("at", 1), ("_id", 1)]):
+        for document in documents.all_of(self.collection, wanted, self.foreign, sort=[("at", 1), ("_id", 1)]):
             checkpoint = Checkpoint.read(document)
             if checkpoint is None:
                 why = "it is no checkpoint of a migration"
-                self.strangers.add(documents.Stranger.met(self.collection.name, document, why))
+                self.foreign.add(documents.ForeignDocument.met(self.collection.name, document, why))
             else:
                 found.append(checkpoint)
         return found
 
-    @answered
+    @explains_server_errors
     def progresses(self, directions: Mapping[str, str]) -> dict[str, Progress]:
         """How far the newest walk of each of these migrations is; those of the migration's direction count."""
         newest = self.read({"migration": {"$in": list(directions)}})
         return {each.migration: each.progress for each in newest if directions[each.migration] == each.direction}
 
-    @answered
+    @explains_server_errors
     def forget(self, migrations: Iterable[str]) -> None:
         names = list(migrations)
         if names:

@@ -1,7 +1,7 @@
 """What stands in our collections, read with care: anybody may have written a document into them.
 
-A field that is not what it should be is one that is not there. What lacks a field that makes it ours is a ``Stranger``:
-it is passed over, and ``check`` names it.
+A field of the wrong type counts as missing. A document that lacks a field we need is a ``ForeignDocument``: it is
+passed over, and ``check`` names it.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ LONGEST_RUN = 1e9
 """Seconds that nothing of ours can take: thirty years."""
 
 
-class Stranger(NamedTuple):
+class ForeignDocument(NamedTuple):
     """A document that is not ours: its collection, its ``_id`` as Python writes it, why, and what to do."""
 
     collection: str
     id: str
     why: str
-    way_on: str = "delete it, or mend it"
+    next_step: str = "delete it, or mend it"
 
     @classmethod
-    def met(cls, collection: str, document: Mapping[str, Any], why: str) -> Stranger:
+    def met(cls, collection: str, document: Mapping[str, Any], why: str) -> ForeignDocument:
         return cls(collection, shortened(one_line(repr(document.get("_id"))), 80), why)
 
 
 def all_of(
-    collection: Collection[dict[str, Any]], wanted: Mapping[str, Any], strangers: set[Stranger], **options: Any
+    collection: Collection[dict[str, Any]], wanted: Mapping[str, Any], foreign: set[ForeignDocument], **options: Any
 ) -> Iterator[dict[str, Any]]:
     """The documents that are wanted, in one read.
 
     Of those that Python cannot hold, for a date in the year 10000 for example, there is no more than the name, and they
-    are strangers if that is not to be had; only where there are such, each is read by itself.
+    are foreign if that is not to be had; only where there are such, each is read by itself.
     """
     limits = {"batch_size": AT_ONCE, "max_time_ms": MAJORITY_TIMEOUT}
     try:
@@ -55,11 +55,11 @@ def all_of(
         for key in list(
             collection.find(wanted, {"_id": 1}, batch_size=AT_ONCE, max_time_ms=MAJORITY_TIMEOUT, **options)
         ):
-            yield _readable(collection, key, strangers)
+            yield _readable(collection, key, foreign)
 
 
 def _readable(
-    collection: Collection[dict[str, Any]], key: Mapping[str, Any], strangers: set[Stranger]
+    collection: Collection[dict[str, Any]], key: Mapping[str, Any], foreign: set[ForeignDocument]
 ) -> dict[str, Any]:
     """What Python can hold of the document with that ``_id``."""
     error: InvalidBSON | None = None
@@ -68,7 +68,7 @@ def _readable(
             return collection.find_one({"_id": {"$eq": key["_id"]}}, fields, max_time_ms=MAJORITY_TIMEOUT) or dict(key)
         except InvalidBSON as unreadable:
             error = unreadable
-    strangers.add(Stranger.met(collection.name, key, one_line(error)))
+    foreign.add(ForeignDocument.met(collection.name, key, one_line(error)))
     return dict(key)
 
 

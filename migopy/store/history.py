@@ -13,9 +13,9 @@ from ..errors import RegisteredMeanwhile
 from ..mongo.client import RETRY_PAUSE
 from ..mongo.clock import literally
 from ..mongo.concerns import MAJORITY_TIMEOUT, durable
-from ..mongo.failures import answered
+from ..mongo.failures import explains_server_errors
 from . import documents
-from .documents import Stranger
+from .documents import ForeignDocument
 
 if TYPE_CHECKING:
     from bson.raw_bson import RawBSONDocument
@@ -123,7 +123,7 @@ class Event(NamedTuple):
 class History:
     """The registered migrations. A document with a ``name`` means: this file is never executed again.
 
-    Nothing that was read is kept: each question is one read of one collection. ``strangers`` are the documents met
+    Nothing that was read is kept: each question is one read of one collection. ``foreign`` are the documents met
     there that are not ours; ``by`` is who writes here now.
     """
 
@@ -133,28 +133,30 @@ class History:
         self._log = durable(db[names.log])
         self.by = by
         self._version = version
-        self.strangers: set[Stranger] = set()
+        self.foreign: set[ForeignDocument] = set()
 
     def registered(self) -> dict[str, Record]:
         """The registered migrations by name."""
         return self.read()[0]
 
-    @answered
+    @explains_server_errors
     def read(self) -> tuple[dict[str, Record], HalfRestored | None]:
         """The registered migrations by name, of one that 1.0 registered twice the first; and a restore without end."""
         records: dict[str, Record] = {}
         half_restored = None
-        for document in documents.all_of(self._collection, {}, self.strangers):
+        for document in documents.all_of(self._collection, {}, self.foreign):
             record = Record.read(document)
             if document["_id"] == HALF_RESTORED:
                 half_restored = HalfRestored.read(document)
             elif record is None and "name" in document:
-                self.strangers.add(Stranger.met(self._collection.name, document, "its name is none of a migration"))
+                self.foreign.add(
+                    ForeignDocument.met(self._collection.name, document, "its name is none of a migration")
+                )
             elif record and record.is_older(records.setdefault(record.name, record)):
                 records[record.name] = record
         return records, half_restored
 
-    @answered
+    @explains_server_errors
     def register(self, record: Record, confirm: Callable[[], None], session: ClientSession | None = None) -> None:
         """Register a migration.
 
@@ -184,17 +186,17 @@ class History:
                     f"Another run has registered {record.name} meanwhile.", migration=record.name
                 ) from None
 
-    @answered
+    @explains_server_errors
     def register_again(self, records: Iterable[Record]) -> None:
         """Register those that are no longer registered, as they were."""
         self._collection.insert_many([self._document(record) for record in records])
 
-    @answered
+    @explains_server_errors
     def took(self, name: str, seconds: float, session: ClientSession) -> None:
         """Add how long a migration took that was registered before it ran, in its transaction."""
         self._collection.update_one({"_id": name}, {"$set": {"seconds": seconds}}, session=session)
 
-    @answered
+    @explains_server_errors
     def ignore(self, checksums: Mapping[str, str], at: datetime) -> None:
         """Register migrations that were not executed, by name, all in one write."""
         ignored = Record("", at=at, state="ignored", by=self.by)
@@ -204,18 +206,18 @@ class History:
     def _document(self, record: Record) -> dict[str, Any]:
         return {"_id": record.name, **_known(record), "migopy": self._version}
 
-    @answered
+    @explains_server_errors
     def unregister(self, name: str, session: ClientSession | None = None) -> None:
         """Take the registration back; 1.0 could register a name twice, so all of them."""
         self._collection.delete_many({"name": name}, session=session)
 
-    @answered
+    @explains_server_errors
     def log(self, event: EventKind, name: str | None, session: ClientSession | None = None, **facts: Any) -> None:
         """Append an event to the log."""
         given = {"event": event, "name": name, "by": self.by, **documents.storable(facts)}
         self._log.update_one({"_id": ObjectId()}, _at_server_time(given), upsert=True, session=session)
 
-    @answered
+    @explains_server_errors
     def make_collections(self) -> None:
         """Make the collections that transactions write to, where they do not exist yet."""
         db = self._collection.database
@@ -224,14 +226,14 @@ class History:
             if name not in there:
                 db.command("create", name, writeConcern=self._collection.write_concern.document)
 
-    @answered
+    @explains_server_errors
     def begin_restore(self, dump: str) -> None:
         """From now on the database counts as half restored."""
         self.log("restore begun", None, dump=dump)
         facts = documents.storable({"dump": dump, "by": self.by})
         self._collection.update_one({"_id": HALF_RESTORED}, _at_server_time(facts), upsert=True)
 
-    @answered
+    @explains_server_errors
     def end_restore(self, dump: str, registrations: Sequence[RawBSONDocument], logged_until: datetime | None) -> None:
         """The registrations that are in the dump take the place of those that are here."""
         self._collection.delete_many({"_id": {"$ne": HALF_RESTORED}})
@@ -241,20 +243,20 @@ class History:
         self.log("restored", None, dump=dump, logged_until=logged_until)
         self._collection.delete_one({"_id": HALF_RESTORED})
 
-    @answered
+    @explains_server_errors
     def events(self, name: str | None = None) -> list[Event]:
         """The log in the order of time, whole or for one migration."""
         wanted = {} if name is None else {"name": name}
         events = []
-        for document in documents.all_of(self._log, wanted, self.strangers, sort=[("at", 1), ("_id", 1)]):
+        for document in documents.all_of(self._log, wanted, self.foreign, sort=[("at", 1), ("_id", 1)]):
             event = Event.read(document)
             if event is None:
-                self.strangers.add(Stranger.met(self._log.name, document, "it has no event, or no time"))
+                self.foreign.add(ForeignDocument.met(self._log.name, document, "it has no event, or no time"))
             else:
                 events.append(event)
         return events
 
-    @answered
+    @explains_server_errors
     def unlocked_since(self, moment: datetime) -> bool:
         """Whether the subtask unlock has taken a lock away from that moment on."""
         wanted = {"event": "unlocked", "at": {"$gte": moment}}

@@ -30,14 +30,14 @@ from bson.errors import InvalidBSON
 from pymongo import ReturnDocument
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, PyMongoError
 
-from ..errors import LockHeld, LockLost, ServerFailed, is_silence
+from ..errors import LockHeld, LockLost, ServerFailed, no_server_answers
 from ..mongo.client import RETRY_PAUSE
 from ..mongo.clock import clock, from_now, literally
 from ..mongo.concerns import MAJORITY_TIMEOUT, durable
-from ..mongo.failures import answered
+from ..mongo.failures import explains_server_errors
 from ..terminal.wording import local_time
 from . import documents
-from .documents import Stranger
+from .documents import ForeignDocument
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -175,10 +175,10 @@ class Lock:
         """Of renewing and giving back: a lock renewed while it is deleted would seem dropped, and be written again."""
         self._in_migration = self._may_be_ours = False
         self._server_time, self._taken = LONG_AGO, 0.0
-        self.strangers: set[Stranger] = set()
+        self.foreign: set[ForeignDocument] = set()
         """The document of the lock, if it is not ours."""
 
-    @answered
+    @explains_server_errors
     def holder(self) -> Holder | None:
         """Who has the lock, or died with it; None when it is free. One read, which writes nothing."""
         held = {"held": {"$gt": ["$expires_at", "$$NOW"]}}
@@ -190,7 +190,9 @@ class Lock:
         if found is None:
             return None
         if not _is_ours(found):
-            self.strangers.add(Stranger(self._collection.name, repr(LOCK), "it is no lock of a run", "unlock frees it"))
+            self.foreign.add(
+                ForeignDocument(self._collection.name, repr(LOCK), "it is no lock of a run", "unlock frees it")
+            )
         return Holder.read(found)
 
     def _see(self, stage: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -198,7 +200,7 @@ class Lock:
             iter(self._collection.aggregate([{"$match": {"_id": LOCK}}, stage], maxTimeMS=MAJORITY_TIMEOUT)), None
         )
 
-    @answered
+    @explains_server_errors
     def take(self, subtask: str) -> Holder | None:
         """Take the lock if it is free or its lease ran out; otherwise return who has it.
 
@@ -275,7 +277,7 @@ class Lock:
 
         If a migration has dropped it, it is there again afterwards, with ``was_dropped``, to be given back once more.
         """
-        if self._in_migration or is_silence(error) or not self._may_be_ours:
+        if self._in_migration or no_server_answers(error) or not self._may_be_ours:
             return
         with contextlib.suppress(PyMongoError, ServerFailed), self._one_at_a_time:
             mine = {"_id": LOCK, "token": self._token, "died": {"$exists": False}}
@@ -326,7 +328,7 @@ class Lock:
         self.was_dropped = True
         return True
 
-    @answered
+    @explains_server_errors
     def announce(self, migrations: Sequence[str], session: bytes | None = None) -> None:
         """Write down what will run, in order, before the first one does, and in which server session transactions do.
 
@@ -345,7 +347,7 @@ class Lock:
         """How the migration ended has been written down, in the history or in the log."""
         self._in_migration = False
 
-    @answered
+    @explains_server_errors
     def confirm(self) -> None:
         """Raises ``LockLost`` unless the lock is still ours, before something is written that relies on it.
 
@@ -365,7 +367,7 @@ class Lock:
         if clock() - self._confirmed >= BELIEVED:
             self._renew({})
 
-    @answered
+    @explains_server_errors
     def clear_died(self) -> None:
         """Delete what the run before left behind, once that has been written to the log."""
         self._collection.update_one({"_id": LOCK, "token": self._token}, {"$unset": {"died": ""}})
@@ -396,7 +398,7 @@ class Lock:
     def _server_time_at(self, moment: float) -> datetime:
         return self._server_time + timedelta(milliseconds=int((moment - self._taken) * 1000))
 
-    @answered
+    @explains_server_errors
     def take_away(self, holder: Holder) -> Holder | None:
         """Take the lock away from that holder and no other; what it was doing at that moment, None if it has ended.
 
@@ -420,7 +422,7 @@ class Lock:
         time.sleep(FREED_AFTER)  # of one that seemed dead too: a stopped process may have woken up meanwhile
         return Holder.read({**document, "held": False})
 
-    @answered
+    @explains_server_errors
     def delete(self) -> None:
         """Delete what ``take_away()`` has left."""
         self._collection.delete_one({"_id": LOCK, "token": self._token})

@@ -9,7 +9,7 @@ import sys
 from typing import Callable
 
 from .streams import has_colours, say
-from .texts import escaped, masked, told
+from .texts import escaped, masked, safe_str
 
 RED, GREEN, BOLD, PLAIN = "\033[31m", "\033[32m", "\033[1m", "\033[0m"
 
@@ -62,7 +62,7 @@ class ColorsLogger:
         self._say(message, Str.white_bold)
 
     def _say(self, message: object, paint: Callable[[Str], Str]) -> None:
-        text = harmless(told(message))
+        text = harmless(safe_str(message))
         say(paint(Str(text)) if has_colours(sys.stderr) else text)
         with contextlib.suppress(Exception):  # a handler of the team's that fails
             self._logger.info("%s", text)

@@ -56,7 +56,7 @@ def escaped(text: str, kept: str = "") -> str:
 
 def one_line(text: object) -> str:
     """The text as it may stand in a message, in a table or in a document: masked, escaped and cut."""
-    line = escaped(" ".join(masked(told(text))[: 2 * LONGEST].split()))
+    line = escaped(" ".join(masked(safe_str(text))[: 2 * LONGEST].split()))
     return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
@@ -68,7 +68,7 @@ def shortened(text: str, width: int) -> str:
     return f"{text[: width - 1 - end]}…{text[-end:]}"
 
 
-def told(thing: object) -> str:
+def safe_str(thing: object) -> str:
     """``str()`` of an object of the team's, which may raise."""
     try:
         return str(thing)
@@ -81,7 +81,7 @@ def summary(error: BaseException) -> str:
 
     PyMongo puts the server's whole reply behind its text, which is for the traceback only.
     """
-    text = one_line(without_reply(told(error))).rstrip(".")
+    text = one_line(without_reply(safe_str(error))).rstrip(".")
     name = one_line(type(error).__name__)
     return f"{name}: {text}" if text else name
 

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 
-from .texts import told, without_reply
+from .texts import safe_str, without_reply
 
 DRIVER = ("migopy", "pymongo", "bson", "gridfs")
 STANDARD_LIBRARY = os.path.dirname(os.__file__)
@@ -64,7 +64,7 @@ def _without_replies(text: str, error: BaseException | None) -> str:
     seen: set[int] = set()  # a chain may end in itself
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        whole = told(error)
+        whole = safe_str(error)
         text = text.replace(whole, without_reply(whole))
         error = error.__cause__ or error.__context__
     return text

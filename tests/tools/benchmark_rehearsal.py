@@ -22,7 +22,7 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 from pymongo.database import Database
 
 from migopy.rehearsal.scratch import raw
-from migopy.rehearsal.scratch.comparing import Look
+from migopy.rehearsal.scratch.comparing import Snapshot
 from migopy.rehearsal.scratch.copying import Copy, originals
 from migopy.rehearsal.scratch.digest import Digester
 from tests.server import Mongod
@@ -123,8 +123,8 @@ def one_round(source: Database[Any], folder: Path, uri: str) -> Seconds:
     has_tools = shutil.which("mongodump") and shutil.which("mongorestore")
     tools = fresh(lambda: by_tools(source, target, uri)) if has_tools else None
     copy = fresh(lambda: Copy(source, target).run(originals(source)))
-    look = seconds(lambda: Look(target, Digester(time.time())).read())
-    first_look = seconds(lambda: Look(target, Digester(time.time())).read(LARGEST))
+    look = seconds(lambda: Snapshot(target, Digester(time.time())).read())
+    first_look = seconds(lambda: Snapshot(target, Digester(time.time())).read(LARGEST))
     client.drop_database(target.name)
     rehearsal = seconds(lambda: rehearse(folder))
     return Seconds(out, tools, copy, look, first_look, rehearsal)

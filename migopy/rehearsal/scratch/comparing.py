@@ -126,7 +126,7 @@ class Change:
         return bool(documents or any(not definition.is_trifle for definition in self.definitions))
 
 
-class Look:
+class Snapshot:
     """What is in a database at one moment, but for the collections ``without``.
 
     Collections of which the server says that they are the same as in one of the ``known`` looks are not read again.
@@ -139,7 +139,7 @@ class Look:
         db: Database[Any],
         digester: Digester,
         without: Collection[str] = (),
-        known: Sequence[Look] = (),
+        known: Sequence[Snapshot] = (),
     ) -> None:
         self._db = db
         self._digester = digester
@@ -153,7 +153,7 @@ class Look:
         for info in raw.collections(db, without):
             self.states[info["name"]] = self._state(info, self._known(info["name"], known))
 
-    def _known(self, name: str, known: Sequence[Look]) -> Documents | None:
+    def _known(self, name: str, known: Sequence[Snapshot]) -> Documents | None:
         for look in known:
             if name in self.hashes and look.hashes.get(name) == self.hashes[name]:
                 return look.states[name].documents
@@ -202,13 +202,13 @@ class Look:
         return found
 
 
-def compare(before: Look, now: Look) -> list[Change]:
+def compare(before: Snapshot, now: Snapshot) -> list[Change]:
     """The collections in which something is different, by name."""
     changes = [_change(name, before.states.get(name), now) for name in sorted({*before.states, *now.states})]
     return [change for change in changes if change.is_any]
 
 
-def _change(name: str, before: State | None, now: Look) -> Change:
+def _change(name: str, before: State | None, now: Snapshot) -> Change:
     after = now.states.get(name)
     ours = before.documents if before else Documents()
     theirs = after.documents if after else Documents()

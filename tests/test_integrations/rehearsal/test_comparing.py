@@ -11,7 +11,7 @@ from bson.son import SON
 from pymongo import IndexModel, MongoClient
 
 from migopy.errors import MigopyException
-from migopy.rehearsal.scratch.comparing import Change, Look, compare
+from migopy.rehearsal.scratch.comparing import Change, Snapshot, compare
 from migopy.rehearsal.scratch.digest import Digester
 from migopy.rehearsal.scratch.guard import Guard, NotLookedError, Place, addresses
 from tests.server import Mongod, Server, shared_replica_set
@@ -340,17 +340,17 @@ class TestVerdicts(CompareTestCase):
     def differences(self, up: Step, down: Step) -> Iterator[list[str]]:
         """The collections that down() has not brought back; then those in which the second up() differs."""
         digester = Digester(time.time())
-        before = Look(self.db, digester)
+        before = Snapshot(self.db, digester)
         with self.guard.watching(before.read):
             up(self.guarded)
-        after = Look(self.db, digester, known=[before])
+        after = Snapshot(self.db, digester, known=[before])
         with self.guard.watching(after.read):
             down(self.guarded)
-        back = Look(self.db, digester, known=[before, after])
+        back = Snapshot(self.db, digester, known=[before, after])
         yield real(compare(before, back))
         with self.guard.watching(back.read):
             up(self.guarded)
-        again = Look(self.db, digester, known=[before, after, back])
+        again = Snapshot(self.db, digester, known=[before, after, back])
         yield real(compare(after, again))
 
     def test_faults_of_down_are_found(self) -> None:
@@ -380,14 +380,14 @@ class TestReading(CompareTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.digester = Digester(time.time())
-        self.look = Look(self.db, self.digester)
+        self.look = Snapshot(self.db, self.digester)
 
     def read(self) -> set[str]:
         """The collections that the look has read, of those of which the server can say whether they have changed."""
         return {name for name in ("users", "strict", "log") if not self.look.states[name].documents.unread}
 
     def changed(self) -> list[tuple[str, dict[str, int]]]:
-        after = Look(self.db, self.digester, known=[self.look])
+        after = Snapshot(self.db, self.digester, known=[self.look])
         return [(change.name, dict(change.counts)) for change in compare(self.look, after)]
 
     def test_what_is_written_to_is_read_before(self) -> None:
@@ -405,7 +405,7 @@ class TestReading(CompareTestCase):
             lambda: self.guarded.client.drop_database(self.database),
         ):
             self.make_all()
-            self.look = Look(self.db, self.digester)
+            self.look = Snapshot(self.db, self.digester)
             with self.guard.watching(self.look.read):
                 write()
             self.assertEqual({"users", "strict", "log"}, self.read())
@@ -431,7 +431,7 @@ class TestTransaction(CompareTestCase):
         return Server(shared_replica_set().uri)
 
     def test_all_is_read_before_one_begins(self) -> None:
-        look = Look(self.db, Digester(time.time()))
+        look = Snapshot(self.db, Digester(time.time()))
         watching = self.guard.watching(look.read)
         with watching, self.guarded.client.start_session() as session, session.start_transaction():
             self.guarded.users.find_one(session=session)
