@@ -1,17 +1,20 @@
-"""The calls of PyMongo 2 and 3 on today's PyMongo: what 2014's migrations find when ``up(db)`` gets its ``db``.
+"""The calls of PyMongo 2 and 3 on today's PyMongo: what a migration of 2014 expects of the ``db`` that ``up`` gets.
 
-``database(db)`` makes a ``Database`` that is a real one, and whose collections and cursors are real ones too. They do
-all that PyMongo's own do, and answer in addition what PyMongo 4 removed, with the arguments and the return values of
-PyMongo 2.6 to 3.13. Each such call warns once per place of the call to write today (``warnings_shown``). Nothing here
-depends on which PyMongo is installed: the old calls are made of today's, which PyMongo 3.13 has as well.
+Imports mongo, terminal and errors.
 
-    calls        answering or refusing an old call, and the warnings; the tables of what MongoDB and PyMongo dropped
-    arguments    what the arguments of then mean today
-    operators, indexes, files     what MongoDB 2 and GridFS understood, as today's
-    replies      what was answered then
-    options      what could be set on a collection, a database and a client
+``database(db)`` makes a real ``Database``, whose collections and cursors are real ones too. They also answer the calls
+that PyMongo 4 removed, with the arguments and the return values of PyMongo 2.6 to 3.13. Each place of such a call warns
+once and names today's call. The old calls are made of today's, so they do not depend on the installed PyMongo.
+
+Each file imports only those above it:
+
+    calls        warning about an old call or refusing it; what MongoDB and PyMongo dropped
+    arguments, operators, indexes, replies, files     translating arguments, queries, indexes, replies and GridFS
+    state        what a client, its databases and their collections share
+    options      what can be set on a client, a database and a collection
+    commands     commands for which PyMongo 4 has no method
     cursors, bulk, collection, database, client     the objects that a migration holds
-    advice       what to write, where none of these objects is in between
+    advice       what to write instead of a name that a migration takes from PyMongo itself
 """
 
 from .advice import advice as advice

@@ -1,6 +1,6 @@
-"""What to write, for an error that comes from PyMongo 2's names where no database of ours is in between.
+"""What to write instead of a name of PyMongo 2 that a migration takes from PyMongo itself, not from its ``db``.
 
-PyMongo is the application's too, so nothing is added to it: not to its modules, and not to its classes.
+Nothing is added to PyMongo's modules and classes, because the team's application uses them too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOVED_TO_BSON = (
 CLIENT = "from pymongo import MongoClient"
 OWN_FUNCTION = "a function of your own that changes the document before it is written"
 
-# Names and modules of PyMongo 1 and 2: what to write today.
+# Names and modules of PyMongo 1 and 2, and what to write today.
 NAMES = {
     "pymongo.Connection": CLIENT,
     "pymongo.MasterSlaveConnection": CLIENT,
@@ -36,7 +36,7 @@ NAMES = {
     "pymongo.ALL": "the number 2",
     "pymongo.OFF": "the number 0",
     "pymongo.SLOW_ONLY": "the number 1",
-    "pymongo.GEOHAYSTACK": "a 2d index, MongoDB 5.0 dropped haystacks",
+    "pymongo.GEOHAYSTACK": "a 2d index, as MongoDB 5.0 dropped haystacks",
     "bson.binary.OLD_BINARY_SUBTYPE": "the number 2",
     "bson.binary.UUIDLegacy": "Binary.from_uuid(value, UuidRepresentation.PYTHON_LEGACY)",
     "bson.py3compat": "six, or what Python 3 has",
@@ -54,18 +54,19 @@ NO_SUCH_METHOD = r"object is not callable\. If you meant to call the '(\w+)' met
 
 
 def advice(error: BaseException) -> str:
-    """A sentence that says what to write today; empty where there is nothing to say."""
+    """A sentence that says what to write today, or an empty text."""
     text = safe_str(error)
     for pattern in NO_SUCH_NAME:
         missing = re.search(pattern, text)
         if missing:
             name = f"{missing['module']}.{missing['name']}"
             return f"PyMongo 4 has no {name}: write {NAMES[name]}." if name in NAMES else ""
+    # PyMongo 4 takes the name of an old method for a collection, and raises when that is called.
     called = re.search(NO_SUCH_METHOD, text)
-    return _of_method(called[1]) if isinstance(error, TypeError) and called else ""
+    return _advice_for_method(called[1]) if isinstance(error, TypeError) and called else ""
 
 
-def _of_method(name: str) -> str:
+def _advice_for_method(name: str) -> str:
     ours = inspect.getattr_static(Collection, name, None)
     if isinstance(ours, Translated):
         return f"PyMongo 4 has no {name}: take the collection from db, which understands it, or write {ours.today}."

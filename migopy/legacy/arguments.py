@@ -1,4 +1,4 @@
-"""What 2014's arguments mean today."""
+"""The arguments of PyMongo 2 and 3, checked and translated."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from pymongo.cursor import CursorType
 
 from .calls import refusal
 
-# Keywords of find that only have another name today, or no longer have a meaning.
+# Keywords of find: those with another name today, those without a meaning today, those that say how to read, and those
+# that find_options() translates.
 FIND_RENAMED = {"spec": "filter", "spec_or_id": "filter", "fields": "projection", "partial": "allow_partial_results"}
 FIND_IGNORED = {"manipulate", "network_timeout", "secondary_acceptable_latency_ms", "compile_re"}
 FIND_READING = {"as_class", "read_preference", "slave_okay", "tag_sets"}
 FIND_TRANSLATED = {"await_data", "exhaust", "tailable", "timeout", "max_scan", "modifiers", "snapshot"}
 FIND_OLD = {*FIND_RENAMED, *FIND_IGNORED, *FIND_READING, *FIND_TRANSLATED}
 
-# What stood beside $query, or in modifiers, as a keyword of find.
+# What stood beside $query or in modifiers, and the keyword of find for each.
 MODIFIERS = {
     "$comment": "comment",
     "$hint": "hint",
@@ -34,15 +35,14 @@ MODIFIERS = {
     "$snapshot": "snapshot",
 }
 
-
-# Flags that are an option with a value today. MongoDB 4.0 dropped snapshot: this hint is as good, says its manual.
+# Flags that are options with a value today.
 FIND_FLAGS: dict[str, dict[str, Any]] = {
     "exhaust": {"cursor_type": CursorType.EXHAUST},
-    "snapshot": {"hint": [("_id", 1)]},
+    "snapshot": {"hint": [("_id", 1)]},  # the manual of MongoDB 4.0, which dropped snapshot, advises this hint
     "tailable": {"cursor_type": CursorType.TAILABLE},
 }
-FIND_TOLD_OTHERWISE = {*FIND_IGNORED, *FIND_READING, *FIND_TRANSLATED}
-NO_CURSOR_TIMEOUT = 16  # the flag of the wire protocol: with the keyword PyMongo warns that it wants a session
+FIND_NOT_PASSED_ON = {*FIND_IGNORED, *FIND_READING, *FIND_TRANSLATED}
+NO_CURSOR_TIMEOUT = 16  # a flag of the wire protocol: with the keyword PyMongo warns that it wants a session
 
 
 def refuse_dots_and_dollars(value: Any) -> None:
@@ -60,24 +60,24 @@ def refuse_dots_and_dollars(value: Any) -> None:
 
 
 def has_uuid(value: Any) -> bool:
-    """Whether there is a UUID at any depth: PyMongo 4 refuses it if it was not told how to store one."""
+    """Whether there is a UUID at any depth."""
     if isinstance(value, abc.Mapping):
         value = list(value.values())
     return isinstance(value, UUID) or (isinstance(value, (list, tuple)) and any(map(has_uuid, value)))
 
 
-def boolean(name: str, value: Any) -> None:
+def require_boolean(name: str, value: Any) -> None:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False")
 
 
-def pairs(order: Any) -> Any:
-    """The order of a sort or an index as the document that commands take."""
+def order_document(order: Any) -> Any:
+    """The order of a sort or a hint as commands take it."""
     return SON(order) if isinstance(order, (list, tuple)) else order
 
 
-def projection(fields: Any) -> Any:
-    """``fields`` of PyMongo 2: names or a document; none at all leaves the ``_id``."""
+def fields_document(fields: Any) -> Any:
+    """The ``fields`` of ``find_and_modify`` as commands take them."""
     if isinstance(fields, abc.Mapping):
         return fields
     if isinstance(fields, (abc.Sequence, abc.Set)):
@@ -88,18 +88,22 @@ def projection(fields: Any) -> Any:
 
 
 def find_options(old: dict[str, Any]) -> dict[str, Any]:
-    """The keywords of today's find for those of PyMongo 2.6 to 3.13, but for what tells how to read."""
-    told = {**old, **_modifiers(old.get("modifiers") or {})}
-    if told.get("max_scan"):
-        raise refusal("max_scan", [])
-    today = {FIND_RENAMED.get(name, name): value for name, value in told.items() if name not in FIND_TOLD_OTHERWISE}
+    """The keywords of today's ``find`` for those of PyMongo 2.6 to 3.13, without ``FIND_READING``."""
+    given = {**old, **_modifiers(old.get("modifiers") or {})}
+    if given.get("max_scan"):
+        raise refusal("max_scan")
+    today = {
+        FIND_RENAMED.get(name, name): value
+        for name, value in given.items()
+        if name not in FIND_NOT_PASSED_ON and value is not None
+    }
     for name, meaning in FIND_FLAGS.items():
-        today.update(meaning if told.get(name) else {})
-    if told.get("tailable") and told.get("await_data"):
+        today.update(meaning if given.get(name) else {})
+    if given.get("tailable") and given.get("await_data"):
         today["cursor_type"] = CursorType.TAILABLE_AWAIT
-    if not today.get("projection", True) and today["projection"] is not None:
-        today["projection"] = {"_id": 1}
-    return {name: value for name, value in today.items() if value is not None}
+    if not today.get("projection", True):
+        today["projection"] = {"_id": 1}  # an empty one meant no field but the _id
+    return today
 
 
 def _modifiers(modifiers: dict[str, Any]) -> dict[str, Any]:

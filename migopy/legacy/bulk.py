@@ -1,24 +1,23 @@
-"""Bulk operations of PyMongo 2.7, as requests of today's bulk_write."""
+"""Bulk operations of PyMongo 2.7, as requests of today's ``bulk_write``."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bson import ObjectId
 from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne, common
 from pymongo import errors as pymongo_errors
+from pymongo.collection import Collection
 
 from . import operators
-
-if TYPE_CHECKING:
-    from .collection import Collection
+from .options import collection_for_write
 
 
 class Bulk:
     """PyMongo 2.7's ``BulkOperationBuilder``: collects requests until ``execute()``."""
 
-    def __init__(self, collection: Collection, ordered: bool, bypass_document_validation: bool) -> None:
+    def __init__(self, collection: Collection[Any], ordered: bool, bypass_document_validation: bool) -> None:
         self.collection = collection
         self.options: dict[str, Any] = {"ordered": ordered, "bypass_document_validation": bypass_document_validation}
         self.requests: list[Any] = []
@@ -35,17 +34,18 @@ class Bulk:
         self.requests.append(InsertOne(document))
 
     def execute(self, write_concern: dict[str, Any] | None = None) -> dict[str, Any] | None:
-        """What was done (``nInserted``, ``nMatched``, ...); None for ``w=0``."""
+        """The numbers ``nInserted``, ``nMatched`` and so on; None for ``w=0``."""
         if self.executed and self.requests:
             raise pymongo_errors.InvalidOperation("Bulk operations can only be executed once.")
+        # An empty one may be executed again: bulk_write refuses it each time.
         self.executed = bool(self.requests)
-        collection = self.collection._writing(**(write_concern or {}))
+        collection = collection_for_write(self.collection, **(write_concern or {}))
         result = collection.bulk_write(self.requests, **self.options)
         return result.bulk_api_result if result.acknowledged else None
 
 
 class BulkSelection:
-    """What follows ``bulk.find(selector)``: PyMongo 2.7's ``BulkWriteOperation`` and ``BulkUpsertOperation``."""
+    """What ``bulk.find(selector)`` returns: PyMongo 2.7's ``BulkWriteOperation`` and ``BulkUpsertOperation``."""
 
     def __init__(self, requests: list[Any], selector: Any, collation: Any, upsert: bool = False) -> None:
         self.requests, self.selector, self.collation, self.upserts = requests, selector, collation, upsert

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Callable, NoReturn
+from typing import Any, NoReturn
 
+import pymongo
 import pymongo.collection
 import pymongo.database
 from bson.code import Code
@@ -12,13 +13,22 @@ from pymongo import errors as pymongo_errors
 
 from ..errors import NoSuchCall
 from . import operators
-from .arguments import boolean
-from .calls import DROPPED, MANIPULATORS, PYMONGO, Translated, TranslatedProperty, by_name, refusal, refused, warn
-from .collection import Collection, DroppedCollection
+from .arguments import require_boolean
+from .calls import (
+    DROPPED,
+    MANIPULATORS,
+    PYMONGO_FOLDER,
+    CalledByName,
+    Translated,
+    TranslatedProperty,
+    item_property,
+    refusal,
+    refusing_property,
+    warn,
+)
+from .collection import Collection, legacy_collection
 from .options import Adjustable, options_of
-
-if TYPE_CHECKING:
-    from .client import Client
+from .state import DatabaseState, client_state
 
 COMMAND_OPTIONS = {
     "as_class",
@@ -32,10 +42,10 @@ COMMAND_NOT_FOUND, UNAUTHORIZED = 59, 13
 
 
 class SystemJS:
-    """``db.system_js``: the stored functions, which MongoDB still has, though it can no longer call one by itself."""
+    """``db.system_js``: the stored functions. MongoDB still stores them, but can no longer call one by itself."""
 
     def __init__(self, db: Database) -> None:
-        vars(self)["_functions"] = db["system.js"]
+        vars(self)["_functions"] = db["system.js"]  # setting an attribute stores a function
 
     def __setattr__(self, name: str, code: str) -> None:
         warn("system_js", "db['system.js'].replace_one")
@@ -46,7 +56,7 @@ class SystemJS:
         self._functions.delete_one({"_id": name})
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise refusal("eval", [])
+        raise refusal("eval")
 
     __setitem__, __delitem__, __getitem__ = __setattr__, __delattr__, __getattr__
 
@@ -55,131 +65,118 @@ class SystemJS:
         return self._functions.distinct("_id")
 
 
-class Database(Adjustable, pymongo.database.Database):  # type: ignore[type-arg]
+class Database(CalledByName, Adjustable, pymongo.database.Database):  # type: ignore[type-arg]
     """A database whose collections understand PyMongo 2 and 3."""
 
-    _as_method: Callable[..., Any] | None = None
+    eval, authenticate, logout = item_property("eval"), item_property("authenticate"), item_property("logout")
+    add_son_manipulator, current_op = item_property("add_son_manipulator"), item_property("current_op")
+    profiling_level, set_profiling_level = item_property("profiling_level"), item_property("set_profiling_level")
+    profiling_info = item_property("profiling_info")
+    incoming_manipulators, incoming_copying_manipulators = map(refusing_property, MANIPULATORS[1:3])
+    outgoing_manipulators, outgoing_copying_manipulators = map(refusing_property, MANIPULATORS[3:])
 
-    eval, authenticate, logout = by_name("eval"), by_name("authenticate"), by_name("logout")
-    add_son_manipulator, current_op = by_name("add_son_manipulator"), by_name("current_op")
-    profiling_level, set_profiling_level = by_name("profiling_level"), by_name("set_profiling_level")
-    profiling_info = by_name("profiling_info")
-    incoming_manipulators, incoming_copying_manipulators = map(refused, MANIPULATORS[1:3])
-    outgoing_manipulators, outgoing_copying_manipulators = map(refused, MANIPULATORS[3:])
+    def __init__(self, client: pymongo.MongoClient[Any], name: str, **options: Any) -> None:
+        super().__init__(client_state(client).plain, name, **options)
+        self._legacy_client = client
+        self._legacy_state = DatabaseState(client_state(client))
 
-    def __init__(self, client: Client, name: str, **options: Any) -> None:
-        super().__init__(client._plain, name, **options)
-        self._client_of_2014 = client
-        self._status: dict[str, Any] | None = {}  # the reply to the last write; None: it was not acknowledged
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """``client.database_names()``: the database ``database_names``, called."""
-        if self._as_method:
-            return self._as_method(*args, **kwargs)
+    def _unknown_method(self) -> NoSuchCall:
+        # db.client.update(...): the collection `client` was meant, and the client's database `update` is called.
         if callable(getattr(pymongo.collection.Collection, self.name, None)):
-            raise NoSuchCall(
+            return NoSuchCall(
                 f"{self.name}: db.client and db.connection are the client, write db['client'] or db['connection'] for a"
                 " collection of that name."
             )
-        raise refusal(self.name, dir(type(self.client)))
+        return refusal(self.name, dir(type(self._legacy_client)))
 
     @property
     def client(self) -> Any:
-        """PyMongo's own code gets its own client: no other one passes for that of a session."""
-        asked_by_pymongo = sys._getframe(1).f_code.co_filename.startswith(PYMONGO)
-        return super().client if asked_by_pymongo else self._client_of_2014
+        # PyMongo compares this client with the one of a session, and has to find its own.
+        asked_by_pymongo = sys._getframe(1).f_code.co_filename.startswith(PYMONGO_FOLDER)
+        return super().client if asked_by_pymongo else self._legacy_client
 
     @TranslatedProperty("client")
-    def connection(self) -> Client:
-        return self._client_of_2014
+    def connection(self) -> Any:
+        return self._legacy_client
 
     def _adjust(self, **options: Any) -> None:
-        super().__init__(self._client_of_2014._plain, self.name, **{**options_of(self), **options})
+        # PyMongo's objects cannot be changed, but the same object can be made anew.
+        super().__init__(self._legacy_state.client.plain, self.name, **{**options_of(self), **options})
 
     def __bool__(self) -> bool:  # type: ignore[override]
         warn("the truth value of a database", "'is not None'")
         return True
 
     def __getitem__(self, name: str) -> Collection:
-        return self._legacy(super().__getitem__(name))
+        return legacy_collection(self, super().__getitem__(name))
 
     def get_collection(self, *args: Any, **kwargs: Any) -> Collection:
-        return self._legacy(super().get_collection(*args, **kwargs))
+        return legacy_collection(self, super().get_collection(*args, **kwargs))
 
     def create_collection(self, name: str, *args: Any, **options: Any) -> Collection:
-        return self._legacy(super().create_collection(name, *args, **operators.collection_options(options)))
+        options = operators.collection_options(options)
+        return legacy_collection(self, super().create_collection(name, *args, **options))
 
     def with_options(self, *args: Any, **kwargs: Any) -> Database:
-        return Database(self._client_of_2014, self.name, **options_of(super().with_options(*args, **kwargs)))
-
-    def _legacy(self, collection: pymongo.collection.Collection[Any]) -> Collection:
-        dropped = collection.name in DROPPED and (self.name, collection.name) != ("admin", "system.users")
-        made_of = DroppedCollection if dropped and collection.name.startswith("system.") else Collection
-        return made_of(self, collection.name, **options_of(collection))
-
-    def _connection_id(self) -> int:
-        return int(super().command("isMaster")["connectionId"])
-
-    def _beside(self, name: str) -> Database:
-        """Another database of the same client."""
-        return self._client_of_2014[name]
+        return legacy_database(self._legacy_client, super().with_options(*args, **kwargs))
 
     @property
     def system_js(self) -> SystemJS:
         return SystemJS(self)
 
     def command(self, command: Any, *args: Any, **kwargs: Any) -> Any:
-        """As today, without the options of PyMongo 2, and with a sentence for a command that MongoDB dropped."""
+        """As today, without the options of PyMongo 2. Raises ``NoSuchCall`` for a command that MongoDB dropped."""
         for name in COMMAND_OPTIONS.intersection(kwargs):
             warn(f"command({name}=...)", "command without it")
             value = kwargs.pop(name)
             if name == "as_class":
                 kwargs["codec_options"] = self.codec_options.with_options(document_class=value)
+        # MongoDB 3.6 and later want a cursor, and answer with one.
         if command == "aggregate" and args and not kwargs.keys() & {"cursor", "explain"}:
             warn("command('aggregate')", "aggregate(...)")
             return {"result": list(self[args[0]].aggregate(kwargs.pop("pipeline"), **kwargs)), "ok": 1.0}
         try:
             return super().command(command, *args, **kwargs)
         except pymongo_errors.OperationFailure as error:
-            name = str(command if isinstance(command, str) else next(iter(command))).lstrip("$").lower()
-            dropped = [known for known in DROPPED if known.lower() == name]
+            dropped = _dropped_command(command)
             if dropped and (error.code == COMMAND_NOT_FOUND or "not supported" in str(error)):
-                raise refusal(dropped[0], []) from error
+                raise refusal(dropped) from error
             raise
 
     @Translated("list_collection_names")
     def collection_names(self, include_system_collections: bool = True, session: Any = None) -> list[str]:
-        """``list_collection_names()``, a call of today, names all; this one what there was in 2014."""
-        own = self._client_of_2014._own
+        """The names of the collections, without migopy's own."""
+        own = self._legacy_state.client.own
         names = [name for name in self.list_collection_names(session=session) if (self.name, name) not in own]
         return [name for name in names if include_system_collections or not name.startswith("system.")]
 
-    @Translated("what the write itself returns or raises")
+    @Translated("update_one and read its result")
     def last_status(self) -> dict[str, Any]:
-        """What getLastError said of the last write of this ``db``, whose errors are raised by the write itself."""
-        if self._status is None:
-            raise refusal("getLastError", [])
-        return {"n": 0, "err": None, "ok": 1.0, **self._status}
+        """What ``getLastError`` said of the last write."""
+        if self._legacy_state.last_reply is None:
+            raise refusal("getLastError")
+        return {"n": 0, "err": None, "ok": 1.0, **self._legacy_state.last_reply}
 
-    @Translated("what the write itself returns or raises")
+    @Translated("try and except around the write")
     def error(self) -> None:
-        if self._status is None:
-            raise refusal("getLastError", [])
+        # An acknowledged write has raised its error, so there is none here.
+        if self._legacy_state.last_reply is None:
+            raise refusal("getLastError")
 
-    @Translated("what the write itself returns or raises")
+    @Translated("try and except around the write")
     def previous_error(self) -> None:
-        if self._status is None:
-            raise refusal("getPrevError", [])
+        if self._legacy_state.last_reply is None:
+            raise refusal("getPrevError")
 
     @Translated("nothing")
     def reset_error_history(self) -> None:
-        self._status = {}
+        self._legacy_state.last_reply = {}
 
     @Translated("command('createUser', ...) or command('updateUser', ...)")
     def add_user(
         self, name: str, password: str | None = None, read_only: bool | None = None, session: Any = None, **kwargs: Any
     ) -> None:
-        """Create the user, as owner of this database if no roles are given, or change the one there is."""
+        """Create the user or change it. A new one without roles is the owner of this database."""
         _check_user(name, password, read_only, kwargs)
         create = self._lacks_user(name, session)
         if read_only or (create and "roles" not in kwargs):
@@ -193,13 +190,24 @@ class Database(Adjustable, pymongo.database.Database):  # type: ignore[type-arg]
         try:
             return not self.command("usersInfo", name, session=session)["users"]
         except pymongo_errors.OperationFailure as error:
-            if error.code == UNAUTHORIZED:  # the first user is made before anybody can ask for users
+            if error.code == UNAUTHORIZED:  # the first user is created when nobody may ask for users yet
                 return True
             raise
 
     @Translated("command('dropUser', name)")
     def remove_user(self, name: str, session: Any = None) -> None:
         self.command("dropUser", name, session=session)
+
+
+def legacy_database(client: pymongo.MongoClient[Any], database: pymongo.database.Database[Any]) -> Database:
+    """A database with the name and the options of PyMongo's."""
+    return Database(client, database.name, **options_of(database))
+
+
+def _dropped_command(command: Any) -> str | None:
+    """The name in ``DROPPED`` of a command, which MongoDB 2 took in upper and lower case and with a ``$``."""
+    name = str(command if isinstance(command, str) else next(iter(command))).lstrip("$").lower()
+    return next((known for known in DROPPED if known.lower() == name), None)
 
 
 def _check_user(name: Any, password: Any, read_only: Any, more: dict[str, Any]) -> None:
@@ -210,7 +218,7 @@ def _check_user(name: Any, password: Any, read_only: Any, more: dict[str, Any]) 
     if password == "":
         raise ValueError("password can't be empty")
     if read_only is not None:
-        boolean("read_only", read_only)
+        require_boolean("read_only", read_only)
         if "roles" in more:
             raise pymongo_errors.ConfigurationError("Can not use read_only and roles together")
     if "digestPassword" in more:

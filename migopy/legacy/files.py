@@ -1,31 +1,28 @@
-"""The ``md5`` of a file in GridFS, which PyMongo 4 writes no more and ``fs.exists(md5=...)`` asks for."""
+"""The ``md5`` of a file in GridFS: PyMongo 4 does not write it, and ``fs.exists(md5=...)`` looks for it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import abc
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pymongo import ReadPreference
+from pymongo.collection import Collection
 
-if TYPE_CHECKING:
-    from .collection import Collection
-
-FIELDS = {"_id", "chunkSize", "length", "uploadDate"}
-"""What GridFS writes of each file, after its chunks."""
+WRITTEN_BY_GRIDFS = {"_id", "chunkSize", "length", "uploadDate"}
 
 
-def lacks_md5(collection: Collection, document: Any) -> bool:
+def lacks_md5(collection: Collection[Any], document: Any) -> bool:
     return (
         collection.name.endswith(".files")
         and isinstance(document, abc.MutableMapping)
-        and FIELDS.issubset(document)
+        and WRITTEN_BY_GRIDFS.issubset(document)
         and "md5" not in document
     )
 
 
-def md5(collection: Collection, document: Any, session: Any) -> str:
-    """Of the chunks that are stored: they are read once more."""
+def md5(collection: Collection[Any], document: Any, session: Any) -> str:
+    # GridFS writes the chunks before the document of the file, so they can be read here.
     name = collection.name[: -len("files")] + "chunks"
     chunks = collection.database.get_collection(name, read_preference=ReadPreference.PRIMARY)
     digest = hashlib.md5()

@@ -1,4 +1,4 @@
-"""Operators and options that MongoDB 2.4 and 2.6 had and later ones have not: written as today's, or refused."""
+"""Operators and options that MongoDB dropped after 2.6: translated, or refused."""
 
 from __future__ import annotations
 
@@ -12,37 +12,39 @@ from bson.son import SON
 from ..errors import NoSuchCall
 from .calls import refusal, warn
 
-# What a query may have no longer, though it means the same without. $atomic and $isolated kept other writers away until
-# MongoDB 4.0, but not on a sharded cluster.
-LEFT_OUT = {"$atomic", "$isolated", "$maxScan", "$snapshot"}
+# A query means the same without these. Until MongoDB 4.0 $atomic and $isolated kept other writers away, though never on
+# a sharded cluster.
+DROPPED_OPERATORS = {"$atomic", "$isolated", "$maxScan", "$snapshot"}
 NEAR = ("$near", "$nearSphere")
 LOGICAL = ("$and", "$or", "$nor")
 
-# What a collection may have no longer, though it is the same without.
-COLLECTION_OPTIONS = ("flags", "usePowerOf2Sizes")
-OF_CAPPED = ("size", "max")
+# A collection is the same without these.
+DROPPED_COLLECTION_OPTIONS = ("flags", "usePowerOf2Sizes")
+CAPPED_OPTIONS = ("size", "max")  # of no other collection: MongoDB 2 ignored them there, today's refuses them
 
 
-def code(value: Any, of: str) -> Any:
-    """JavaScript without a scope, which MongoDB 4.4 and later do not take; an empty one says nothing."""
+def code(value: Any, operator: str) -> Any:
+    """JavaScript without a scope."""
     if isinstance(value, Code) and value.scope is not None:
         if value.scope:
-            raise NoSuchCall(f"Code with a scope: MongoDB 4.4 dropped it in {of}, write the values into the code.")
-        return Code(str(value))
+            raise NoSuchCall(
+                f"Code with a scope: MongoDB 4.4 dropped it in {operator}, write the values into the code."
+            )
+        return Code(str(value))  # MongoDB 4.4 refuses an empty scope too
     return value
 
 
 def query(value: Any) -> Any:
-    """The query as today's MongoDB takes it; the very same object where nothing has to change."""
+    """The query as today's MongoDB takes it."""
     if not isinstance(value, abc.Mapping) or isinstance(value, RawBSONDocument) or not _has_dollar(value):
         return value
     if value.get("$maxScan"):
-        raise refusal("max_scan", [])
-    today = SON((name, _condition(name, member)) for name, member in value.items() if name not in LEFT_OUT)
-    for name in LEFT_OUT.intersection(value):
+        raise refusal("max_scan")
+    today = SON((name, _condition(name, member)) for name, member in value.items() if name not in DROPPED_OPERATORS)
+    for name in DROPPED_OPERATORS.intersection(value):
         warn(name, "the query without it")
     if value.get("$snapshot") and "$orderby" not in value:
-        today.setdefault("$hint", SON([("_id", 1)]))  # as good: so says the manual of MongoDB 4.0, which dropped it
+        today.setdefault("$hint", SON([("_id", 1)]))  # what the manual of MongoDB 4.0, which dropped it, advises
     return today
 
 
@@ -53,7 +55,7 @@ def _has_dollar(value: Any) -> bool:
 
 
 def _condition(name: str, value: Any) -> Any:
-    """What a field or an operator of a query is compared with."""
+    """The value of a field or an operator in a query."""
     if name == "$where":
         return code(value, "$where")
     if name in LOGICAL and isinstance(value, (list, tuple)):
@@ -66,7 +68,7 @@ def _condition(name: str, value: Any) -> Any:
 
 
 def _near(value: abc.Mapping[str, Any]) -> Any:
-    """``$near`` first, whatever the order of the dictionary, and a distance within its geometry if it has one."""
+    """The conditions of a field with ``$near`` first, and with the distances inside of a ``$geometry``."""
     near = next((name for name in NEAR if name in value), None)
     rest = SON((name, _condition(name, member)) for name, member in value.items() if name not in (near, "$uniqueDocs"))
     if near is None:
@@ -78,7 +80,7 @@ def _near(value: abc.Mapping[str, Any]) -> Any:
 
 
 def update(value: Any) -> Any:
-    """The update with ``$push`` and ``$each`` for ``$pushAll``, which MongoDB 3.6 dropped."""
+    """The update with ``$push`` and ``$each`` instead of ``$pushAll``."""
     if not isinstance(value, abc.Mapping) or "$pushAll" not in value:
         return value
     warn("$pushAll", "$push with $each")
@@ -93,19 +95,20 @@ def update(value: Any) -> Any:
 
 
 def projection(fields: Any) -> Any:
-    """The fields to show, without those that another one shows already: MongoDB 4.4 and later refuse them."""
+    """The fields to show, without the fields inside of another one."""
     if isinstance(fields, (list, tuple)) and all(isinstance(name, str) for name in fields):
         fields = dict.fromkeys(fields, 1)
     if not isinstance(fields, dict):
         return fields
     _refuse_values(fields)
+    # MongoDB 4.4 refuses {"a": 1, "a.b": 1}: the paths collide.
     whole = tuple(f"{name}." for name, value in fields.items() if value is True or value == 1)
     shown = {name: value for name, value in fields.items() if not (f"{name}." in whole and name.startswith(whole))}
     return shown or fields
 
 
 def _refuse_values(fields: dict[str, Any]) -> None:
-    """A text or None was a yes or a no; since MongoDB 4.4 it is what to show in place of the field."""
+    # Until MongoDB 4.2 a text meant yes and None meant no. Since 4.4 they are shown in place of the field.
     for name, value in fields.items():
         if value is None or (isinstance(value, str) and not value.startswith("$")):
             raise NoSuchCall(
@@ -116,28 +119,28 @@ def _refuse_values(fields: dict[str, Any]) -> None:
 
 def collection_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options of ``create_collection`` that MongoDB still takes."""
-    kept = {name: value for name, value in options.items() if name not in COLLECTION_OPTIONS}
-    if not kept.get("capped"):
-        kept = {name: value for name, value in kept.items() if name not in OF_CAPPED}
-    if "autoIndexId" in kept and not kept.pop("autoIndexId"):
-        raise refusal("autoIndexId", [])
-    left_out = [name for name in options if name not in kept]
-    if left_out:
-        warn(f"create_collection({', '.join(sorted(left_out))}=...)", "create_collection without it")
-    return kept
+    if not options.get("autoIndexId", True):
+        raise refusal("autoIndexId")
+    dropped = {*DROPPED_COLLECTION_OPTIONS, "autoIndexId", *(() if options.get("capped") else CAPPED_OPTIONS)}
+    dropped.intersection_update(options)
+    if dropped:
+        warn(f"create_collection({', '.join(sorted(dropped))}=...)", "create_collection without it")
+    return {name: value for name, value in options.items() if name not in dropped}
 
 
 def map_reduce_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options of ``map_reduce`` that MongoDB 4.4 and later take."""
+    """The options of ``map_reduce`` that MongoDB still takes."""
     kept = dict(options)
     if kept.pop("keeptemp", False):
         raise NoSuchCall("keeptemp: MongoDB 4.4 dropped it, write the name of a collection in out.")
     out = kept["out"]
-    if isinstance(out, abc.Mapping):  # False was the default of both, and only True is taken today
+    if isinstance(out, abc.Mapping):
+        # False was the default of these two. MongoDB 4.4 takes only True.
         kept["out"] = SON((name, value) for name, value in out.items() if value or name not in ("nonAtomic", "sharded"))
     for name in ("map", "reduce", "finalize"):
         function = kept.get(name)
         if isinstance(function, Code) and function.scope is not None:
+            # MongoDB 4.4 takes a scope only as an option, and so one for all three functions.
             kept["scope"] = {**function.scope, **kept.get("scope", {})}
             kept[name] = Code(str(function))
     if not kept.get("scope"):

@@ -1,4 +1,4 @@
-"""The options that PyMongo 2 let a migration read and set on a collection, a database and a client."""
+"""Options of collections, databases and clients, which PyMongo 2 let a migration read and set."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from bson import CodecOptions
 from bson.binary import UuidRepresentation
 from pymongo import ReadPreference
 from pymongo import errors as pymongo_errors
+from pymongo.collection import Collection
 from pymongo.write_concern import WriteConcern
 
-from .arguments import boolean
-from .calls import Translated, TranslatedProperty, warn
+from .arguments import require_boolean
+from .calls import Translated, TranslatedProperty, refuse_dropped, warn
 
-ACCEPTABLE_LATENCY = 15
-"""Milliseconds by which a member may be farther away than the nearest one: the default of PyMongo 2 and of today."""
+DEFAULT_LATENCY_MS = 15  # in PyMongo 2 and today: how much slower than the nearest member a member may be
 
 
 def options_of(of: Any) -> dict[str, Any]:
@@ -23,42 +23,58 @@ def options_of(of: Any) -> dict[str, Any]:
     return {name: getattr(of, name) for name in ("codec_options", "read_preference", "write_concern", "read_concern")}
 
 
-def codec_options_of_2014(options: CodecOptions[Any]) -> CodecOptions[Any]:
-    """UUIDs are stored as PyMongo 2 and 3 did, unless the client has a representation of its own."""
+def legacy_codec_options(options: CodecOptions[Any]) -> CodecOptions[Any]:
+    """These options with UUIDs as PyMongo 2 and 3 stored them, unless they name a representation themselves."""
+    # PyMongo 3.13 has no UNSPECIFIED. There the default, 3, is the legacy one already.
     if options.uuid_representation == getattr(UuidRepresentation, "UNSPECIFIED", 0):
         return options.with_options(uuid_representation=UuidRepresentation.PYTHON_LEGACY)
     return options
 
 
 def with_tags(preference: Any, tag_sets: Any) -> Any:
-    """The read preference with these tag sets. ``[{}]`` are none."""
     if preference.mode == ReadPreference.PRIMARY.mode:
-        if tag_sets != [{}]:
+        if tag_sets != [{}]:  # this one means: no tags
             raise pymongo_errors.ConfigurationError("ReadPreference PRIMARY cannot be combined with tags")
         return preference
     return type(preference)(tag_sets=tag_sets)
 
 
-def write_concern_of(value: Any) -> Any:
-    """A document of options was a write concern in PyMongo 2; ``{}`` is the server's default."""
-    return WriteConcern(**value) if isinstance(value, abc.Mapping) else value
+def to_write_concern(value: Any) -> Any:
+    return WriteConcern(**value) if isinstance(value, abc.Mapping) else value  # {} is the server's default
 
 
-def _settable(name: str, understood: Any = lambda value: value) -> Any:
+def collection_for_write(collection: Collection[Any], safe: bool | None = None, **concern: Any) -> Collection[Any]:
+    """The collection with the write concern of a call. As in PyMongo 2.6 it replaces the collection's own."""
+    refuse_dropped(collection)
+    if safe is not None:
+        require_boolean("safe", safe)
+    concern = {**(concern.pop("writeConcern", None) or {}), **concern}
+    if concern:
+        write_concern = WriteConcern(**concern)
+    elif safe is None or (safe and collection.write_concern.acknowledged):
+        write_concern = collection.write_concern
+    else:
+        write_concern = WriteConcern() if safe else WriteConcern(w=0)
+    return collection.with_options(
+        codec_options=legacy_codec_options(collection.codec_options), write_concern=write_concern
+    )
+
+
+def settable_option(name: str, convert: Any = lambda value: value) -> Any:
     """An option that is read only since PyMongo 3."""
 
     def change(self: Adjustable, value: Any) -> None:
         warn(f"{name} = ...", f"with_options({name}=...)")
-        self._adjust(**{name: understood(value)})
+        self._adjust(**{name: convert(value)})
 
     return property(lambda self: self._option(name), change)
 
 
 class Adjustable:
-    """Options as in PyMongo 2: what is set holds from then on, and for what is taken from the object afterwards."""
+    """An object whose options can be set. What is taken from it afterwards has them too."""
 
-    write_concern = _settable("write_concern", write_concern_of)
-    read_preference = _settable("read_preference")
+    write_concern = settable_option("write_concern", to_write_concern)
+    read_preference = settable_option("read_preference")
 
     def _option(self, name: str) -> Any:
         return getattr(super(), name)
@@ -67,9 +83,10 @@ class Adjustable:
         raise NotImplementedError
 
     def _change_safe(self, value: bool) -> None:
-        boolean("safe", value)
+        require_boolean("safe", value)
         if value and not self.write_concern.acknowledged:
             self._adjust(write_concern=WriteConcern())
+        # In PyMongo 2 an explicit w was stronger than safe=False.
         if not value and "w" not in self.write_concern.document:
             self._adjust(write_concern=WriteConcern(w=0))
 
@@ -87,11 +104,13 @@ class Adjustable:
 
     @Translated("with_options(write_concern=WriteConcern(...))")
     def unset_lasterror_options(self, *options: str) -> None:
+        # Without arguments it removes all of them.
         kept = {name: value for name, value in self.write_concern.document.items() if options and name not in options}
         self._adjust(write_concern=WriteConcern(**kept))
 
     def _change_slave_okay(self, value: bool) -> None:
-        boolean("slave_okay", value)
+        require_boolean("slave_okay", value)
+        # True changes only the primary to a secondary, and False only a secondary to the primary.
         if value == (self.read_preference.mode == ReadPreference.PRIMARY.mode):
             self._adjust(read_preference=ReadPreference.SECONDARY_PREFERRED if value else ReadPreference.PRIMARY)
 
@@ -107,11 +126,11 @@ class Adjustable:
         return list(self.read_preference.tag_sets)
 
     def _change_secondary_acceptable_latency_ms(self, value: float) -> None:
-        """Nothing: it chooses among members that may all be read from."""
+        """Do nothing: any of the members will do."""
 
     @TranslatedProperty("MONGO_CLIENT_OPTIONS = {'localThresholdMS': ...}", _change_secondary_acceptable_latency_ms)
     def secondary_acceptable_latency_ms(self) -> int:
-        return ACCEPTABLE_LATENCY
+        return DEFAULT_LATENCY_MS
 
     def _change_uuid_subtype(self, value: int) -> None:
         codec_options = self.codec_options.with_options(uuid_representation=value)  # type: ignore[attr-defined]
@@ -119,4 +138,4 @@ class Adjustable:
 
     @TranslatedProperty("codec_options.uuid_representation", _change_uuid_subtype)
     def uuid_subtype(self) -> int:
-        return int(codec_options_of_2014(self.codec_options).uuid_representation)  # type: ignore[attr-defined]
+        return int(legacy_codec_options(self.codec_options).uuid_representation)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What the server answered, as PyMongo 2 and 3 gave it back or raised it."""
+"""The server's replies, as PyMongo 2 and 3 returned or raised them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ DUPLICATE_KEYS = (11000, 11001, 12582)
 
 
 def raise_write_error(reply: Any) -> None:
-    """Raise for the last error in the reply to a write, as PyMongo 2 and 3 did (``helpers._raise_last_error``)."""
+    """Raise the last error in the reply to a write."""
+    # The order and the classes are those of _raise_last_error() in helpers.py of PyMongo 3.13.
     if reply.get("writeErrors"):
         error = reply["writeErrors"][-1]
         duplicate = error.get("code") in DUPLICATE_KEYS
@@ -27,7 +28,7 @@ def raise_write_error(reply: Any) -> None:
 
 
 class WriteReply(dict):  # type: ignore[type-arg]
-    """What getLastError said of a write: today's reply, and what MongoDB 2.6 had in addition, for who asks for it."""
+    """Today's reply to a write, which also answers for fields that ``getLastError`` had in MongoDB 2.6."""
 
     def __init__(self, reply: Any, connection_id: Callable[[], int]) -> None:
         super().__init__(reply)
@@ -35,16 +36,16 @@ class WriteReply(dict):  # type: ignore[type-arg]
 
     def __missing__(self, key: str) -> Any:
         if key == "connectionId":
-            return self._connection_id()
-        if key == "err":  # what was wrong with the write was raised
+            return self._connection_id()  # costs a command, and hardly anybody looks at it
+        if key == "err":  # an error was raised
             return None
         raise KeyError(key)
 
 
 class MapReduceReply(dict):  # type: ignore[type-arg]
-    """What map_reduce answered."""
+    """The reply of ``map_reduce``, which refuses to answer for fields that MongoDB dropped."""
 
     def __missing__(self, key: str) -> Any:
         if key in ("counts", "timeMillis"):
-            raise NoSuchCall(f"{key}: MongoDB 4.4 dropped it from what map_reduce answers, write count_documents.")
+            raise NoSuchCall(f"{key}: MongoDB 4.4 dropped it from the reply of map_reduce, write count_documents.")
         raise KeyError(key)

@@ -31,5 +31,5 @@ class LegacyTestCase(MongoTestCase):
 
     def assert_shown(self, text: str) -> None:
         """The last warning is this one, and it names a line of the test."""
-        self.assertRegex(self.shown[-1], r"^tests/test_integrations/test_legacy\w*\.py:\d+: ")
+        self.assertRegex(self.shown[-1], r"^tests/test_integrations/legacy/test_\w+\.py:\d+: ")
         self.assertEqual(text, self.shown[-1].partition(": ")[2])

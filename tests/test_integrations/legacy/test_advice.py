@@ -69,7 +69,7 @@ class TestInFab(MongoTestCase):
         self.assertEqual(1, result.code)
         self.assertRegex(result.stderr, r"2_b.py cannot be imported \(line 1\): ImportError: cannot import name .*")
         self.assertIn(
-            " PyMongo 4 has no pymongo.Connection: write from pymongo import MongoClient. No migration was run.",
+            " No migration was run. PyMongo 4 has no pymongo.Connection: write from pymongo import MongoClient.",
             " ".join(result.stderr.split()),
         )
         self.assertEqual([], list(self.db.a.find()) + list(self.db.migrations.find()))

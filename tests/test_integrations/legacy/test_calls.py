@@ -421,7 +421,7 @@ class TestRefusals(LegacyTestCase):
     def test_what_never_was(self) -> None:
         self.assert_refused(
             lambda: self.db.a.insrt({}),
-            "PyMongo has no method 'insrt', but insert and insert_one and insert_many.",
+            "PyMongo has no method 'insrt'. Did you mean insert or insert_one or insert_many?",
         )
         self.assert_refused(lambda: self.db.zzzzzz(), "PyMongo has no method 'zzzzzz'.")
 

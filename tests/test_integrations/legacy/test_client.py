@@ -83,7 +83,7 @@ class TestClient(LegacyTestCase):
 
     def test_it_warns_and_names_the_collection_of_that_name(self) -> None:
         self.db.connection  # noqa: B018
-        self.assert_shown("connection: write client, or ['connection'] for what is named so, today")
+        self.assert_shown("connection: write client, or ['connection'] for the collection of that name, today")
 
     def test_every_way_to_a_database_leads_to_one_that_understands(self) -> None:
         client = self.db.client
@@ -165,6 +165,11 @@ class TestClient(LegacyTestCase):
         self.assertEqual(self.client.address, (client.host, client.port))
         self.assertEqual((self.client.nodes, self.client.nodes), (client.hosts, client.seeds))
         self.assertEqual(16 * 1024 * 1024, client.max_bson_size)
+        self.assertEqual(
+            "max_bson_size: write admin.command('isMaster')['maxBsonObjectSize'], or ['max_bson_size'] for the database"
+            " of that name, today",
+            self.shown[-1].partition(": ")[2],
+        )
         self.assertEqual(48_000_000, client.max_message_size)
         self.assertEqual((0, 100_000), (client.min_wire_version, client.max_write_batch_size))
         self.assertGreater(client.max_wire_version, 6)

@@ -187,7 +187,7 @@ class TestMapReduce(LegacyTestCase):
         if "counts" not in reply:
             self.assert_refused(
                 lambda: reply["counts"],
-                "counts: MongoDB 4.4 dropped it from what map_reduce answers, write count_documents.",
+                "counts: MongoDB 4.4 dropped it from the reply of map_reduce, write count_documents.",
             )
         with self.assertRaises(KeyError):
             reply["nonsense"]
@@ -226,12 +226,12 @@ class TestIndexes(LegacyTestCase):
     def test_an_index_that_is_there_under_another_name(self) -> None:
         self.plain.a.create_index([("x", 1), ("y", -1)], name="mine", sparse=True)
         self.assertEqual("x_1_y_-1", self.db.a.ensure_index([("x", 1), ("y", -1)], sparse=True, background=True))
-        self.assert_shown("the index x_1_y_-1, which is there as mine,: write one create_index of both today")
+        self.assert_shown("the index x_1_y_-1 (it exists as mine): write one create_index for both today")
         self.assertEqual(["_id_", "mine"], sorted(self.plain.a.index_information()))
         self.plain.a.create_index("seen", name="unseen")
         self.assert_refused(
             lambda: self.db.a.ensure_index("seen", expireAfterSeconds=60),
-            "ensure_index: the index unseen has these keys and other options, write drop_index('unseen') before it.",
+            "ensure_index: the index unseen has the same keys and other options, write drop_index('unseen') before it.",
         )
 
     def test_a_haystack_is_refused(self) -> None:
@@ -251,7 +251,7 @@ class TestCollections(LegacyTestCase):
         self.assertEqual([{}, True], [self.plain.a.options(), self.plain.b.options()["capped"]])
         self.assert_refused(
             lambda: self.db.create_collection("c", autoIndexId=False),
-            "autoIndexId: MongoDB 4.0 dropped it, write nothing, every collection has the index of _id.",
+            "autoIndexId: MongoDB 4.0 dropped it, write nothing, every collection has an index on _id.",
         )
 
     def test_what_is_migopys_own_is_not_among_the_names(self) -> None:
