@@ -251,7 +251,7 @@ class Collection(CalledByName, Adjustable, pymongo.collection.Collection):  # ty
             warn("aggregate of one stage", "aggregate([stage])")
             pipeline = [pipeline] if isinstance(pipeline, abc.Mapping) else list(pipeline)
         cursor = super().aggregate(pipeline, *args, **kwargs)
-        cursor.__class__ = CommandCursor  # PyMongo makes it, and cannot be told of which class
+        cursor.__class__ = CommandCursor  # PyMongo chooses the class itself
         return cast(CommandCursor, cursor)
 
     @Translated("count_documents or estimated_document_count")
@@ -301,7 +301,7 @@ class Collection(CalledByName, Adjustable, pymongo.collection.Collection):  # ty
 
     @Translated("find")
     def parallel_scan(self, num_cursors: int, session: Any = None, **kwargs: Any) -> list[CommandCursor]:
-        # At most num_cursors were returned, and MongoDB 4.2 dropped all but one.
+        # num_cursors was an upper limit, so one is enough: MongoDB 4.2 dropped parallelCollectionScan.
         return [self.aggregate([], session=session, **kwargs)]
 
     # Indexes

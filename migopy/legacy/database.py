@@ -159,7 +159,7 @@ class Database(CalledByName, Adjustable, pymongo.database.Database):  # type: ig
 
     @Translated("try and except around the write")
     def error(self) -> None:
-        # An acknowledged write has raised its error, so there is none here.
+        # An acknowledged write has raised its error already.
         if self._legacy_state.last_reply is None:
             raise refusal("getLastError")
 

@@ -140,7 +140,7 @@ def map_reduce_options(options: dict[str, Any]) -> dict[str, Any]:
     for name in ("map", "reduce", "finalize"):
         function = kept.get(name)
         if isinstance(function, Code) and function.scope is not None:
-            # MongoDB 4.4 takes a scope only as an option, and so one for all three functions.
+            # Since MongoDB 4.4 the three functions share one scope, which is an option.
             kept["scope"] = {**function.scope, **kept.get("scope", {})}
             kept[name] = Code(str(function))
     if not kept.get("scope"):

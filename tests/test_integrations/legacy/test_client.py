@@ -61,6 +61,14 @@ class TestNames(LegacyTestCase):
                 with self.subTest(f"{what}.{name}"), self.assertRaisesRegex(MigopyException, f"^{name}: .*, write "):
                     getattr(found, name)(1)
 
+    def test_no_other_public_name_hides_a_collection(self) -> None:
+        for what, found in self.objects.items():
+            plain = next(base for base in type(found).__mro__ if base.__module__.startswith("pymongo."))
+            listed = " ".join(part[what] for part in (names.TODAY, names.ANSWERED, names.REFUSED)).split()
+            listed.append("bulk_write")  # a client has it since PyMongo 4.9
+            ours = {name for name in [*dir(type(found)), *vars(found)] if name[0] != "_"}
+            self.assertEqual(set(), ours.difference(dir(plain), listed), what)
+
     def test_nothing_is_unknown(self) -> None:
         self.assertEqual("", "".join(names.UNKNOWN.values()))
 

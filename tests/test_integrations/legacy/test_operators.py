@@ -281,6 +281,7 @@ class TestCollections(LegacyTestCase):
                     lambda: collection.count(),  # noqa: B023
                     lambda: collection.find({}, fields=["x"]),  # noqa: B023
                     lambda: collection.insert({"_id": 1}),  # noqa: B023
+                    lambda: collection.insert({"ns": "x.a", "key": {"b.c": 1}, "name": "b.c_1"}),  # noqa: B023
                     lambda: collection.save({"_id": 1}),  # noqa: B023
                     lambda: collection.update({}, {"x": 1}),  # noqa: B023
                     lambda: collection.remove({}),  # noqa: B023
