@@ -161,7 +161,7 @@ class CalledByName:
 
 
 class Translated:
-    """A method of PyMongo 2 or 3 that PyMongo 4 has not. Calling it warns and names the method of ``today``."""
+    """A method of PyMongo 2 or 3 that PyMongo 4 lacks. Calling it warns and names the method of ``today``."""
 
     def __init__(self, today: str) -> None:
         self.today = today
@@ -211,7 +211,7 @@ class Translated:
 
 
 class TranslatedProperty:
-    """A property of PyMongo 2 that PyMongo 4 has not. Reading or setting it warns."""
+    """A property of PyMongo 2 that PyMongo 4 lacks. Reading or setting it warns."""
 
     def __init__(self, today: str, change: Callable[[Any, Any], None] | None = None) -> None:
         self.today = today
