@@ -144,7 +144,7 @@ class TestEnds(RehearsalTestCase, RunTestCase):
         self.assert_gone()
 
     def test_no_right_place_for_it(self) -> None:
-        more = "\nimport migopy.rehearsal\nmigopy.rehearsal.SPACE = 1e12\n"
+        more = "\nfrom migopy.rehearsal import rehearsal\nrehearsal.SPACE = 1e12\n"
         self.team = self.project(more=more, MONGO_URI=self.server.uri)
         self.team.migration("1_a.py")
         result = self.fab("migrations:rehearse", code=1)

@@ -85,7 +85,7 @@ class TestRoundTrips(MongoTestCase):
     def test_execute_sends_one_insert_for_each_migration(self) -> None:
         self.migrations(150)
         fabfile = self.listening.path / "fabfile.py"  # on a slow machine the run would ask for its lock meanwhile
-        fabfile.write_text(f"{fabfile.read_text()}\nimport migopy.lock\nmigopy.lock.BELIEVED = 600\n")
+        fabfile.write_text(f"{fabfile.read_text()}\nimport migopy.store.lock\nmigopy.store.lock.BELIEVED = 600\n")
         self.assertEqual(
             [
                 ("find", "migrations"),

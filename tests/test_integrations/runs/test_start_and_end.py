@@ -31,8 +31,10 @@ OF_A_CLIENT = "joined: pymongo_kill_cursors_thread pymongo_server_monitor_thread
 
 OF_THE_IMPORT = {
     "migopy",
-    *(f"migopy.{name}" for name in ["console", "errors", "fab", "manager", "options", "rooms", "subtasks"]),
-    *(f"migopy.{name}" for name in ["signals", "texts", "trace", "version"]),
+    *(f"migopy.{name}" for name in ["errors", "fab", "lazy", "manager", "settings", "terminal", "version"]),
+    *(f"migopy.fab.{name}" for name in ["dispatch", "door", "syntax", "task"]),
+    *(f"migopy.terminal.{name}" for name in ["messages", "options", "signals", "streams", "tables", "texts"]),
+    *(f"migopy.terminal.{name}" for name in ["tracebacks", "wording"]),
 }
 
 # An audit hook cannot be taken away again, so it is set up in the process of the fab.

@@ -87,7 +87,7 @@ class TestMaking(DumpTestCase):
 
     def test_one_that_died_is_cleared_by_the_next_and_one_that_goes_on_is_not(self) -> None:
         script = (
-            "import sys, time; from pathlib import Path; from migopy import dump\n"
+            "import sys, time; from pathlib import Path; from migopy.dumps import dump\n"
             "def fill(folder):\n"
             "    (folder / 'half').mkdir(); print(folder.name, flush=True); time.sleep(60)\n"
             "dump.make(Path(sys.argv[1]), fill)\n"

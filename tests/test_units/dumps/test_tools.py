@@ -81,7 +81,7 @@ class TestRun(unittest.TestCase):
                 self.sh(script)
 
     def test_it_is_killed_with_all_that_it_has_started_when_we_are(self) -> None:
-        script = f"from migopy import tools; tools.run(['sh', '-c', {self.waiting()!r}], '')"
+        script = f"from migopy.dumps import tools; tools.run(['sh', '-c', {self.waiting()!r}], '')"
         for number in (signal.SIGKILL, signal.SIGTERM):
             with subprocess.Popen([sys.executable, "-W", "ignore", "-c", script]) as ours:
                 pids = [self.pid(name) for name in ("pid", "child")]
