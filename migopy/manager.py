@@ -118,7 +118,7 @@ class MigrationsManager(Settings):
             inventory = workspace.inventory()
             if not inventory.to_execute(spec_migr, to):
                 return self._nothing_to_execute(inventory, to)
-            with workspace.locked("execute"):
+            with workspace.hold_lock("execute"):
                 inventory = workspace.inventory()
                 chosen = inventory.to_execute(spec_migr, to)
                 if not chosen:
@@ -139,7 +139,7 @@ class MigrationsManager(Settings):
             inventory = workspace.inventory()
             if not inventory.to_execute(spec_migr, to):
                 return self._nothing_to_execute(inventory, to)
-            with workspace.locked("ignore") as lock:
+            with workspace.hold_lock("ignore") as lock:
                 inventory = workspace.inventory()
                 chosen = inventory.to_execute(spec_migr, to)
                 if not chosen:
@@ -150,8 +150,8 @@ class MigrationsManager(Settings):
                 outcome.plan([*checksums])
                 lock.confirm()
                 workspace.history.ignore(checksums, at=lock.now())
-                workspace.forget_batches(*set(checksums).intersection(workspace.known(inventory).progresses))
-                outcome.ignored([*checksums], at=lock.now())
+                workspace.forget_batches(*set(checksums).intersection(workspace.status_from_log(inventory).progress))
+                outcome.record_ignored([*checksums], at=lock.now())
 
     @task
     def rollback(
@@ -167,7 +167,7 @@ class MigrationsManager(Settings):
             if not workspace.inventory().to_roll_back(spec_migr, last, to):
                 self.logger.green("No such migration was executed, nothing to roll back")
                 return
-            with workspace.locked("rollback"):
+            with workspace.hold_lock("rollback"):
                 inventory = workspace.inventory()
                 chosen = inventory.to_roll_back(spec_migr, last, to)
                 plan = self._planning(workspace).plan("down", chosen, inventory, named=spec_migr)
@@ -178,7 +178,7 @@ class MigrationsManager(Settings):
         """Unregister a migration without running down(), the opposite of ignore: forget,NAME"""
         workspace = self._workspace()
         workspace.require_something_to_forget(workspace.inventory(), name)
-        with workspace.locked("forget") as lock:
+        with workspace.hold_lock("forget") as lock:
             inventory = workspace.inventory()
             known = workspace.require_something_to_forget(inventory, name)
             record = inventory.records.get(known)
@@ -211,7 +211,7 @@ class MigrationsManager(Settings):
                 show(lazy.run.report.plan_table(steps))
             elif not obstacles:
                 self._nothing_to_execute(inventory, to)
-            for doubt in planning.doubts(steps):
+            for doubt in planning.warnings(steps):
                 self.logger.white(doubt)
             self._show_obstacles(obstacles, status)
         if obstacles:
@@ -240,11 +240,11 @@ class MigrationsManager(Settings):
             chosen = inventory.to_execute(spec_migr, to)
             if not chosen:
                 return self._nothing_to_execute(inventory, to)
-            for problem in workspace.status(inventory).unfinished_of([migration.name for migration in chosen]):
+            for problem in workspace.status(inventory).unfinished_problems([migration.name for migration in chosen]):
                 self.logger.white(f"{problem.text.rstrip('.')}. The copy has what it left behind.")
-            stage_of = lazy.rehearsal.open_stage
-            with stage_of(self.mongo_client, self.MongoClient, workspace.settings, lazy.run.who(), keep=keeps) as stage:
-                on_copy = self._workspace(stage.db, lazy.mongo.Server.of_rehearsal(workspace.settings))
+            stage_of, owner = lazy.rehearsal.open_stage, lazy.run.user_at_host()
+            with stage_of(self.mongo_client, self.MongoClient, workspace.settings, owner, keep=keeps) as stage:
+                on_copy = self._workspace(stage.db, lazy.mongo.Server.for_rehearsal(workspace.settings))
                 db = self._with_legacy_calls(stage.db, workspace.names)
                 try:
                     rehearsal = lazy.rehearsal.Rehearsal(stage, on_copy, db, limit=limit)
@@ -300,7 +300,7 @@ class MigrationsManager(Settings):
             rows = [row for row in rows if row["name"] == name]
             events = report.event_rows(workspace.history.events(name))
         elif last is not None:
-            rows = report.executed_last(rows, positive("last", last))
+            rows = report.newest_executed(rows, positive("last", last))
         problems = [problem for problem in status.problems if name in (None, problem.name)]
         if is_yes("json", json):
             show(report.as_json(report.history_document(rows, problems, events)))
@@ -312,7 +312,7 @@ class MigrationsManager(Settings):
     def create(self, words: str) -> str:
         """Write a new migration file, numbered after the highest: create,words of its name"""
         not_empty("WORDS", words, f"{self._command('create')},WORDS")
-        registered = self._workspace().history.registered()
+        registered = self._workspace().history.records()
         directory = self._folder / self.MIGRATIONS_DIRECTORY
         path = lazy.files.create(directory, words, registered, self.MIGRATIONS_FILE_PATTERN, self.MIGRATION_TEMPLATE)
         show(str(path))
@@ -349,9 +349,9 @@ class MigrationsManager(Settings):
         if newer:
             self.logger.white(f"Not in the dump, so they stay as they are: {', '.join(newer)}.")
         self._agree(f"Replace the collections of {database} at {workspace.address} by those in {dump.root}?", force)
-        with workspace.locked("dbrestore") as lock:
+        with workspace.hold_lock("dbrestore") as lock:
             command = lazy.dumps.restore_command(dump, database, without=restore.not_for_mongorestore)
-            restore.run(lambda: mongorestore.run(command, lock.seconds_sure), lock.confirm)
+            restore.run(lambda: mongorestore.run(command, lock.require_seconds_left), lock.confirm)
         self.logger.green(f"Restored {database} from {dump.root}.")
 
     @task
@@ -363,7 +363,7 @@ class MigrationsManager(Settings):
             self.logger.green("Nobody holds the lock.")
             return
         kind = "held" if holder.held else "left behind"
-        self.logger.white_bold(f"The lock is {kind} by {workspace.described(holder)}{holder.until()}.")
+        self.logger.white_bold(f"The lock is {kind} by {workspace.description(holder)}{holder.expiry()}.")
         self._agree("Free it? A run that still goes on will lose it and register nothing more.", force)
         freed = workspace.unlock(holder)
         self.logger.green("The lock is free." if freed else "It has been given back meanwhile.")
@@ -429,20 +429,20 @@ class MigrationsManager(Settings):
     def _workspace(self, db: Database[dict[str, Any]] | None = None, server: Server | None = None) -> Workspace:
         """A new one, for the database of the settings or the copy of a rehearsal."""
         settings = Settings.read(self)
-        server = server or lazy.mongo.Server.of(settings)
+        server = server or lazy.mongo.Server.from_settings(settings)
         if db is None:
             db = lazy.mongo.database(self.mongo_client, server)
         return lazy.run.Workspace(db, settings, server, self._folder, self.logger.white_bold)
 
     @property
     def _server(self) -> Server:
-        return lazy.mongo.Server.of(Settings.read(self))
+        return lazy.mongo.Server.from_settings(Settings.read(self))
 
     def _with_legacy_calls(self, db: Database[dict[str, Any]], names: Names) -> Database[dict[str, Any]]:
         if not self.LEGACY_PYMONGO:
             return db
         self._until_closed.enter_context(lazy.legacy.warnings_shown(self.logger.white))
-        return lazy.legacy.database(db, names.beside)
+        return lazy.legacy.database(db, names.others)
 
     @property
     def _folder(self) -> Path:
@@ -485,7 +485,7 @@ class MigrationsManager(Settings):
             for place, migration in enumerate(plan.ready, start=1):
                 position = f" ({place} of {len(plan.ready)})" if several else ""
                 self.logger.white_bold(f"{direction.doing} migration {migration.name}...{position}")
-                with outcome.one(migration.name, direction.done.lower(), run.done, workspace.lock.now):
+                with outcome.record(migration.name, direction.done.lower(), run.finished, workspace.lock.now):
                     seconds = run.migrate(migration, plan.left_after(place))
                 self.logger.white(f"{direction.done} {migration.name} in {duration(seconds)}")
         if several:
@@ -506,7 +506,7 @@ class MigrationsManager(Settings):
     def _printed(
         subtask: str, json: str | None, rows: Callable[[], Mapping[str, Any]]
     ) -> contextlib.AbstractContextManager[None]:
-        return lazy.run.printed(subtask, rows) if is_yes("json", json) else contextlib.nullcontext()
+        return lazy.run.print_json_at_end(subtask, rows) if is_yes("json", json) else contextlib.nullcontext()
 
     def _command(self, subtask: str) -> str:
         return f"fab {self.FAB_TASK}:{subtask}"
@@ -527,10 +527,11 @@ class MigrationsManager(Settings):
         for problem in problems:
             say = self.logger.red if problem.is_unfinished else self.logger.white
             say(problem.text)
-        if status and status.holder and status.holder.held:
-            self.logger.white(f"Locked by {status.holder.described(status.inventory.records)}{status.holder.until()}.")
-            if status.running and status.running in status.progresses:
-                self.logger.white(status.progresses[status.running])
+        holder = status.holder if status else None
+        if status and holder and holder.held:
+            self.logger.white(f"Locked by {holder.description(status.inventory.records)}{holder.expiry()}.")
+            if status.running and status.running in status.progress:
+                self.logger.white(status.progress[status.running])
 
     def _agree(self, question: str, force: str | None) -> None:
         """Ask before something that cannot be undone; raises ``WrongState`` unless the answer, or ``force``, is yes."""

@@ -198,14 +198,16 @@ class Batches:
         for checkpoint in self._trail.left():
             self._line.tell(
                 f"{checkpoint.migration}: an earlier version of the file has gone through"
-                f" {checkpoint.progress.far} with another filter, and left it at that"
+                f" {checkpoint.progress.documents} with another filter, and left it at that"
             )
 
     def _tell_how_far_it_is(self) -> None:
         if self._last and not self._last.checkpoint.finished:
             progress = self._last.checkpoint.progress
             half = "" if self._last.in_transactions else ", and perhaps a part of the next batch"
-            self._line.tell(f"{progress.migration}: {progress.far} are done{half}; the next run goes on from there")
+            self._line.tell(
+                f"{progress.migration}: {progress.documents} are done{half}; the next run goes on from there"
+            )
 
 
 def counted(collection: Collection[Any], filter: Mapping[str, Any], about: int) -> int | None:

@@ -61,7 +61,7 @@ class Trail:
             upsert=True,
             return_document=ReturnDocument.AFTER,
         )
-        checkpoint = Checkpoint.read(found or {})
+        checkpoint = Checkpoint.from_document(found or {})
         assert checkpoint is not None  # what was just written
         return checkpoint
 
@@ -92,12 +92,12 @@ class Trail:
         if self._left is None:
             if not self._goes_on:
                 self._collection.delete_many(self._facts)
-            self._left = {checkpoint.identity: checkpoint for checkpoint in self._checkpoints.read(self._facts)}
+            self._left = {checkpoint.identity: checkpoint for checkpoint in self._checkpoints.find(self._facts)}
         return self._left
 
     def _look_at(self, before: Checkpoint, update: str, session: ClientSession, say: Say) -> None:
         """Before a walk of an earlier run is gone on with."""
-        name, far = before.migration, before.progress.far
+        name, far = before.migration, before.progress.documents
         if before.finished and before.update != update:
             raise WrongState(
                 f"{name}: all {far} have been gone through, with another update than the file has now. The subtask"
@@ -116,7 +116,7 @@ class Trail:
         for other in self.left():
             if other.identity.collection != identity.collection:
                 continue
-            name, far = other.migration, other.progress.far
+            name, far = other.migration, other.progress.documents
             if other.checksum == self._run["checksum"]:
                 raise WrongState(
                     f"{name}: {far} are done, with another filter than now or in another order, though the file is the"

@@ -11,7 +11,7 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
 from ..errors import DumpFailed, ServerFailed, no_server_answers
-from ..mongo.concerns import durable
+from ..mongo.concerns import with_majority
 from ..mongo.failures import explains_server_errors
 from ..terminal.texts import summary
 
@@ -40,7 +40,7 @@ class Restore:
     ) -> None:
         self.address = address
         self._dump = dump
-        self._db = durable(db)
+        self._db = with_majority(db)
         self._history = history
         self._names = names
         self._expected = {part.name: sum(1 for _ in part.documents()) for part in dump.collections}

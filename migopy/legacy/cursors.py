@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import pymongo.command_cursor
 import pymongo.cursor
 
-from ..mongo.internals import asked_of
+from ..mongo.internals import argument_of
 from . import commands, operators
 from .arguments import require_boolean
 from .calls import refusal, refusing_property, warn
@@ -69,6 +69,6 @@ class Cursor(pymongo.cursor.Cursor):  # type: ignore[type-arg]
         names = {"maxTimeMS": "max_time_ms", "comment": "comment", "hint": "hint", "collation": "collation"}
         if with_limit_and_skip:
             names.update(limit="limit", skip="skip")
-        asked = {option: asked_of(self, name) for option, name in names.items()}
+        asked = {option: argument_of(self, name) for option, name in names.items()}
         given = {option: value for option, value in asked.items() if value}
-        return commands.count(self.collection, {"query": asked_of(self, "spec"), **given}, self.session)
+        return commands.count(self.collection, {"query": argument_of(self, "spec"), **given}, self.session)

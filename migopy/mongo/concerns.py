@@ -11,39 +11,39 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
-# A UUID of PyMongo 3 is read as one and written as another one, and a date can be later than Python's last year: what
-# is read like this is written back as it was. Dates that are out of range need PyMongo 4.3.
+# Dates outside of Python's years; PyMongo reads them since 4.3.
 _DATES: dict[str, Any] = (
     {"datetime_conversion": bson.codec_options.DatetimeConversion.DATETIME_AUTO}
     if hasattr(bson.codec_options, "DatetimeConversion")
     else {}
 )
 
-
+# 0 leaves a UUID as it is. PyMongo 3 would read it as one kind of UUID and write it as another.
 EXACTLY: CodecOptions[Any] = CodecOptions(uuid_representation=0, **_DATES)
+"""What is read with these options is written back unchanged."""
 
 
 def is_exact(codec_options: CodecOptions[Any]) -> bool:
-    """Whether what is read with these options, if it can be read, is what ``EXACTLY`` reads."""
+    """Whether these options read every document as ``EXACTLY`` does, or not at all."""
     return codec_options.with_options(**_DATES) == EXACTLY
 
 
-MAJORITY_TIMEOUT = 10_000
-"""Milliseconds that a write, or a read of what a majority has, may wait for a majority of the replica set."""
+MAJORITY_TIMEOUT_MS = 10_000
+"""How long a write, or a read with majority concern, may wait for a majority of the replica set."""
 
 
-Durable = TypeVar("Durable", "Collection[dict[str, Any]]", "Database[dict[str, Any]]")
+Place = TypeVar("Place", "Collection[dict[str, Any]]", "Database[dict[str, Any]]")
 
 
-def durable(place: Durable) -> Durable:
-    """The collection or database with writes that survive a failover and reads of such writes, whatever the URI says.
+def with_majority(place: Place) -> Place:
+    """The same collection or database, whose reads and writes survive a failover, whatever the URI says.
 
-    Acknowledged is what is in the journal: on a standalone MongoDB 4.2 write concern majority does not mean that.
-    Times come with their zone, and texts that are no UTF-8 come escaped, whatever the client was told.
+    Times are read with their zone, and bytes that are not UTF-8 are read escaped.
     """
     return place.with_options(
         codec_options=CodecOptions(tz_aware=True, unicode_decode_error_handler="backslashreplace"),
         read_preference=ReadPreference.PRIMARY,
-        write_concern=WriteConcern("majority", j=True, wtimeout=MAJORITY_TIMEOUT),
+        # j: on a standalone MongoDB 4.2, w: majority alone does not wait for the journal.
+        write_concern=WriteConcern("majority", j=True, wtimeout=MAJORITY_TIMEOUT_MS),
         read_concern=ReadConcern("majority"),
     )

@@ -1,4 +1,4 @@
-"""What kind of server it is: standalone, replica set or sharded cluster, and how old."""
+"""What a server is: standalone, replica set or sharded cluster, and how old."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pymongo.errors import OperationFailure
 
 from .failures import COMMAND_NOT_FOUND
 
-WIRE_OF_4_4 = 9
+WIRE_VERSION_OF_4_4 = 9
 """The version of the wire protocol that MongoDB 4.4 speaks."""
 
 
-class Kind(NamedTuple):
-    """What a server is: a replica set (and of what name) or a sharded cluster, or neither; and how old."""
+class ServerKind(NamedTuple):
+    """The name of its replica set, if it is in one; whether it is a sharded cluster; how old it is."""
 
     replica_set: str | None
     is_sharded: bool
@@ -27,30 +27,30 @@ class Kind(NamedTuple):
     @property
     def creates_in_transactions(self) -> bool:
         """Whether a transaction may write to a collection that does not exist yet."""
-        return self.wire_version >= WIRE_OF_4_4
+        return self.wire_version >= WIRE_VERSION_OF_4_4
 
 
 def hello(client: MongoClient[Any]) -> Mapping[str, Any]:
-    """What the primary says of itself."""
+    """The server's answer to ``hello``, or to ``isMaster`` where it does not know that yet."""
     try:
         return client.admin.command("hello")
     except OperationFailure as error:
-        # MongoDB knows hello since 4.4.2. With the Stable API it answers nothing else.
+        # MongoDB knows hello since 4.4.2. Asked first, because the Stable API allows nothing else.
         if error.code != COMMAND_NOT_FOUND:
             raise
         return client.admin.command("isMaster")
 
 
-def kind_of(client: MongoClient[dict[str, Any]]) -> Kind:
+def server_kind(client: MongoClient[dict[str, Any]]) -> ServerKind:
     answer = hello(client)
-    return Kind(answer.get("setName"), answer.get("msg") == "isdbgrid", answer["maxWireVersion"])
+    return ServerKind(answer.get("setName"), answer.get("msg") == "isdbgrid", answer["maxWireVersion"])
 
 
 def has_transactions(client: MongoClient[dict[str, Any]]) -> bool:
-    return kind_of(client).has_transactions
+    return server_kind(client).has_transactions
 
 
 def followed_replica_set(client: MongoClient[dict[str, Any]]) -> str | None:
-    """The name of the replica set whose primary the client looks for; None if it stays at the server that is named."""
-    name = kind_of(client).replica_set
+    """The name of the replica set whose primary the client looks for; None if it stays at one server."""
+    name = server_kind(client).replica_set
     return name if client.primary else None

@@ -1,4 +1,4 @@
-"""Where the database is and who asks, out of the settings."""
+"""Where the database is and which user asks, from the settings."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 EXTERNAL_MECHANISMS = ("MONGODB-X509", "MONGODB-AWS", "MONGODB-OIDC", "GSSAPI")
-"""Mechanisms of which no database of the server knows the user: their authSource is ``$external``."""
+"""Authentication mechanisms whose users are in no database of the server: their authSource is ``$external``."""
 
 
-# Of the client's options those that say how to reach the server; the others are about reading and writing.
 CONNECTION_OPTION = re.compile(r"tls|ssl|auth|replicaset|directconnection|loadbalanced|connecttimeout", re.IGNORECASE)
+"""Options of the client about how to reach the server. The others are about reading and writing."""
 
 
 SECRET_OPTION = re.compile(r"pass|secret|token|mechanismproperties", re.IGNORECASE)
+"""Options of the client whose value no message may show."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where the database is and who asks: the settings of a ``MigrationsManager``."""
+    """Where the database is and which user asks; ``uri_setting`` names the setting that ``uri`` comes from."""
 
     host: str
     port: int
@@ -39,10 +40,10 @@ class Server:
     uri_setting: str = "MONGO_URI"
 
     @classmethod
-    def of(cls, settings: Settings) -> Server:
-        """The server that the settings name. Raises ``ConfigurationError`` when they cannot be right."""
+    def from_settings(cls, settings: Settings) -> Server:
+        """The server in the settings. Raises ``ConfigurationError`` when they cannot be right."""
         host = _host_list(settings.MONGO_HOST)
-        # MongoClient(host) takes a URI too, so a fabfile may have one there.
+        # MongoClient(host) takes a URI too, so a fabfile may have one in MONGO_HOST.
         uri = settings.MONGO_URI or (host if "://" in host else None)
         password = settings.MONGO_USER_PASSWORD or settings.MONGO_USER_PASS
         if not uri:
@@ -59,18 +60,18 @@ class Server:
         )
 
     @classmethod
-    def of_rehearsal(cls, settings: Settings) -> Server:
-        """Where the copy of a rehearsal is."""
-        server = cls.of(settings)
+    def for_rehearsal(cls, settings: Settings) -> Server:
+        """The server and database of a rehearsal's copy."""
+        server = cls.from_settings(settings)
         database = server.database_name()
         name = settings.REHEARSAL_DATABASE or (database if settings.REHEARSAL_URI else f"{database}_rehearsal")
-        return server.elsewhere(settings.REHEARSAL_URI, name)
+        return server._with_database(settings.REHEARSAL_URI, name)
 
     def __post_init__(self) -> None:
         hide(*self._secrets())
 
     def _secrets(self) -> Iterator[object]:
-        """What must be in no text: passwords and tokens, in whatever setting they stand."""
+        """Passwords and tokens, whichever setting they are in."""
         yield self.password
         for text in (self.uri or "", str(self.host)):
             yield text.rpartition("://")[2].rpartition("@")[0].partition(":")[2]
@@ -80,38 +81,37 @@ class Server:
             if SECRET_OPTION.search(str(name)):
                 yield from value.values() if isinstance(value, Mapping) else [value]
 
-    def elsewhere(self, uri: str | None, database: str) -> Server:
-        """Another database, on the same server; or on that of ``REHEARSAL_URI``, where of the client's options those
-        hold that do not say how to reach this one.
-        """
+    def _with_database(self, uri: str | None, database: str) -> Server:
+        """Another database on the same server, or on the server at ``uri`` (``REHEARSAL_URI``)."""
         if uri is None:
             return replace(self, database=database, auth_database=self.auth_database or self.database_name())
-        of_reading = {
+        # How to reach this server says nothing about how to reach the other one.
+        options = {
             name: value
             for name, value in (self.client_options or {}).items()
             if not CONNECTION_OPTION.match(name) and name not in ("username", "password")
         }
-        return Server(self.host, self.port, uri, database, client_options=of_reading, uri_setting="REHEARSAL_URI")
+        return Server(self.host, self.port, uri, database, client_options=options, uri_setting="REHEARSAL_URI")
 
     @property
     def address(self) -> str:
-        """Host and port for messages; never a user name or a password."""
+        """Host and port for messages, without user name and password."""
         if self.uri is None:
             return self.hosts
         authority = re.split("[/?]", self.uri.partition("://")[2])[0]
-        if "@" not in authority and _unfit_port(authority):
-            return f"the address in {self.uri_setting}"  # it is cut in the middle of a password
+        if "@" not in authority and bad_port(authority):
+            return f"the address in {self.uri_setting}"  # a / or ? in the password has cut it in the middle
         return authority.rpartition("@")[2]
 
     @property
     def hosts(self) -> str:
-        """``MONGO_HOST`` may name several, and each may have a port of its own, as ``MongoClient`` takes them."""
+        """The hosts of ``MONGO_HOST``, each with its own port or with ``MONGO_PORT``."""
         parts = [part.strip() for part in self.host.rpartition("@")[2].split(",")]
         has_port = (":" in part.rpartition("]")[2] or part.endswith(".sock") for part in parts)
         return ",".join(part if has else f"{part}:{self.port}" for part, has in zip(parts, has_port))
 
     def database_name(self) -> str:
-        """``MONGO_DATABASE``, or the database in ``MONGO_URI``. Raises ``ConfigurationError`` when there is neither."""
+        """``MONGO_DATABASE``, or the database in ``MONGO_URI``. Raises ``ConfigurationError`` without either."""
         if self.database:
             return self.database
         in_uri = (self.uri or "").partition("://")[2].partition("?")[0].partition("/")[2]
@@ -123,7 +123,7 @@ class Server:
         return unquote(in_uri)
 
     def client_arguments(self) -> dict[str, Any]:
-        """The keyword arguments of the client: ``MONGO_CLIENT_OPTIONS``, and the user unless a URI names him."""
+        """Keyword arguments for the client: ``MONGO_CLIENT_OPTIONS``, and the user unless the URI has one."""
         arguments = dict(self.client_options)
         if self.user and not self.uri:
             arguments.setdefault("username", self.user)
@@ -133,27 +133,27 @@ class Server:
         return arguments
 
 
-def _unfit_port(authority: str) -> str:
-    """What stands where a port should, and is none; empty if all hosts have a port or leave it out."""
-    unfit = re.search(r"(?:^|,)(?:\[[^\]]*\]|[^:,]*):([^,]*[^\d,][^,]*)", authority)
-    return unfit[1] if unfit else ""
+def bad_port(authority: str) -> str:
+    """The first text in the place of a port that is not a number; empty if there is none."""
+    found = re.search(r"(?:^|,)(?:\[[^\]]*\]|[^:,]*):([^,]*[^\d,][^,]*)", authority)
+    return found[1] if found else ""
 
 
 def _host_list(host: str | list[str] | tuple[str, ...]) -> str:
-    """``MONGO_HOST`` may be a list, as ``MongoClient`` takes one. Raises ``ConfigurationError`` for an empty one."""
-    several = [host] if isinstance(host, str) else host
-    if not several or not all(isinstance(name, str) and name.strip() for name in several):
+    """The hosts, separated by commas. Raises ``ConfigurationError`` without any."""
+    # MongoClient takes a list too.
+    hosts = [host] if isinstance(host, str) else host
+    if not hosts or not all(isinstance(name, str) and name.strip() for name in hosts):
         raise errors.ConfigurationError("MONGO_HOST has to be the name of a server in quotes, or a list of such names.")
-    return ",".join(several)
+    return ",".join(hosts)
 
 
 def _port(value: int | str) -> int:
-    """Raises ``ConfigurationError`` for what is no port."""
     try:
         number = int(value)
     except ValueError:
         # The value is not shown: somebody may have put a password there.
-        raise errors.ConfigurationError("MONGO_PORT has to be a number; what it is now is not shown.") from None
+        raise errors.ConfigurationError("MONGO_PORT has to be a number; its value is not shown.") from None
     if not 0 < number < 65536:
         raise errors.ConfigurationError(f"MONGO_PORT has to be a number from 1 to 65535, not {number}.")
     return number

@@ -81,9 +81,9 @@ class Rehearsal:
         self._limit = limit
         names = workspace.names
         self._whole = [names.migrations]
-        self._ours = [MARK, names.migrations, *names.beside]
+        self._ours = [MARK, names.migrations, *names.others]
         with server_errors(workspace.address):
-            self._originals = originals(self._source, without=[MARK, *names.beside])
+            self._originals = originals(self._source, without=[MARK, *names.others])
         self._copied: Mapping[str, Copied] = {}
 
     def run(
@@ -247,7 +247,7 @@ class Rehearsal:
             lock=NoLock(),
             history=self._workspace.history,
             db=self._db,
-            records=self._workspace.history.registered(),
+            records=self._workspace.history.records(),
             hooks=Hooks(_nothing, _nothing, _nothing),
             batches=lambda migration: Batches(),
             forget=_nothing,

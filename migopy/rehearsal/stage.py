@@ -35,8 +35,8 @@ def open_stage(
 
     ``client`` is connected to the former; ``make_client`` is ``MongoClient`` of the team's class.
     """
-    server = Server.of_rehearsal(settings)
-    source = client[Server.of(settings).database_name()]
+    server = Server.for_rehearsal(settings)
+    source = client[Server.from_settings(settings).database_name()]
     with contextlib.ExitStack() as until_closed:
         ours = client
         if settings.REHEARSAL_URI:

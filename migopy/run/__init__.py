@@ -1,4 +1,4 @@
-"""What runs: what a subtask finds, what may run, one run of migrations, and what is told of all that.
+"""What runs: the workspace of a subtask, what may run, one run of migrations, and its reports.
 
 Imports batches, files, legacy, store, mongo, settings, terminal and errors.
 """
@@ -10,8 +10,8 @@ from .context import Direction as Direction
 from .context import Hooks as Hooks
 from .context import RunContext as RunContext
 from .outcome import Outcome as Outcome
-from .outcome import printed as printed
+from .outcome import print_json_at_end as print_json_at_end
 from .planning import Planning as Planning
 from .runner import Run as Run
 from .workspace import Workspace as Workspace
-from .workspace import who as who
+from .workspace import user_at_host as user_at_host

@@ -1,4 +1,4 @@
-"""What a run is told: which way it goes, and what it works with."""
+"""What a run is given: its direction, its lock, and everything else that it works with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Direction(NamedTuple):
-    """What differs between executing and rolling back, in words: of people, of the log, of the way on."""
+    """The differences between executing and rolling back, mostly words for messages and for the log."""
 
     subtask: Literal["execute", "rollback"]
     function: Literal["up", "down"]
@@ -60,9 +60,7 @@ ROLL_BACK = Direction(
 
 
 class Hooks(NamedTuple):
-    """The team's: called with the name around every migration, and with the error too when one of them, or the
-    migration, fails.
-    """
+    """Methods of the team. ``on_failure`` is called when a migration or one of the other two fails."""
 
     before_each: Callable[[str], None]
     after_each: Callable[[str], None]
@@ -70,7 +68,7 @@ class Hooks(NamedTuple):
 
 
 class RunLock(Protocol):
-    """What a run needs of its lock."""
+    """The methods of a lock that a run uses."""
 
     was_dropped: bool
 
@@ -91,9 +89,9 @@ class RunLock(Protocol):
 class RunContext:
     """What a run works with.
 
-    ``records`` are the registrations when it begins, ``dump`` says which dump was taken before. ``batches`` makes those
-    of a migration, ``forget`` drops the checkpoints of one that has ended. ``say`` shows what can go into no exception
-    of ours: a Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as it would without migopy.
+    ``records`` are the registrations at its beginning, ``dump`` the facts about the dump taken before. ``batches``
+    makes the batches of a migration, ``forget`` deletes the checkpoints of one that has ended. ``say`` shows a message
+    where no exception of ours can carry it: Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as without migopy.
     """
 
     lock: RunLock
@@ -104,5 +102,5 @@ class RunContext:
     batches: Callable[[LoadedMigration], Batches]
     forget: Callable[[str], None]
     say: Callable[[str], None]
-    task: str = ""
+    task: str = "fab migrations"
     dump: Mapping[str, Any] = field(default_factory=dict)

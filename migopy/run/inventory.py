@@ -1,4 +1,4 @@
-"""Files joined with registrations. Every subtask starts from here, so they cannot disagree."""
+"""The files joined with the registrations. Every subtask starts here, so that no two can disagree."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..errors import MigrationNotFound, UnknownSubtask, WrongState
 from ..files.directory import require_good_names
 from ..files.migration import Migration, order
 from ..terminal.options import nearest, not_empty, positive
-from ..terminal.wording import local_time
+from ..terminal.wording import local_time, plural
 
 if TYPE_CHECKING:
-    from ..store.history import HalfRestored, Record
+    from ..store.history import Record, UnfinishedRestore
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """The files of one directory and what is registered of them.
+    """The files of one directory, and the registrations in one database.
 
-    ``number_of`` gives the number of a file name, None where it does not match ``pattern``. ``directory`` and
-    ``command`` (how the task is called, ``fab migrations``) are for messages.
+    ``number_of`` returns the number of a file name, None if it does not match ``pattern``. ``directory`` and
+    ``command`` (``fab migrations``) are for messages.
     """
 
     files: Sequence[Migration]
@@ -33,11 +33,11 @@ class Inventory:
     pattern: str = ""
     directory: str = "mongomigrations"
     command: str = "fab migrations"
-    half_restored: HalfRestored | None = None
+    unfinished_restore: UnfinishedRestore | None = None
 
     @cached_property
     def unregistered(self) -> list[Migration]:
-        """The files that are not registered, in order; badly named ones come last."""
+        """The files that are not registered, in order; badly named files come last."""
         return [migration for migration in self.files if migration.name not in self.records]
 
     @property
@@ -63,7 +63,7 @@ class Inventory:
 
     @property
     def same_number(self) -> list[str]:
-        """Files that share their number with another one, while one of them is not registered: that can be mended."""
+        """Files with the same number, unless all of them are registered: then it is too late to rename one."""
         groups: dict[int | None, list[str]] = defaultdict(list)
         for migration in self.files:
             groups[migration.number].append(migration.name)
@@ -72,15 +72,15 @@ class Inventory:
 
     @property
     def names(self) -> list[str]:
-        """Of the files and of what is registered, in order."""
+        """The names of all files and registrations, in order."""
         return sorted({*(migration.name for migration in self.files), *self.records}, key=self._order)
 
-    # Which are meant
+    # The migrations that an option names
 
     def name(self, short_name: str) -> str:
-        """The one name that is meant by a file name, the same without ``.py``, or a number.
+        """The full name for a file name, the same without ``.py``, or a number.
 
-        Raises ``MigrationNotFound`` when there is none, or more than one.
+        Raises ``MigrationNotFound`` if no migration fits, or more than one.
         """
         short_name = str(short_name)  # a team's own subtask may give a number or a Path
         names = self.names
@@ -93,59 +93,60 @@ class Inventory:
             hint = f"did you mean {near}?" if near else f"see {self.command}:history."
             raise MigrationNotFound(f"No migration {short_name!r} in {self.directory}; {hint}")
         if len(fitting) > 1:
-            raise MigrationNotFound(f"{short_name!r} may mean {' or '.join(fitting)}: write the whole name.")
+            raise MigrationNotFound(f"{short_name!r} can mean {' or '.join(fitting)}: write the whole name.")
         return fitting[0]
 
     def registered_name(self, short_name: str) -> str:
-        """The name of a registered migration. Raises ``WrongState`` when it is not registered."""
+        """The full name of a registered migration. Raises ``WrongState`` if it is not registered."""
         name = self.name(short_name)
         if name not in self.records:
-            raise WrongState(f"{name} is not registered, there is nothing to take back.", migration=name)
+            raise WrongState(f"{name} is not registered, so there is nothing to undo.", migration=name)
         return name
 
     def require_good_names(self) -> None:
-        """Raises ``BadMigration`` when an unregistered file does not match the pattern."""
+        """Raises ``BadMigration`` if an unregistered file does not match the pattern."""
         require_good_names(self.badly_named, self.pattern)
 
     @property
     def restore_problem(self) -> str:
-        """The sentence about a restore that has not ended, with the way on; empty if there is none."""
-        if self.half_restored is None:
+        """The sentence about an unfinished restore, with the next step; empty if there is none."""
+        if self.unfinished_restore is None:
             return ""
-        dump, at, by = self.half_restored
+        dump, at, by = self.unfinished_restore
         begun = f"begun on {local_time(at)}" if at else "begun"
         return (
-            f"The database is half restored: the restore of {dump}, {begun} by {by}, has not come to its end."
-            f" {self.command}:dbrestore,{dump} begins it again; another dump does as well."
+            f"Unfinished restore: the restore of {dump}, {begun} by {by}, did not finish, so the database is only half"
+            f" restored. Start it again with {self.command}:dbrestore,{dump}, or restore another dump."
         )
 
-    def refuse_half_restored(self) -> None:
-        """Raises ``WrongState`` while what is in the database is neither what it was nor what is in a dump."""
-        if self.half_restored:
+    def refuse_unfinished_restore(self) -> None:
+        """Raises ``WrongState`` while a restore has begun and not finished."""
+        # Then the data is neither what it was nor what is in a dump.
+        if self.unfinished_restore:
             raise WrongState(f"{self.restore_problem} Nothing was done.")
 
     def to_execute(self, spec_migr: str | None, to: str | None) -> list[Migration]:
-        """Of the unregistered migrations all, the one that is named, or those up to one.
+        """The unregistered migrations: all, the one in ``spec_migr``, or all up to the one in ``to``.
 
-        Raises ``BadMigration`` when one is badly named, and ``WrongState`` when the one is registered.
+        Raises ``BadMigration`` if a file is badly named, and ``WrongState`` if the one is registered.
         """
-        self.refuse_half_restored()
+        self.refuse_unfinished_restore()
         self.require_good_names()
         if spec_migr and to:
             raise UnknownSubtask(
-                f"Two migrations are named, {spec_migr!r} and {to!r}: write one of them, or to=NAME for all up to one."
+                f"Two migrations are given, {spec_migr!r} and to={to!r}: write one NAME, or to=NAME for all up to it."
             )
         if not spec_migr:
             return self.up_to(to)
         name = self.name(spec_migr)
         if name in self.records:
             raise WrongState(
-                f"{name} is already registered; {self.command}:rollback,{name} takes it back.", migration=name
+                f"{name} is already registered. To undo it: {self.command}:rollback,{name}", migration=name
             )
         return [migration for migration in self.unregistered if migration.name == name]
 
     def up_to(self, to: str | None) -> list[Migration]:
-        """Of the unregistered migrations those up to and including one; all without one."""
+        """The unregistered migrations up to this one, itself included; all if it is None."""
         if to is None:
             return self.unregistered
         not_empty("to", to, "to=NAME")
@@ -153,12 +154,11 @@ class Inventory:
         return [migration for migration in self.unregistered if migration.order <= last]
 
     def to_roll_back(self, spec_migr: str | None, last: str | None, to: str | None) -> list[Migration]:
-        """The one that is named, the last ones that were executed, or all executed after one; newest first.
+        """The registered migrations, newest first: the one in ``spec_migr``, the ``last`` so many, or all after ``to``.
 
-        Raises ``MigrationNotFound`` when one of them has no file any more, ``WrongState`` when ``last`` is more than
-        there are.
+        Raises ``MigrationNotFound`` if the file of one is missing, ``WrongState`` if ``last`` is too many.
         """
-        self.refuse_half_restored()
+        self.refuse_unfinished_restore()
         if spec_migr:
             return self._files_of([self.registered_name(spec_migr)])
         newest_first = sorted(self.records.values(), key=self._time_and_order, reverse=True)
@@ -175,14 +175,14 @@ class Inventory:
         for name in names:
             if name not in files:
                 raise MigrationNotFound(
-                    f"{name} is registered, but there is no such file in {self.directory}: bring it back, or"
-                    f" {self.command}:forget,{name} unregisters it without running down(). Nothing was rolled back.",
+                    f"{name} is registered, but there is no such file in {self.directory}. Nothing was rolled back."
+                    f" Bring the file back, or unregister it without running down(): {self.command}:forget,{name}",
                     migration=name,
                 )
         return [files[name] for name in names]
 
     def _time_and_order(self, record: Record) -> tuple[float, tuple[bool, int, str]]:
-        """1.0 noted the time in seconds only; of one second the order of the files tells."""
+        # migopy 1.0 stored whole seconds only; within one second the order of the files counts.
         return record.at.timestamp() if record.at else 0.0, self._order(record.name)
 
     def _order(self, name: str) -> tuple[bool, int, str]:
@@ -195,5 +195,7 @@ def _stem(name: str) -> str:
 
 def _first(executed: list[str], wanted: int) -> list[str]:
     if wanted > len(executed):
-        raise WrongState(f"last={wanted} is more than were executed ({len(executed)}). Nothing was rolled back.")
+        raise WrongState(
+            f"last={wanted} is too many: {plural(len(executed), 'migration')} can be rolled back. Nothing was done."
+        )
     return executed[:wanted]

@@ -1,4 +1,4 @@
-"""What execute, ignore, rollback and rehearse tell a program: one JSON document, also where they fail."""
+"""What execute, ignore, rollback and rehearse tell a program: one JSON document, also when they fail."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ from .report import as_json
 
 
 class Outcome:
-    """The migrations that a subtask was about to change, and what became of each."""
+    """The migrations that a subtask was about to change, and the result of each."""
 
     def __init__(self) -> None:
         self._rows: dict[str, dict[str, Any]] = {}
 
     def plan(self, names: Sequence[str]) -> None:
-        """The migrations in their order; until something is told of one, it has not run."""
+        """Begin with these migrations, in order: none of them has run."""
         empty = {"result": "not run", "at": None, "seconds": None, "error": None}
         self._rows = {name: {"name": name, **empty} for name in names}
 
-    def ignored(self, names: Sequence[str], at: datetime) -> None:
+    def record_ignored(self, names: Sequence[str], at: datetime) -> None:
         for name in names:
             self._rows[name].update(result="ignored", at=at)
 
     @contextlib.contextmanager
-    def one(self, name: str, result: str, done: Container[str], now: Callable[[], datetime]) -> Iterator[None]:
-        """A migration runs inside. It is only ``done`` that tells whether its history has been written: then it has had
-        its result, whatever is raised after that.
+    def record(self, name: str, result: str, finished: Container[str], now: Callable[[], datetime]) -> Iterator[None]:
+        """Record the result of the migration that runs inside: ``result``, or failed.
+
+        What counts is whether its name is in ``finished`` afterwards, because its history was written by then. An
+        error after that, say of ``after_each()``, is recorded beside the result.
         """
         row, started = self._rows[name], clock()
         try:
@@ -43,7 +45,7 @@ class Outcome:
             raise
         finally:
             row.update(at=now(), seconds=round(clock() - started, 3))
-            if name in done:
+            if name in finished:
                 row["result"] = result
 
     def rows(self) -> Mapping[str, Any]:
@@ -51,13 +53,11 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def printed(subtask: str, rows: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
-    """What is printed inside, by migrations and by what they start too, goes to stderr; in the end the document is all
-    that stands on stdout: whether it went well, and the rows as they are then.
-    """
+def print_json_at_end(subtask: str, rows: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+    """Print one JSON document at the end, with the rows as they are then; all other output goes to stderr."""
     reason: str | None = None
     try:
-        with stdout_to_stderr():
+        with redirect_stdout_to_stderr():
             yield
     except StopTaskExecution:
         raise
@@ -73,8 +73,8 @@ def _reason(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def stdout_to_stderr() -> Iterator[None]:
-    """Both Python's stream and the descriptor, which the programs that a migration starts write to."""
+def redirect_stdout_to_stderr() -> Iterator[None]:
+    """For Python's stream, and for the file descriptor that programs started by a migration write to."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""What a run writes to the history, and what it knows to be registered meanwhile."""
+"""Writes the history of a run, and knows what is registered in the meantime."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 class Registrar:
     """Registers the migrations of a run, or unregisters them.
 
-    ``records`` are the registrations when the run begins, ``dump`` says which dump was taken before it.
+    ``records`` are the registrations at the beginning of the run, ``dump`` the facts about the dump taken before.
     """
 
     may_have_dropped: str | None = None
-    """The migration that runs, if it may drop the history."""
+    """The running migration, if it may drop the history."""
 
     def __init__(
         self,
@@ -46,16 +46,18 @@ class Registrar:
         else:
             self._history.unregister(migration.name)
 
-    def register_first(self, migration: LoadedMigration, session: ClientSession) -> None:
-        """With a broken lock the second of two owners fails on this, before its ``up()``."""
+    def register_before(self, migration: LoadedMigration, session: ClientSession) -> None:
+        """Register or unregister a migration, in its transaction, before it runs."""
+        # Should two runs ever hold the lock, the second fails here, before its up().
         if self._direction.executes:
             self._history.register(self._record(migration, None), self._lock.confirm, session=session)
         else:
             self._history.unregister(migration.name, session=session)
 
-    def register_last(self, migration: LoadedMigration, seconds: float, session: ClientSession) -> None:
+    def complete_after(self, migration: LoadedMigration, seconds: float, session: ClientSession) -> None:
+        """Add to the history, in the transaction, what is known only after the migration has run."""
         if self._direction.executes:
-            self._history.took(migration.name, round(seconds, 3), session=session)
+            self._history.set_seconds(migration.name, round(seconds, 3), session=session)
         else:
             self.log_rolled_back(migration.name, seconds, session)
 
@@ -76,24 +78,23 @@ class Registrar:
         self._history.log("rolled back", name, session=session, **facts)
 
     def remember(self, migration: LoadedMigration, seconds: float) -> None:
-        """Know what is registered now, without a read."""
+        """Keep in mind what is registered now, without reading it."""
         if self._direction.executes:
             self._records[migration.name] = self._record(migration, seconds)
         else:
             del self._records[migration.name]
 
     def repair(self) -> None:
-        """What a migration has dropped of the history, with the whole database say, has run all the same.
-
-        Where the lock is still there that is only what leaves nothing: one that unregisters some others means it.
-        """
+        """Register again what a migration has dropped from the history, for example with the whole database."""
         if not self._lock.was_dropped and not self.may_have_dropped:
             return
         self._lock.confirm()
-        present = self._history.registered()
+        present = self._history.records()
         lost = [record for name, record in self._records.items() if name not in present]
+        # If the lock is still there, the history counts as dropped only if nothing else is left in it: a migration that
+        # unregisters some others does so on purpose.
         if lost and (self._lock.was_dropped or set(present) <= {self.may_have_dropped}):
             self._history.register_again(lost)
             names = ", ".join(record.name for record in lost)
-            self._say(f"The history had been dropped. Registered again: {names}.")
+            self._say(f"The history was dropped. Registered again: {names}.")
         self._lock.was_dropped, self.may_have_dropped = False, None

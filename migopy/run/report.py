@@ -1,4 +1,4 @@
-"""What the reading subtasks tell: rows for programs (``json=yes``), and the same rows as tables for people."""
+"""The output of the reading subtasks: rows for programs (``json=yes``), and the same rows as tables for people."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 
 
 def as_json(document: Row) -> str:
-    """One JSON document, in ASCII as every reader takes it; times in ISO 8601, UTC."""
+    """One JSON document in ASCII, with times in ISO 8601, UTC."""
     return json.dumps(document, indent=2, default=_utc)
 
 
@@ -28,7 +28,7 @@ def _utc(value: datetime) -> str:
 
 
 def status_rows(status: Status) -> dict[str, Any]:
-    """Where, how many, what is unregistered, the problems and the lock: common to show_status, plan and check."""
+    """The rows that show_status, plan and check have in common."""
     last = status.last_executed
     holder = status.holder
     return {
@@ -63,15 +63,15 @@ def summary_line(status: Status) -> str:
         "unregistered": len(status.inventory.unregistered),
         "missing": len(status.inventory.missing),
     }
-    said = ", ".join(f"{number} {what}" for what, number in numbers.items() if number or what == "executed")
+    counts = ", ".join(f"{number} {what}" for what, number in numbers.items() if number or what == "executed")
     last = status.last_executed
     when = f" on {local_time(last.at)}" if last and last.at else ""
-    return f"{said}; last {last.name}{when}" if last else said
+    return f"{counts}; last {last.name}{when}" if last else counts
 
 
 def _progress_row(status: Status, name: str | None) -> dict[str, Any] | None:
-    """How far a migration is that goes through a collection; seconds are those that it has taken, and has left."""
-    progress = status.progresses.get(name or "")
+    """How far a migration in batches is; ``seconds`` are those it took so far."""
+    progress = status.progress.get(name or "")
     if progress is None:
         return None
     return {
@@ -85,15 +85,15 @@ def _progress_row(status: Status, name: str | None) -> dict[str, Any] | None:
 
 
 def history_rows(status: Status) -> list[dict[str, Any]]:
-    """A row for each migration there is or was, in order; registered names without a file among the others."""
-    kinds = status.kinds()
+    """A row for each file and each registration, in order."""
+    kinds = status.kinds_by_name()
     return [_history_row(status, name, kinds.get(name, [])) for name in status.inventory.names]
 
 
 def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str, Any]:
-    """Of one that is not registered the time, the duration and the person are those of its failure."""
     record = status.inventory.records.get(name)
-    known = record or (status.last_events.get(name) if status.unfinished(name) else None)
+    # A migration that failed has the time, the duration and the user of its failure.
+    known = record or (status.last_events.get(name) if status.unfinished_kind(name) else None)
     return {
         "name": name,
         "state": record.state if record else "unregistered",
@@ -108,8 +108,8 @@ def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str
     }
 
 
-def executed_last(rows: Sequence[dict[str, Any]], number: int) -> list[dict[str, Any]]:
-    """The rows of those executed last, in the order of their execution."""
+def newest_executed(rows: Sequence[dict[str, Any]], number: int) -> list[dict[str, Any]]:
+    """The rows of the migrations executed last, in the order of execution."""
     executed = [row for row in rows if row["state"] == "executed" and row["at"]]
     return sorted(executed, key=lambda row: row["at"])[-number:]
 
@@ -117,26 +117,26 @@ def executed_last(rows: Sequence[dict[str, Any]], number: int) -> list[dict[str,
 def history_table(rows: Sequence[Row]) -> str:
     return table(
         ["NAME", "STATE", "WHEN", "TOOK", "BY"],
-        [[row["name"], ", ".join([*_state(row), *_far(row)]), *_when_took_by(row)] for row in rows],
+        [[row["name"], ", ".join([*_state(row), *_progress_text(row)]), *_when_took_by(row)] for row in rows],
         colours=[_colour(row) for row in rows],
     )
 
 
 def _state(row: Row) -> list[str]:
-    """``executed, changed``; of what is not registered its problems say more, and leave room for the names."""
-    is_told = row["state"] == "unregistered" and row["problems"]
-    return row["problems"] if is_told else [row["state"], *row["problems"]]
+    """``executed, changed``; only the problems of an unregistered migration, which say more in less room."""
+    problems_only = row["state"] == "unregistered" and row["problems"]
+    return row["problems"] if problems_only else [row["state"], *row["problems"]]
 
 
 def _colour(row: Row) -> str:
-    """That of the messages about it: red what went wrong, bold what waits."""
+    """Red if it went wrong, bold if it is to be executed, as in the messages."""
     if set(row["problems"]) & set(UNFINISHED):
         return RED
     return BOLD if row["state"] == "unregistered" else ""
 
 
-def _far(row: Row) -> list[str]:
-    """``41 %``, or the number of documents where the total is not known."""
+def _progress_text(row: Row) -> list[str]:
+    """``41 %``, or the number of documents if the total is not known."""
     progress = row["progress"]
     if not progress:
         return []
@@ -144,13 +144,13 @@ def _far(row: Row) -> list[str]:
 
 
 def history_document(rows: Sequence[Row], problems: Sequence[Problem], events: Sequence[Row] | None) -> dict[str, Any]:
-    """For programs; with the events of one migration where those were asked for."""
+    """For programs. ``events`` are those of the one migration that was asked for, if one was."""
     document = {"migrations": rows, "problems": [problem._asdict() for problem in problems]}
     return document if events is None else {**document, "events": events}
 
 
 def history_text(rows: Sequence[Row], events: Sequence[Row] | None) -> str:
-    """The table; of one migration its events and its dumps too."""
+    """For people: the table, and the events and dumps of the one migration that was asked for."""
     parts = [history_table(rows)]
     if events is not None:
         shown = rows[0]["dump"]
@@ -162,7 +162,7 @@ def history_text(rows: Sequence[Row], events: Sequence[Row] | None) -> str:
 
 
 def dump_line(row: Row) -> str:
-    """Which dump was taken before a migration, and what is in it."""
+    """Which dump was taken before a migration, and how large it is."""
     facts = f" ({plural(row['dump_documents'], 'document')}, {row['dump_bytes']:,} bytes)" if row["dump_bytes"] else ""
     return f"Dumped before it: {row['dump']}{facts}"
 
@@ -173,9 +173,9 @@ def event_rows(events: Sequence[Event]) -> list[dict[str, Any]]:
 
 
 def event_table(rows: Sequence[Row]) -> str:
-    """Why something happened is an error, or the run that was interrupted or unlocked."""
     return table(
         ["EVENT", "WHEN", "TOOK", "BY", "WHY"],
+        # WHY is an error, or the run that was interrupted or unlocked.
         [[row["event"], *_when_took_by(row), row["error"] or row["run"] or ""] for row in rows],
         wrapped=True,
         colours=[RED if row["event"] in UNFINISHED else "" for row in rows],
@@ -183,7 +183,7 @@ def event_table(rows: Sequence[Row]) -> str:
 
 
 def dumps(rows: Sequence[Row]) -> list[str]:
-    """The dumps that were taken before what the rows tell."""
+    """The dumps in these rows, each once."""
     return list(dict.fromkeys(row["dump"] for row in rows if row["dump"]))
 
 

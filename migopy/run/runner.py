@@ -1,4 +1,21 @@
-"""One run under the lock: each migration executed or rolled back, and the history of it, together or not at all."""
+"""One run under the lock: each migration executed or rolled back, and its history written, together or not at all.
+
+Between ``fab`` and ``up()`` these context managers are entered, in this order:
+
+1.  ``terminal.signals.ended_in_order``: Ctrl-C, SIGTERM and SIGHUP raise ``KeyboardInterrupt``.
+2.  ``outcome.print_json_at_end``, only with ``json=yes``: stdout is sent to stderr, one document is printed at the end.
+3.  ``terminal.signals.held_back``: from here on a signal takes effect only inside of ``let_through``.
+4.  ``store.Lock``: a thread renews the lock, which ``Workspace.hold_lock`` has taken.
+5.  ``files.importing.importable``: the folder of the fabfile is on ``sys.path``.
+6.  ``legacy.warnings_shown``, when ``db`` is first used: each call of PyMongo 2 and 3 is shown once.
+7.  ``Run.announced``: the names of the migrations are in the lock; at the end the lock is given back.
+8.  ``Outcome.record``, for each migration: its result, for the document of 2.
+9.  ``Run._explain_failures``: what the team's code raises is logged and becomes ``MigrationFailed``. Inside of it, for
+    a migration with a parameter ``session``, ``mongo.transaction.Transaction`` runs the rest, perhaps several times.
+10. ``batches.Batches``, for a migration with a parameter ``batches``: tells at the end how far it is.
+11. ``mongo.client.end_commands_on_signal``: the server ends the commands of an interrupted migration.
+12. ``terminal.signals.let_through``: signals take effect at once. With ``contained``, a forked process ends here.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +42,7 @@ from ..errors import (
 )
 from ..files.faults import line_in
 from ..files.migration import LoadedMigration, not_run
-from ..mongo.client import RETRY_PAUSE, abandoning_nothing
+from ..mongo.client import RETRY_PAUSE_SECONDS, end_commands_on_signal
 from ..mongo.clock import clock
 from ..mongo.transaction import Transaction
 from ..store.history import EventKind
@@ -43,15 +60,13 @@ if TYPE_CHECKING:
 NOT_IN_TRANSACTION = 263  # OperationNotSupportedInTransaction
 TRANSACTION_ENDED = (251, 290)  # NoSuchTransaction, TransactionExceededLifetimeLimitSeconds
 
-NOT_KNOWN = "whether its transaction was committed is not known, the subtask show_status tells"
 
-
-class NotRun(Exception):  # noqa: N818 - it stands in a sentence
-    """The team's function has returned something that would still have to be run."""
+class NotRun(Exception):  # noqa: N818 - people read the name in front of its text
+    """The team's function returned something that has not run yet."""
 
 
 class Run:
-    """Executes and rolls back loaded migrations while the lock holds."""
+    """Executes or rolls back loaded migrations while the lock holds."""
 
     _client_session: ClientSession | None = None
     _transaction: Transaction | None = None
@@ -70,12 +85,12 @@ class Run:
         self._registrar = Registrar(
             direction, context.lock, context.history, context.records, context.dump, context.say
         )
-        self.done: list[str] = []
-        """The names of those that have run and whose history has been written."""
+        self.finished: list[str] = []
+        """The names of the migrations that have run and whose history is written."""
 
     @contextlib.contextmanager
     def announced(self, migrations: Sequence[LoadedMigration]) -> Iterator[None]:
-        """Around all of them: what will run is written down before the first one does; in the end the lock is free."""
+        """Write the names of all migrations into the lock; at the end, give the lock back."""
         with contextlib.ExitStack() as stack:
             if any(migration.in_transaction for migration in migrations):
                 self._client_session = stack.enter_context(self._db.client.start_session())
@@ -90,37 +105,37 @@ class Run:
             self._give_back()
 
     def _give_back(self, error: BaseException | None = None) -> None:
-        """The lock, with the history whole: also where only the giving back shows that something has dropped both."""
+        """Give back the lock, with the history complete."""
         if not no_server_answers(error):
             self._registrar.repair()
             self._lock.give_back(error)
-            self._registrar.repair()
+            self._registrar.repair()  # giving it back may have shown that both were dropped
 
     def migrate(self, migration: LoadedMigration, left: int) -> float:
-        """Run ``up()`` or ``down()`` of one migration and write its history; how many seconds it took.
+        """Run ``up()`` or ``down()`` of one migration and write its history; the seconds it took.
 
-        ``left`` is the number of migrations that will not run if this one fails. Raises ``MigrationFailed`` from
-        what the team's code raised, ``LockLost`` when the lock did not last, ``ServerFailed`` when it has run and its
+        ``left`` is the number of migrations that will not run if this one fails. Raises ``MigrationFailed`` from what
+        the team's code raised, ``LockLost`` if the lock was lost, ``ServerFailed`` if the migration has run and its
         history could not be written.
         """
         self._begin(migration.name, left)
         self._registrar.may_have_dropped = migration.name if migration.may_drop else None
-        with self._failures(migration, self._direction.failure, self._direction.after_failure, left):
+        with self._explain_failures(migration, self._direction.failure, self._direction.after_failure, left):
             self._call(self._hooks.before_each, migration.name)
             seconds = self._in_transaction(migration) if migration.in_transaction else self._perform(migration)
         if not migration.in_transaction:
             self._write(migration, seconds)
-        self.done.append(migration.name)
+        self.finished.append(migration.name)
         with already_done(f"{migration.name}: {self._direction.after_success}"):
             self._registrar.repair()
             if migration.in_batches:
                 self._forget(migration.name)
-        with self._failures(migration, None, f"it was in after_each(), {self._direction.after_success}", left):
+        with self._explain_failures(migration, None, f"it was in after_each(), {self._direction.after_success}", left):
             self._call(self._hooks.after_each, migration.name)
         return seconds
 
     def _begin(self, name: str, left: int) -> None:
-        """Whatever is raised before the last line: the migration has not begun."""
+        """Check that the migration may begin. If this raises, it has not begun."""
         try:
             self._lock.confirm()
             signals.raise_pending()
@@ -128,12 +143,12 @@ class Run:
             error.with_context(after=f"{name} was not run.")
             raise
         except KeyboardInterrupt as error:
-            self._say(f"{summary(error)}: {name} was not run{_not_run(left)}.")
+            self._say(f"{summary(error)}: {name} was not run{_and_left(left)}.")
             raise
         self._lock.begin()
 
     def _perform(self, migration: LoadedMigration, session: ClientSession | None = None) -> float:
-        """Call ``up()`` or ``down()`` with what it asks for; how many seconds it took."""
+        """Call ``up()`` or ``down()`` with the arguments that it asks for; the seconds it took."""
         started = clock()
         with self._batches(migration) if migration.in_batches else contextlib.nullcontext() as batches:
             offered = {"session": session, "batches": batches}
@@ -143,31 +158,31 @@ class Run:
         return seconds
 
     def _verify(self, migration: LoadedMigration, session: ClientSession | None) -> None:
-        """Let ``verify()`` of the file look at what ``up()`` has done, before that counts."""
+        """Call ``verify()`` of the file, if there is one, after ``up()``."""
         verify = migration.verify if self._direction.executes else None
         if verify:
             asks_for_session = "session" in inspect.signature(verify).parameters
             self._call(verify, self._db, **{"session": session} if asks_for_session else {})
 
     def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> None:
-        """Call the team's code: here a signal ends it, and here a process ends that it has forked."""
-        with abandoning_nothing(self._db.client, self._client_session), signals.let_through():
-            instead = not_run(function(*args, **options))
-        if instead:
+        """Call a function of the team: only here can a signal interrupt the run."""
+        with end_commands_on_signal(self._db.client, self._client_session), signals.let_through():
+            kind = not_run(function(*args, **options))
+        if kind:
             name = getattr(function, "__name__", "it")
-            raise NotRun(f"{name}() returned something of type {instead}, of which nothing has run")
+            raise NotRun(f"{name}() returned an object of type {kind}, and nothing in it has run")
 
     # The history
 
     @contextlib.contextmanager
-    def _written_down(self) -> Iterator[None]:
-        """What is written inside says how the migration ended; only after that may the lock be given back."""
+    def _end_migration(self) -> Iterator[None]:
+        """Around writing how the migration ended. Unless that fails, the lock may be given back afterwards."""
         yield
         self._lock.end()
 
     def _write(self, migration: LoadedMigration, seconds: float) -> None:
-        """Of a migration outside of a transaction, once it has run."""
-        with self._unwritten(migration.name), self._written_down():
+        """Write the history of a migration outside of a transaction, after it has run."""
+        with self._explain_unwritten(migration.name), self._end_migration():
             self._lock.confirm()
             self._registrar.register(migration, seconds)
         with already_done(f"{migration.name}: {self._direction.after_success}"):
@@ -176,44 +191,45 @@ class Run:
             self._registrar.remember(migration, seconds)
 
     def _in_transaction(self, migration: LoadedMigration) -> float:
-        """The history's part and the migration in one transaction, which may begin again; how many seconds it took."""
+        """Run a migration and write its history in one transaction; the seconds that its last attempt took."""
         session = self._client_session
-        assert session is not None  # announced() has made it
+        assert session is not None  # announced() has started it
         took: list[float] = []
 
-        def both() -> None:
+        def migrate_and_register() -> None:
             self._lock.confirm()
-            self._registrar.register_first(migration, session)
+            self._registrar.register_before(migration, session)
             took.append(self._perform(migration, session))
-            self._registrar.register_last(migration, took[-1], session)
+            self._registrar.complete_after(migration, took[-1], session)
             self._lock.confirm()
 
-        self._transaction = Transaction(session, functools.partial(self._begin_again, migration.name))
-        with self._written_down():
-            self._transaction.run(both)
+        self._transaction = Transaction(session, functools.partial(self._say_retry, migration.name))
+        with self._end_migration():
+            self._transaction.run(migrate_and_register)
         self._registrar.remember(migration, took[-1])
         return took[-1]
 
     # Failures
 
     @contextlib.contextmanager
-    def _unwritten(self, name: str) -> Iterator[None]:
-        """What a migration has done stands, whatever happens to the history; the message says both."""
+    def _explain_unwritten(self, name: str) -> Iterator[None]:
+        """Say that a migration has run, if its history cannot be written."""
         try:
             yield
         except RegisteredMeanwhile as error:
-            sentence = (
-                f"{name} has run twice: another run has registered it while this one was executing it. Look at the"
-                " data."
-            )
+            sentence = f"{name} ran twice: another run registered it while this one was executing it. Check the data."
             what = "executed twice, another run registered it meanwhile"
-            raise RegisteredMeanwhile(self._logged(sentence, "failed", name, error=what), migration=name) from error
+            sentence = self._log_failure(sentence, "failed", name, error=what)
+            raise RegisteredMeanwhile(sentence, migration=name) from error
         except BaseException as error:
             fact = self._direction.not_written.format(name=name)
-            next_step = f"{self._task}:{self._direction.repair},{name}"
-            advice = f"Then look at {self._task}, and if no other run has done it, write {next_step}."
-            with self._said_anyway(f"{fact}. {advice}"):
-                advice += self._logged_as_interrupted(name, error)
+            state = "not registered" if self._direction.executes else "registered"
+            advice = (
+                f"Next, check {self._task}: if {name} is still {state} and no other run is at work, type"
+                f" {self._task}:{self._direction.repair},{name}."
+            )
+            with self._say_if_interrupted(f"{fact}. {advice}"):
+                advice += self._log_interrupted(name, error)
             if isinstance(error, (LockLost, ServerFailed)):
                 error.with_context(f"{fact}.", advice)
             else:
@@ -221,99 +237,98 @@ class Run:
             raise
 
     @contextlib.contextmanager
-    def _said_anyway(self, sentence: str) -> Iterator[None]:
-        """What has failed is told also where another signal ends the waiting for the log."""
+    def _say_if_interrupted(self, sentence: str) -> Iterator[None]:
+        """Around writing to the log: say what failed even if a second signal interrupts that."""
         try:
             yield
         except (KeyboardInterrupt, SystemExit):
-            self._say(f"{sentence} Whether it stands in the log is not known.")
+            self._say(f"{sentence} It may be missing from the log.")
             raise
 
-    def _logged_as_interrupted(self, name: str, error: BaseException) -> str:
-        """So that no run executes it again unasked; what to add to the sentence if it could not be logged.
-
-        Where no server answers the lock says the same: it is left to run out.
-        """
+    def _log_interrupted(self, name: str, error: BaseException) -> str:
+        """Log the migration as interrupted, so that no run repeats it; what to add to the message if that fails."""
         if no_server_answers(error) or not isinstance(error, Exception):
-            return ""
+            return ""  # the lock is left to run out, which tells the next run the same
         try:
-            with self._written_down():
-                if (name in self._history.registered()) != self._direction.executes:
+            with self._end_migration():
+                if (name in self._history.records()) != self._direction.executes:
                     self._history.log("interrupted", name, error=summary(error))
         except ServerFailed as failure:
             return f" The log could not be written either: {failure}"
         return ""
 
     @contextlib.contextmanager
-    def _failures(
+    def _explain_failures(
         self, migration: LoadedMigration, event: EventKind | None, consequence: str, left: int
     ) -> Iterator[None]:
-        """Log what the team's code raises, and put the sentence before it that says what is known."""
+        """Log what the team's code raises as ``event``, and say what it means; ``consequence`` is part of that."""
         started = clock()
         try:
             yield
         except LockLost as error:
             if migration.in_transaction:
-                self._lock.end()  # nothing of it has happened
+                self._lock.end()  # it has changed nothing
             elif event:
-                with self._said_anyway(str(error)):
-                    self._logged_as_interrupted(migration.name, error)
+                with self._say_if_interrupted(str(error)):
+                    self._log_interrupted(migration.name, error)
             raise
         except BaseException as error:
-            is_open = self._transaction is not None and self._transaction.is_open_question
-            known = NOT_KNOWN if is_open else f"{consequence}{_not_run(left)}"
+            if self._transaction is not None and self._transaction.is_commit_unknown:
+                known = f"it is not known whether its transaction was committed, check {self._task}"
+            else:
+                known = f"{consequence}{_and_left(left)}"
             sentence = f"{migration.name} failed ({_place(migration, error)}{summary(error)}): {known}."
             if event:
                 seconds = round(clock() - started, 3)
-                sentence = self._logged(sentence, event, migration.name, seconds=seconds, error=summary(error))
-            self._tell_the_team(migration.name, error)
+                sentence = self._log_failure(sentence, event, migration.name, seconds=seconds, error=summary(error))
+            self._call_on_failure(migration.name, error)
             self._raise_failure(migration, error, sentence)
             raise
 
     def _raise_failure(self, migration: LoadedMigration, error: BaseException, sentence: str) -> None:
-        """Raises ``MigrationFailed`` with the sentence, unless the error itself is to be raised on."""
+        """Raises ``MigrationFailed`` with the sentence, or returns if the error itself is to be raised."""
         if isinstance(error, MigopyException) and not isinstance(error, (NoSuchCall, BatchFailed)):
             if isinstance(error, ServerFailed) and migration.in_transaction:
-                error.with_context(before=f"Nothing of {migration.name} has happened, for its history is part of it:")
+                error.with_context(
+                    before=f"Nothing of {migration.name} was applied, because its registration is part of the same"
+                    " transaction:"
+                )
             return
         if isinstance(error, (StopTaskExecution, NotRun)) or (isinstance(error, SystemExit) and not error.code):
-            # sys.exit() must not look like success to what comes after
+            # sys.exit() in a migration must not look like success to the next command.
             raise MigrationFailed(sentence, migration=migration.name) from None
         if isinstance(error, Exception):
             raise MigrationFailed(sentence + _advice(error), migration=migration.name) from error
         self._say(sentence)
 
-    def _tell_the_team(self, name: str, error: BaseException) -> None:
-        """What on_failure() raises, be it ``sys.exit()`` or a second Ctrl-C, changes nothing: the failure counts."""
+    def _call_on_failure(self, name: str, error: BaseException) -> None:
         try:
             with signals.contained():
                 self._hooks.on_failure(name, error)
-        except BaseException as another:
-            self._say(f"on_failure() failed itself, which changes nothing: {summary(another)}.")
+        except BaseException as another:  # even sys.exit() or a second Ctrl-C: the failure itself matters more
+            self._say(f"on_failure() itself failed, which changes nothing: {summary(another)}.")
 
-    def _logged(self, sentence: str, event: EventKind, name: str, **facts: Any) -> str:
-        """Write the failure to the log; the sentence about it, with what is to be added if that cannot be done.
-
-        A server that refuses it has answered: the lock is given back all the same, for what failed is tried again.
-        """
+    def _log_failure(self, sentence: str, event: EventKind, name: str, **facts: Any) -> str:
+        """Write a failure to the log; its sentence, and more if that fails."""
         try:
-            with self._said_anyway(sentence), self._written_down():
+            with self._say_if_interrupted(sentence), self._end_migration():
                 self._history.log(event, name, **facts)
         except ServerFailed as failure:
             if failure.answers:
-                self._lock.end()
+                self._lock.end()  # the lock is given back all the same: a failed migration may run again
             return f"{sentence} The log could not be written either: {failure}"
         return sentence
 
-    def _begin_again(self, name: str, error: Exception, seconds: float) -> None:
-        """Say why a transaction begins again, after how long; of the waiting for its first write only once."""
-        if not isinstance(error, ServerFailed):
-            self._say(f"{name} begins again from the start after {duration(seconds)}: {summary(error)}")
+    def _say_retry(self, name: str, error: Exception, seconds: float) -> None:
+        """Say why a transaction starts again, and pause."""
+        is_waiting = isinstance(error, ServerFailed)  # our own first write, which another transaction blocks
+        if not is_waiting:
+            self._say(f"{name} starts again from the beginning, after {duration(seconds)}: {summary(error)}")
         elif not self._waits:
-            self._say(f"Waiting for another transaction, such as one that a run left behind when it died: {error}")
-        self._waits = isinstance(error, ServerFailed)
+            self._say(f"Waiting for another transaction, perhaps one that a dead run left behind: {error}")
+        self._waits = is_waiting
         with signals.let_through():
-            time.sleep(RETRY_PAUSE)
+            time.sleep(RETRY_PAUSE_SECONDS)
 
 
 def _place(migration: LoadedMigration, error: BaseException) -> str:
@@ -323,20 +338,20 @@ def _place(migration: LoadedMigration, error: BaseException) -> str:
     return place + ("verify(), " if migration.is_from_verify(error) else "")
 
 
-def _not_run(left: int) -> str:
+def _and_left(left: int) -> str:
     return {0: "", 1: ", and the one after it did not run"}.get(left, f", and the {left} after it did not run")
 
 
 def _advice(error: Exception) -> str:
     code = error.code if isinstance(error, OperationFailure) else None
     if code == NOT_IN_TRANSACTION:
-        return " MongoDB does not do that in a transaction: leave out the parameter session."
+        return " MongoDB cannot do that in a transaction: remove the parameter session."
     if code in TRANSACTION_ENDED:
         return (
-            " MongoDB ends a transaction after transactionLifetimeLimitSeconds, 60 unless somebody has set it: do less"
-            " in one, or leave out the parameter session."
+            " MongoDB ends a transaction after transactionLifetimeLimitSeconds, by default 60: do less in one, or"
+            " remove the parameter session."
         )
     if isinstance(error, NetworkTimeout):
-        return " MongoDB may still be at work on it: look at db.currentOp() before it is executed again."
+        return " MongoDB may still be working on it: check db.currentOp() before you execute it again."
     of_pymongo_2 = legacy.advice(error)
     return f" {of_pymongo_2}" if of_pymongo_2 else ""

@@ -1,4 +1,4 @@
-"""What a person should know about the migrations: problems, and the way on from each."""
+"""What a person should know about the migrations: the problems, each with its next step."""
 
 from __future__ import annotations
 
@@ -34,29 +34,33 @@ DRIFT: tuple[ProblemKind, ...] = ("changed", "missing", "out of order")
 """What ``STRICT`` refuses."""
 
 SENTENCES: dict[ProblemKind, str] = {
-    "failed": "; mend it, then {command}:execute tries it again",
-    "rollback failed": "; mend it and {command}:rollback,{name}, or {command}:forget,{name} if it is taken back",
-    "badly named": "it does not match MIGRATIONS_FILE_PATTERN; rename it, with _ at its start if it is no migration",
-    "unreadable": "; mend it, rename it or remove it",
-    "changed": "the file is not the one that was executed; bring that back, or {command}:forget,{name} and"
-    " {command}:ignore,{name} take the new one as executed",
-    "missing": "it is registered, and there is no such file; bring it back, or {command}:forget,{name}",
-    "out of order": "it is numbered below a registered one; give it a number above those, or {command}:ignore,{name}",
-    "same number": "another file has its number, they run in order of name; give the unregistered one another number",
+    "failed": "; fix it, then {command}:execute runs it again",
+    "rollback failed": "; fix it, then {command}:rollback,{name} runs it again; or {command}:forget,{name} if its"
+    " changes are undone",
+    "badly named": "its name does not match MIGRATIONS_FILE_PATTERN; rename it, to a name that starts with _ if it is"
+    " not a migration",
+    "unreadable": "; fix it, rename it or remove it",
+    "changed": "the file is not the one that was executed; restore the old file, or {command}:forget,{name} and"
+    " {command}:ignore,{name} to keep the new one without running it",
+    "missing": "it is registered, but there is no such file; bring the file back, or {command}:forget,{name}",
+    "out of order": "its number is below a registered one; give it a higher number, or {command}:ignore,{name} if it"
+    " must not run",
+    "same number": "another file has its number, so they run in order of name; give the unregistered one another"
+    " number",
 }
-"""What is wrong and the way on, behind the name and the kind; where it is not always the same, the way on only."""
+"""What follows the name and the kind: the fact and the next step. One that begins with ; is only the next step."""
 
 RENAMED = (
-    "it is registered, and there is no such file; renamed to {new}? Then {command}:ignore,{new} and"
+    "it is registered, but there is no such file; renamed to {new}? Then {command}:ignore,{new} and"
     " {command}:forget,{name}"
 )
 
 
 class Contents(NamedTuple):
-    """What only a look at the files themselves tells, by the names of migrations.
+    """What the contents of the files show, by the names of migrations.
 
-    ``renamed`` gives for a registered name without a file the unregistered file of the same content, ``unreadable`` why
-    something with the name of a migration cannot be read as one.
+    ``renamed`` maps a registered name without a file to the unregistered file with the same content, ``unreadable``
+    maps a name to the reason why it cannot be read as a file.
     """
 
     changed: Sequence[str] = ()
@@ -65,10 +69,9 @@ class Contents(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something that a person should know: ``kind`` in a word or two, ``text`` as a sentence with the way on.
+    """Something that a person should know: its ``kind``, and as ``text`` a sentence with the next step.
 
-    ``name`` is the migration that it is about, or the collection that a document stands in which is not ours; None
-    where it is about the database as a whole.
+    ``name`` is a migration, or the collection with a document that is not one of ours; None for the whole database.
     """
 
     kind: ProblemKind
@@ -82,13 +85,12 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Status:
-    """The state of one directory and one database.
+    """The state of one directory and one database; ``database`` and ``server`` say which.
 
-    ``last_events`` are the last of the log for each migration. ``holder`` has the lock, or died with it. ``changed``
-    are the names whose files are no longer what was executed; to know them their content has to be read. ``foreign``
-    are the documents met in our collections that are not ours. ``renamed`` and ``unreadable``: see ``Contents``.
-    ``database`` and ``server`` say where all that is. ``progresses`` say how far those migrations are that go through
-    collections and are under way, or have not ended well.
+    ``last_events`` are the last events in the log, by migration. ``holder`` is the run that has the lock, or died with
+    it. ``foreign`` are the documents in our collections that are not ours. ``changed``, ``renamed`` and ``unreadable``
+    are as in ``Contents``. ``progress`` says how far the running and the unfinished migrations are, if they work in
+    batches.
     """
 
     inventory: Inventory
@@ -100,93 +102,90 @@ class Status:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     database: str = ""
     server: str = ""
-    progresses: Mapping[str, Progress] = field(default_factory=dict)
+    progress: Mapping[str, Progress] = field(default_factory=dict)
 
     def count(self, state: State) -> int:
         return sum(record.state == state for record in self.inventory.records.values())
 
     @property
     def last_executed(self) -> Record | None:
-        """The migration executed last; of those of 1.0, whose time may not be known, none."""
+        """The migration executed last, among those whose time is known."""
         executed = (record for record in self.inventory.records.values() if record.state == "executed" and record.at)
         return max(executed, key=lambda record: (record.at, record.name), default=None)
 
     @property
     def running(self) -> str | None:
-        """The migration that the holder of the lock is, or was, in the middle of."""
+        """The migration that the holder of the lock is in, or was in when it died."""
         return self.holder.migration(self.inventory.records) if self.holder else None
 
     @property
-    def under_way(self) -> list[str]:
-        """What runs now, and what has not ended well; in order."""
+    def running_or_unfinished(self) -> list[str]:
+        """The names of the migrations that are running now or have not ended well, in order."""
         suspects = {self.running, *self.last_events}
         names = [name for name in self.inventory.names if name in suspects]
-        return [name for name in names if name == self.running or self.unfinished(name)]
+        return [name for name in names if name == self.running or self.unfinished_kind(name)]
 
-    def unfinished(self, name: str) -> Unfinished | None:
-        """How the migration ended without an end; None if it has been brought to one since."""
+    def unfinished_kind(self, name: str) -> Unfinished | None:
+        """How the last attempt failed or was interrupted; None if it ended well, or is running."""
         if self.holder and name == self.running:
             return None if self.holder.held else "interrupted"
-        event = self.last_events.get(name)
-        record = self.inventory.records.get(name)
-        kind = next((kind for kind in UNFINISHED if event and event.event == kind), None)
-        if event is None or kind is None:
+        event, record = self.last_events.get(name), self.inventory.records.get(name)
+        if event is None:
             return None
-        if record and (kind == "failed" or record.at is None or record.at >= event.at):
-            return None  # a commit whose reply was lost may be logged as failed and be registered all the same
-        return kind
+        # A commit whose reply was lost may be logged as failed although the migration is registered.
+        ended_well = record and (event.event == "failed" or record.at is None or record.at >= event.at)
+        return None if ended_well else next((kind for kind in UNFINISHED if kind == event.event), None)
 
-    def interrupted(self, name: str) -> str:
-        """The sentence for a migration that a run died in, with both ways on."""
+    def interrupted_sentence(self, name: str) -> str:
+        """The sentence for a migration in which a run died, with both possible next steps."""
         again, done = ("rollback", "forget") if name in self.inventory.records else ("execute", "ignore")
-        command, progress = self.inventory.command, self.progresses.get(name)
-        far = f" {progress.far} are done, in whole batches." if progress else ""
-        runs = "goes on from there" if progress else "runs it again"
+        command, progress = self.inventory.command, self.progress.get(name)
+        so_far = f" {progress.documents} are done, in whole batches." if progress else ""
+        runs = "continues from there" if progress else "runs it again"
         return (
-            f"{name} was interrupted: it may be half applied, or still be running behind a broken network.{far} Look at"
-            f" the data; then {command}:{again},{name} {runs}, or {command}:{done},{name} takes it as done."
+            f"{name} was interrupted: it may be half applied, or still be running behind a broken network.{so_far}"
+            f" Check the data; then {command}:{again},{name} {runs}, or {command}:{done},{name} counts it as done."
         )
 
-    def failure(self, name: str) -> str:
-        """What the log says of a migration that failed, or failed to be rolled back; empty if neither is so."""
-        kind = self.unfinished(name)
+    def failure_sentence(self, name: str) -> str:
+        """What the log says about a migration that failed to run or to be rolled back; empty for any other."""
+        kind = self.unfinished_kind(name)
         if kind is None or kind == "interrupted":
             return ""
-        event, progress = self.last_events[name], self.progresses.get(name)
+        event, progress = self.last_events[name], self.progress.get(name)
         by = f" by {event.by}" if event.by else ""
-        far = f"; {progress.far} are done" if progress else ""
-        return f"{name}: {kind} on {local_time(event.at)}{by} ({event.error or 'nobody knows why'}){far}"
+        so_far = f"; {progress.documents} are done" if progress else ""
+        return f"{name}: {kind} on {local_time(event.at)}{by} ({event.error or 'reason unknown'}){so_far}"
 
     @property
     def problems(self) -> list[Problem]:
-        """All there are, those first that stop an ``execute``."""
-        found = self.inventory
+        """All problems, first those that stop ``execute``."""
+        inventory = self.inventory
         return [
             *self._restore_problem(),
             *self._unfinished_problems(),
-            *self._each("badly named", found.badly_named),
+            *self._problems_of("badly named", inventory.badly_named),
             *[
                 Problem("unreadable", name, f"{name}: unreadable, {why}{self._sentence('unreadable', name)}")
                 for name, why in self.unreadable.items()
             ],
-            *self._each("changed", self.changed),
-            *self._each("missing", found.missing),
-            *self._each("out of order", found.out_of_order),
-            *self._each("same number", found.same_number),
-            *map(_not_ours, self.foreign),
+            *self._problems_of("changed", self.changed),
+            *self._problems_of("missing", inventory.missing),
+            *self._problems_of("out of order", inventory.out_of_order),
+            *self._problems_of("same number", inventory.same_number),
+            *(self._foreign_problem(document) for document in self.foreign),
         ]
 
-    def unfinished_of(self, names: Sequence[str]) -> list[Problem]:
-        """The problems of those migrations that have not ended well."""
+    def unfinished_problems(self, names: Sequence[str]) -> list[Problem]:
+        """The problems of those migrations among these that have not ended well."""
         return [problem for problem in self._unfinished_problems() if problem.name in names]
 
     def _restore_problem(self) -> list[Problem]:
-        """None while the restore is at work."""
         text = self.inventory.restore_problem
-        at_work = self.holder and self.holder.held and self.holder.subtask == "dbrestore"
-        return [Problem("half restored", None, text)] if text and not at_work else []
+        is_running = self.holder and self.holder.held and self.holder.subtask == "dbrestore"
+        return [Problem("half restored", None, text)] if text and not is_running else []
 
-    def _each(self, kind: ProblemKind, names: Sequence[str]) -> list[Problem]:
+    def _problems_of(self, kind: ProblemKind, names: Sequence[str]) -> list[Problem]:
         return [Problem(kind, name, f"{name}: {kind}, {self._sentence(kind, name)}") for name in names]
 
     def _sentence(self, kind: ProblemKind, name: str) -> str:
@@ -195,27 +194,27 @@ class Status:
         return sentence.format(command=self.inventory.command, name=name, new=new)
 
     def _unfinished_problems(self) -> list[Problem]:
-        """In the order of the files; one that was given up and deleted is no problem any more."""
         problems = []
         suspects = {self.running, *self.last_events}
+        # In the order of the files. A migration that failed, was given up and deleted is no problem any more.
         files = [migration.name for migration in self.inventory.files]
         for name in dict.fromkeys(name for name in (*files, *self.inventory.records) if name in suspects):
-            kind = self.unfinished(name)
+            kind = self.unfinished_kind(name)
             if kind:
-                failure = self.failure(name)
-                text = f"{failure}{self._sentence(kind, name)}" if failure else self.interrupted(name)
+                failure = self.failure_sentence(name)
+                text = f"{failure}{self._sentence(kind, name)}" if failure else self.interrupted_sentence(name)
                 problems.append(Problem(kind, name, text))
         return problems
 
-    def kinds(self) -> dict[str, list[ProblemKind]]:
+    def _foreign_problem(self, found: ForeignDocument) -> Problem:
+        next_step = found.next_step.format(command=self.inventory.command)
+        fact = f"{found.collection}: not one of ours: the document with _id {found.id} ({found.why})"
+        return Problem("not ours", found.collection, f"{fact}; {next_step}")
+
+    def kinds_by_name(self) -> dict[str, list[ProblemKind]]:
         """The kinds of problems of each name that has any."""
         kinds: dict[str, list[ProblemKind]] = defaultdict(list)
         for problem in self.problems:
             if problem.name:
                 kinds[problem.name].append(problem.kind)
         return kinds
-
-
-def _not_ours(found: ForeignDocument) -> Problem:
-    text = f"{found.collection}: not ours, the document with _id {found.id}: {found.why}; {found.next_step}"
-    return Problem("not ours", found.collection, text)

@@ -1,7 +1,6 @@
-"""What one subtask works with: the files, the history, the lock, and what they say together.
+"""What one subtask works with: the files, the history, the lock, the checkpoints, and what they show together.
 
-A subtask makes its own workspace, so nothing that it reads outlives it: a team's subtask may call two of ours, and each
-sees the database as it is then.
+Each subtask makes its own workspace, so nothing is cached from one to the next: a team's subtask may call two of ours.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
 from bson.binary import UUID_SUBTYPE, Binary
 
@@ -21,7 +20,7 @@ from ..batches import Batches, Line, Trail
 from ..errors import BadMigration, LockHeld, NotAllowed, ServerFailed, already_done
 from ..files.directory import find, no_files, numbering
 from ..files.importing import importable
-from ..mongo import Kind, kill_sessions, kind_of, named, server_errors
+from ..mongo import ServerKind, kill_sessions, look_up, server_errors, server_kind
 from ..store import Checkpoints, History, Holder, Lock, Names
 from ..terminal import signals
 from ..terminal.texts import one_line
@@ -38,15 +37,15 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from ..terminal import ColorsLogger
 
-LOCK_POLL = 0.5
-"""Seconds between two attempts to take a lock that another run holds."""
+LOCK_POLL_SECONDS = 0.5
+"""How often to try to take a lock that another run holds."""
 
 
 @dataclass(eq=False)
 class Workspace:
-    """The migrations directory below ``folder`` and its history in ``db``, for one subtask.
+    """The migrations directory below ``folder``, and its history in ``db`` on ``server``, for one subtask.
 
-    ``server`` is where ``db`` is. ``say`` shows a message to the person who waits.
+    ``say`` shows a message while the subtask waits.
     """
 
     db: Database[dict[str, Any]]
@@ -56,28 +55,28 @@ class Workspace:
     say: Callable[[str], None]
 
     waited_for: Holder | None = field(default=None, init=False)
-    """The first run that had the lock when this one wanted it."""
+    """The run that this one had to wait for first, if any."""
 
     def __post_init__(self) -> None:
-        named(self.db, self.settings.MIGRATIONS_COLLECTION, "MIGRATIONS_COLLECTION")
+        look_up(self.db, self.settings.MIGRATIONS_COLLECTION, "MIGRATIONS_COLLECTION")  # raises for a wrong name
         self.address = self.server.address
         self.names = Names(self.settings.MIGRATIONS_COLLECTION)
         self.directory = self.folder / self.settings.MIGRATIONS_DIRECTORY
-        self.history = History(self.db, self.names, address=self.address, by=who(), version=__version__)
-        self.checkpoints = Checkpoints(self.db, self.names, address=self.address, by=who())
+        self.history = History(self.db, self.names, address=self.address, by=user_at_host(), version=__version__)
+        self.checkpoints = Checkpoints(self.db, self.names, address=self.address, by=user_at_host())
         self.lock = Lock(
             self.db,
             self.names,
             address=self.address,
             lease=self.settings.LOCK_LEASE,
-            by=who(),
+            by=user_at_host(),
             pid=os.getpid(),
-            was_unlocked=self.history.unlocked_since,
+            was_unlocked=self.history.was_unlocked_since,
         )
 
     def inventory(self) -> Inventory:
-        """The files and what is registered of them, now: one listing of the directory and one read."""
-        records, half_restored = self.history.read()
+        """The files and the registrations, as they are now. One read."""
+        records, unfinished_restore = self.history.records_and_restore()
         pattern = self.settings.MIGRATIONS_FILE_PATTERN
         return Inventory(
             find(self.directory, pattern),
@@ -86,66 +85,61 @@ class Workspace:
             pattern,
             self.settings.MIGRATIONS_DIRECTORY,
             self.settings.task,
-            half_restored,
+            unfinished_restore,
         )
 
-    def known(self, inventory: Inventory) -> Status:
-        """What the log says of these migrations: one read more, and how far those are that have not ended well."""
-        return self._with_progresses(Status(inventory, self.history.last_events()))
+    def status_from_log(self, inventory: Inventory) -> Status:
+        """The status without lock and file contents. One read, and one more if a migration is unfinished."""
+        return self._with_progress(Status(inventory, self.history.last_events()))
 
     def status(self, inventory: Inventory, *, with_contents: bool = False) -> Status:
-        """The same and who has the lock: two reads more. ``with_contents`` reads the registered files too.
+        """The status with the lock. Two reads, and one more if a migration is running or unfinished.
 
-        How far migrations are that go through collections is one more, where one is under way or has not ended well.
+        ``with_contents`` reads the registered files too.
         """
         contents = self.contents(inventory, with_registered=with_contents)
         last_events, holder = self.history.last_events(), self.lock.holder()
         facts = {"database": self.db.name, "server": self.address, **contents._asdict()}
-        status = self._with_progresses(Status(inventory, last_events, holder, **facts))
+        status = self._with_progress(Status(inventory, last_events, holder, **facts))
         foreign = sorted({*self.history.foreign, *self.lock.foreign, *self.checkpoints.foreign})
         return dataclasses.replace(status, foreign=foreign)
 
-    def _with_progresses(self, status: Status) -> Status:
-        """Who may not read how far they are sees all the rest: most migrations go through no collection."""
-        directions = {name: "down" if name in status.inventory.records else "up" for name in status.under_way}
+    def _with_progress(self, status: Status) -> Status:
+        registered = status.inventory.records
+        directions = {name: "down" if name in registered else "up" for name in status.running_or_unfinished}
         if not directions:
             return status
-        with contextlib.suppress(NotAllowed):
-            status = dataclasses.replace(status, progresses=self.checkpoints.progresses(directions))
+        with contextlib.suppress(NotAllowed):  # a user without this right still sees all the rest
+            status = dataclasses.replace(status, progress=self.checkpoints.progress(directions))
         return status
 
     def contents(self, inventory: Inventory, *, with_registered: bool = True) -> Contents:
-        """What the files themselves tell. Of what 1.0 executed it is nothing: that has no checksum.
-
-        The unregistered ones are only read where a registered name is missing, which one of them may be.
-        """
+        """What the contents of the files show; of the registered files only ``with_registered``."""
+        # migopy 1.0 stored no checksums.
         noted = {name: record.checksum for name, record in inventory.records.items() if record.checksum}
-        gone = [name for name in inventory.missing if name in noted]
-        executed = [file for file in inventory.registered_files if file.name in noted] if with_registered else []
-        found, unreadable = _checksums([*executed, *(inventory.unregistered if gone else [])])
-        changed = [name for name, checksum in found.items() if checksum != noted.get(name, checksum)]
-        unregistered = {checksum: name for name, checksum in found.items() if name not in noted}
-        renamed = {name: unregistered[noted[name]] for name in gone if noted[name] in unregistered}
+        missing = [name for name in inventory.missing if name in noted]
+        registered = [file for file in inventory.registered_files if file.name in noted] if with_registered else []
+        # The unregistered files matter only if one of them may be a missing one under a new name.
+        found, unreadable = _checksums([*registered, *(inventory.unregistered if missing else [])])
         unreadable.update(no_files(self.directory, self.settings.MIGRATIONS_FILE_PATTERN))
-        return Contents(changed, renamed, dict(sorted(unreadable.items())))
+        changed = [name for name, checksum in found.items() if checksum != noted.get(name, checksum)]
+        return Contents(changed, _renamed(missing, noted, found), dict(sorted(unreadable.items())))
 
-    # Migrations that go through collections in batches
+    # Migrations in batches
 
     def batches(
         self, migration: LoadedMigration, direction: str, status: Status, say: Callable[[str], None]
     ) -> Batches:
-        """The batches of a migration in this run.
-
-        Its checkpoints count only if the log says that it has not ended well since it was last registered.
-        """
-        goes_on = status.unfinished(migration.name) is not None
+        """The batches of a migration in this run."""
+        # Checkpoints count only if the migration has not ended well since it was last registered.
+        goes_on = status.unfinished_kind(migration.name) is not None
         trail = Trail(self.checkpoints, migration.name, direction, migration.checksum, goes_on)
         return Batches(trail, self.lock.confirm, Line(say), self.settings.BATCH_MAX_LAG)
 
     def context(
         self, direction: Direction, db: Database[dict[str, Any]], status: Status, hooks: Hooks, logger: ColorsLogger
     ) -> RunContext:
-        """What a run works with; ``db`` is what migrations get."""
+        """What a run works with. ``db`` is the database for ``up()`` and ``down()``."""
 
         def batches(migration: LoadedMigration) -> Batches:
             return self.batches(migration, direction.function, status, logger.white)
@@ -163,55 +157,56 @@ class Workspace:
         )
 
     def forget_batches(self, *names: str) -> None:
-        """These have ended, which stands in the history: how far they were counts no more, also if it stays."""
-        with contextlib.suppress(ServerFailed):
+        """Delete the checkpoints of migrations that have ended, according to the history."""
+        with contextlib.suppress(ServerFailed):  # they no longer count, even if they stay
             self.checkpoints.forget(names)
 
     def require_something_to_forget(self, inventory: Inventory, short_name: str) -> str:
-        """The name of a migration that is registered, or of which it is noted how far it was; else ``WrongState``."""
+        """The name of a migration that is registered or has checkpoints. Raises ``WrongState`` for any other."""
         name = inventory.name(short_name)
-        if name in inventory.records or self.checkpoints.read({"migration": name}):
+        if name in inventory.records or self.checkpoints.find({"migration": name}):
             return name
         return inventory.registered_name(name)
 
     @cached_property
-    def kind(self) -> Kind:
-        """What the server is; that does not change while a subtask runs. Raises ``ServerFailed``."""
+    def kind(self) -> ServerKind:
+        """What the server is. Raises ``ServerFailed``."""
         with server_errors(self.address):
-            return kind_of(self.db.client)
+            return server_kind(self.db.client)
 
     def prepare_transactions(self) -> None:
-        """MongoDB 4.2 makes no collection in a transaction, so those of the history are made before."""
+        """Make the collections of the history, if transactions cannot (MongoDB 4.2)."""
         if not self.kind.creates_in_transactions:
             self.history.make_collections()
 
     def importable(self) -> contextlib.AbstractContextManager[None]:
-        """Migrations import what the project has: while they are imported and run, its folder is on ``sys.path``."""
+        """Keep the project's folder on ``sys.path``, for what migrations import from it."""
         return importable(self.folder)
 
     @contextlib.contextmanager
-    def locked(self, subtask: str) -> Iterator[Lock]:
-        """Hold the lock. Read inside what is there now: another run may have been at work until this moment.
+    def hold_lock(self, subtask: str) -> Iterator[Lock]:
+        """Hold the lock, and hold back signals. Read everything again inside: another run may have just ended.
 
-        Signals are held back meanwhile. Raises ``LockHeld`` when another run has it for longer than ``LOCK_WAIT``.
+        Raises ``LockHeld`` if another run keeps the lock for longer than ``LOCK_WAIT``.
         """
         with signals.held_back():
             self._take(subtask)
             with self.lock, self.importable():
-                if self.lock.died:
-                    self.log_dead_run(self.lock.died)
-                    self.lock.clear_died()
+                if self.lock.dead_run:
+                    self.log_dead_run(self.lock.dead_run)
+                    self.lock.clear_dead_run()
                 yield self.lock
 
     def unlock(self, holder: Holder) -> bool:
-        """Take the lock away from that holder and no other, and write down what it was in; False if it has ended."""
+        """Take the lock away from this holder and no other, and log what it was doing; False if it has ended."""
         with signals.held_back():
             freed = self.lock.take_away(holder)
             if freed is None:
                 return False
-            registered = self.history.registered()
-            with already_done(f"The lock was taken away from {freed.described(registered)}"):
-                self.history.log("unlocked", freed.migration(registered), run=freed.described(registered))
+            registered = self.history.records()
+            run = freed.description(registered)
+            with already_done(f"The lock was taken away from {run}"):
+                self.history.log("unlocked", freed.migration(registered), run=run)
                 self.log_dead_run(freed)
                 self.lock.delete()
         return True
@@ -220,7 +215,7 @@ class Workspace:
         try:
             self._wait_for_lock(subtask)
         except BaseException as error:
-            self.lock.give_back(error)  # the server may have given it to us without our knowing
+            self.lock.give_back(error)  # the server may have given it to us, and its answer was lost
             raise
 
     def _wait_for_lock(self, subtask: str) -> None:
@@ -228,39 +223,43 @@ class Workspace:
         holder = self.lock.take(subtask)
         self.waited_for = holder
         if holder:
-            self.say(f"Waiting for {self.described(holder)}...")
+            self.say(f"Waiting for {self.description(holder)}...")
         while holder:
             if time.monotonic() >= until:
                 wait, unlock = self.settings.LOCK_WAIT, self.settings.command("unlock")
                 raise LockHeld(
-                    f"The lock is held by {self.described(holder)}. Nothing was done after waiting {wait:g} s;"
-                    f" try again later, and if that process is no more: {unlock}.",
+                    f"The lock is held by {self.description(holder)}. Nothing was done after waiting {wait:g} s:"
+                    f" try again later; or, if that process has ended, free the lock with {unlock}.",
                     by=holder.by,
                     since=holder.since,
                 )
             with signals.let_through():
-                time.sleep(LOCK_POLL)
+                time.sleep(LOCK_POLL_SECONDS)
             holder = self.lock.take(subtask)
 
-    def described(self, holder: Holder) -> str:
-        """Who it is, and where it is now: which of its migrations are done stands in the history."""
-        return holder.described(self.history.registered())
+    def description(self, holder: Holder) -> str:
+        """Who holds the lock, and which migration is running, as far as the history shows."""
+        return holder.description(self.history.records())
 
     def log_dead_run(self, holder: Holder) -> None:
-        """Write to the log which migration a run that is no more was in, if it was in one, and end its transaction.
-
-        MongoDB does so by itself, but only after a minute, in which the next run waits. Who may not do it waits too.
-        """
+        """Log the migration that a dead run was in, if it was in one, and end its transaction."""
+        # Without this right, MongoDB ends the transaction after a minute, and the next run waits for that.
         if holder.session:
             kill_sessions(self.db.client, [{"id": Binary(holder.session, UUID_SUBTYPE)}])
-        registered = self.history.registered()
+        registered = self.history.records()
         migration = holder.migration(registered)
         if migration:
-            self.history.log("interrupted", migration, run=holder.described(registered))
+            self.history.log("interrupted", migration, run=holder.description(registered))
+
+
+def _renamed(missing: Sequence[str], noted: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+    """The missing names whose file seems to have a new name, each with that name; the mappings are of checksums."""
+    unregistered = {checksum: name for name, checksum in found.items() if name not in noted}
+    return {name: unregistered[noted[name]] for name in missing if noted[name] in unregistered}
 
 
 def _checksums(files: Sequence[Migration]) -> tuple[dict[str, str], dict[str, str]]:
-    """The checksums by name, and of the files that cannot be read the reasons."""
+    """The checksums by name, and for files that cannot be read the reasons by name."""
     checksums, reasons = {}, {}
     for file in files:
         try:
@@ -270,13 +269,12 @@ def _checksums(files: Sequence[Migration]) -> tuple[dict[str, str], dict[str, st
     return checksums, reasons
 
 
-def who() -> str:
-    """``user@host``; in a container the user may have a number only."""
+def user_at_host() -> str:
     import getpass
     import socket
 
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
-        user = str(os.getuid())
+        user = str(os.getuid())  # in a container the user may have no name
     return one_line(f"{user}@{socket.gethostname()}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Mapping, NamedTuple
 
 import bson
 
-from ..mongo.concerns import EXACTLY, durable
+from ..mongo.concerns import EXACTLY, with_majority
 from ..mongo.failures import explains_server_errors
 from . import documents
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Identity(NamedTuple):
-    """Which walk of a migration it is. Another version of the file goes on with it where this is the same.
+    """Which walk of a migration it is. Another version of the file resumes the walk with the same identity.
 
-    ``filter`` is a digest; ``nth`` counts the walks of the same collection and filter.
+    ``filter`` is a digest; ``nth`` counts the walks through the same collection with the same filter.
     """
 
     collection: str
@@ -31,10 +31,10 @@ class Identity(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """How far a walk is, in whole batches: ``done`` documents in ``seconds``, and ``last`` is the last ``_id``.
+    """How far a walk is, in whole batches: ``done`` documents in ``seconds``.
 
-    ``update`` says what the walk does: a digest, or the name of a function. ``session`` is that of the run that goes on
-    with it now: no other run moves it.
+    ``update`` says what the walk does: a digest, or the name of a function. ``session`` is the server session of the
+    run that is at work on it; no other run moves it.
     """
 
     migration: str
@@ -50,25 +50,24 @@ class Checkpoint(NamedTuple):
     at: datetime | None = None
     session: Any = None
     last: tuple[Any, ...] = ()
-    """Empty before the first batch: None is an ``_id`` like others."""
+    """The last ``_id``; empty before the first batch, because None can be an ``_id``."""
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Checkpoint | None:
-        """None if it is none of ours."""
+    def from_document(cls, document: Mapping[str, Any]) -> Checkpoint | None:
+        """None for a document that is not a checkpoint."""
         get = document.get
-        migration, nth = documents.name(get("migration")), documents.number(get("nth"))
-        direction, collection, filter = (documents.text(get(key)) for key in ("direction", "collection", "filter"))
-        done = documents.number(get("done"))
-        if migration is None or direction is None or collection is None or filter is None or None in (nth, done):
+        migration, direction = documents.name(get("migration")), documents.text(get("direction"))
+        identity, done = _identity(document), documents.number(get("done"))
+        if migration is None or direction is None or identity is None or done is None:
             return None
         return cls(
             migration,
             direction,
-            Identity(collection, filter, nth or 0),
+            identity,
             documents.number(get("total")),
             documents.text(get("update")) or "",
             documents.text(get("checksum")) or "",
-            done or 0,
+            done,
             documents.number(get("changed")) or 0,
             documents.seconds(get("seconds")) or 0.0,
             get("finished") is True,
@@ -82,39 +81,45 @@ class Checkpoint(NamedTuple):
         return Progress(self.migration, self.identity.collection, self.done, self.total, self.seconds, self.at)
 
 
+def _identity(document: Mapping[str, Any]) -> Identity | None:
+    collection, filter = documents.text(document.get("collection")), documents.text(document.get("filter"))
+    nth = documents.number(document.get("nth"))
+    return None if collection is None or filter is None or nth is None else Identity(collection, filter, nth)
+
+
 def digest(value: Any) -> str:
-    """The same for the same filter or update, whichever run asks."""
+    """The same text for the same filter or update, in every run."""
     return hashlib.sha256(bson.encode({"": value}, codec_options=EXACTLY)).hexdigest()
 
 
 class Checkpoints:
-    """All there are."""
+    """The collection of all checkpoints."""
 
     def __init__(self, db: Database[dict[str, Any]], names: Names, *, address: str, by: str) -> None:
         self.address = address
         self.foreign: set[ForeignDocument] = set()
-        stored = durable(db[names.batches])
+        collection = with_majority(db[names.batches])
         dates = {"tz_aware": True, "unicode_decode_error_handler": "backslashreplace"}
-        self.collection = stored.with_options(codec_options=EXACTLY.with_options(**dates))
+        self.collection = collection.with_options(codec_options=EXACTLY.with_options(**dates))
         self.by = by
 
     @explains_server_errors
-    def read(self, wanted: Mapping[str, Any]) -> list[Checkpoint]:
-        """The newest ones last."""
+    def find(self, wanted: Mapping[str, Any]) -> list[Checkpoint]:
+        """The checkpoints that match, the newest last."""
         found = []
-        for document in documents.all_of(self.collection, wanted, self.foreign, sort=[("at", 1), ("_id", 1)]):
-            checkpoint = Checkpoint.read(document)
+        for document in documents.read_all(self.collection, wanted, self.foreign, sort=[("at", 1), ("_id", 1)]):
+            checkpoint = Checkpoint.from_document(document)
             if checkpoint is None:
-                why = "it is no checkpoint of a migration"
-                self.foreign.add(documents.ForeignDocument.met(self.collection.name, document, why))
+                why = "it is not a checkpoint of a migration"
+                self.foreign.add(documents.ForeignDocument.from_document(self.collection.name, document, why))
             else:
                 found.append(checkpoint)
         return found
 
     @explains_server_errors
-    def progresses(self, directions: Mapping[str, str]) -> dict[str, Progress]:
-        """How far the newest walk of each of these migrations is; those of the migration's direction count."""
-        newest = self.read({"migration": {"$in": list(directions)}})
+    def progress(self, directions: Mapping[str, str]) -> dict[str, Progress]:
+        """How far the newest walk of each of these migrations is, in the direction given for it."""
+        newest = self.find({"migration": {"$in": list(directions)}})
         return {each.migration: each.progress for each in newest if directions[each.migration] == each.direction}
 
     @explains_server_errors
@@ -125,7 +130,7 @@ class Checkpoints:
 
 
 class Progress(NamedTuple):
-    """``done`` documents of about ``total``, if that is known, in ``seconds``; as it was ``at`` that time."""
+    """``done`` documents of about ``total``, None if that is not known, in ``seconds``; measured ``at`` that time."""
 
     migration: str
     collection: str
@@ -136,18 +141,17 @@ class Progress(NamedTuple):
 
     @property
     def documents(self) -> str:
-        """``412,000 of 1,000,000 documents``"""
+        """``412,000 of 1,000,000 documents of users``"""
+        return f"{self._count} of {self.collection.partition('.')[2]}"  # without the name of the database
+
+    @property
+    def _count(self) -> str:
         of_all = f" of {max(self.total, self.done):,}" if self.total is not None else ""
         return f"{self.done:,}{of_all} documents"
 
     @property
-    def far(self) -> str:
-        """``412,000 of 1,000,000 documents of users``; the collection comes with the name of its database."""
-        return f"{self.documents} of {self.collection.partition('.')[2]}"
-
-    @property
     def rate(self) -> float | None:
-        """Documents a second; None before there is one to speak of."""
+        """Documents a second; None before the first batch."""
         return self.done / self.seconds if self.done and self.seconds else None
 
     @property
@@ -158,18 +162,18 @@ class Progress(NamedTuple):
 
     def __str__(self) -> str:
         """``012_tags.py: 412,000 of 1,000,000 documents, 9,800 a second, 1 min left``"""
-        speed = f", {_rounded(self.rate):,} a second" if self.rate else ""
-        left = f", {_about(self.seconds_left)} left" if self.seconds_left is not None else ""
-        return f"{self.migration}: {self.documents}{speed}{left}"
+        speed = f", {_round(self.rate):,} a second" if self.rate else ""
+        left = f", {_rough_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
+        return f"{self.migration}: {self._count}{speed}{left}"
 
 
-def _rounded(rate: float) -> int:
-    """Two digits say enough: 9,800."""
+def _round(rate: float) -> int:
+    """To two digits: 9,800."""
     unit: int = 10 ** max(0, len(str(int(rate))) - 2)
     return max(1, round(rate / unit) * unit)
 
 
-def _about(seconds: float) -> str:
+def _rough_duration(seconds: float) -> str:
     """``40 s``, ``12 min`` or ``3 h 20 min``."""
     if seconds < 59.5:
         return f"{round(seconds)} s"

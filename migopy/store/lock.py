@@ -2,22 +2,22 @@
 
 The life of its one document:
 
-- free: there is none, or its ``expires_at`` has passed.
+- free: there is no document, or its ``expires_at`` has passed.
 - taken: ``token`` (random, of this run alone), ``by``, ``pid``, ``subtask``, ``since``, ``expires_at``, renewed every
   third of the lease.
-- announced: ``migrations``, the names that the run will execute or roll back, in order. The first of them that the
-  history does not know as done is the one that the run is in. ``session`` is the server session of its transactions.
-- dropped: by a migration that drops the whole database, say. The run writes it again, unless somebody else has it.
-- given back: deleted by the run that has the token. A run that cannot say how its migration ended leaves it to run out.
-- run out, with ``migrations``: that run died. Who takes the lock keeps its facts as ``died`` until it has written to
-  the log what was interrupted; were it to die before that, the next one finds them still there.
-- taken away by ``unlock``: under a token of unlock's own, until it has written the same to the log.
+- announced: ``migrations``, the names that the run will execute or roll back, in order. The run is in the first of them
+  that is not done according to the history. ``session`` is the server session of its transactions.
+- dropped: for example by a migration that drops the whole database. The run writes it again, unless another run has
+  the lock.
+- given back: deleted by the run that has the token. A run that cannot tell how its migration ended lets it run out.
+- run out, with ``migrations``: that run died. The next run keeps its facts as ``died`` until it has logged what was
+  interrupted; if it dies before that, the run after it finds them.
+- taken away by ``unlock``: under the token of unlock, until unlock has logged what was interrupted.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 import time
@@ -31,10 +31,11 @@ from pymongo import ReturnDocument
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, PyMongoError
 
 from ..errors import LockHeld, LockLost, ServerFailed, no_server_answers
-from ..mongo.client import RETRY_PAUSE
-from ..mongo.clock import clock, from_now, literally
-from ..mongo.concerns import MAJORITY_TIMEOUT, durable
+from ..mongo.client import RETRY_PAUSE_SECONDS
+from ..mongo.clock import clock, literals
+from ..mongo.concerns import MAJORITY_TIMEOUT_MS, with_majority
 from ..mongo.failures import explains_server_errors
+from ..mongo.lease import IS_HELD, Renewal, describe_holder, expires_in, is_running
 from ..terminal.wording import local_time
 from . import documents
 from .documents import ForeignDocument
@@ -44,34 +45,35 @@ if TYPE_CHECKING:
 
     from .names import Names
 
-LOCK = "lock"
+LOCK_ID = "lock"
 
-MARGIN = 0.1
-"""The last part of the lease, in which its holder no longer relies on it and nobody else may take it yet."""
+SAFETY_MARGIN = 0.1
+"""The last part of the lease, in which its holder no longer relies on it and nobody else can take it yet."""
 
-BELIEVED = 2.0
-"""Seconds for which the server's word that the lock is ours is relied on."""
+TRUSTED_SECONDS = 2.0
+"""How long a run relies on the last answer of the server that the lock is its own."""
 
-FREED_AFTER, FREED_LEASE = BELIEVED + 1, BELIEVED + 30
-"""Seconds after which ``unlock`` goes on, for the run to notice and for what it has sent to arrive; and the lease that
-``unlock`` itself has meanwhile, and until it has written down what it interrupted."""
+UNLOCK_PAUSE_SECONDS = TRUSTED_SECONDS + 1
+"""How long ``unlock`` waits until the run has noticed, and until its last commands have arrived."""
+
+UNLOCK_LEASE_SECONDS = TRUSTED_SECONDS + 30
+"""The lease that ``unlock`` has for that, and for logging what it interrupted."""
 
 INVALID_DBREF = 55
-"""What MongoDB says before 5.0 of a document that has somewhere what looks like a DBRef and is none, and that it is to
-write again."""
+"""The error code before MongoDB 5.0 for a write of a document with something that looks like a DBRef and is not one."""
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 _held_here: set[str] = set()
-"""The tokens of the locks that this process, or the one it was forked from, holds."""
+"""The tokens of the locks that this process holds, or the process that it was forked from."""
 
 
 class Holder(NamedTuple):
-    """Who has the lock, or had it when the lease ran out (``held`` is False then).
+    """The run that has the lock, or that had it when the lease ran out (``held`` is False then).
 
-    ``pid`` is the process on the machine of ``by`` (user@host). ``migrations`` are those that its run executes or rolls
-    back, in that order; none before it has begun with them. ``session`` is the id of the server session that their
-    transactions have, if they have any.
+    ``pid`` is a process on the machine in ``by`` (user@host). ``migrations`` are the names that the run executes or
+    rolls back, in order; empty until it begins with them. ``session`` is the id of the server session of their
+    transactions, None without transactions.
     """
 
     by: str
@@ -85,12 +87,9 @@ class Holder(NamedTuple):
     session: bytes | None = None
 
     @classmethod
-    def read(cls, document: Mapping[str, Any]) -> Holder:
-        """Of a run that died before it had logged whom it found dead, that one: it is the one in a migration.
-
-        Whatever the document is, somebody holds the lock with it, and ``unlock`` has to be able to free it.
-        """
-        if isinstance(document.get("died"), dict):
+    def from_document(cls, document: Mapping[str, Any]) -> Holder:
+        """The holder, whatever the document contains: ``unlock`` has to be able to free it."""
+        if isinstance(document.get("died"), dict):  # the run that died in a migration matters, not the one after it
             document = {**document, **document["died"], "held": False}
         get = document.get
         return cls(
@@ -107,44 +106,40 @@ class Holder(NamedTuple):
 
     @property
     def is_gone(self) -> bool | None:
-        """Whether its process is no more; None where that cannot be seen, as it was on another machine."""
+        """Whether its process has ended; None if that was on another machine."""
         if self.pid is None or self.by.rpartition("@")[2] != socket.gethostname():
             return None
-        try:
-            os.kill(self.pid, 0)
-        except PermissionError:
-            return False
-        except (ProcessLookupError, OverflowError):
-            return True
-        return False
+        return not is_running(self.pid)
 
-    def until(self) -> str:
-        """What a person who finds the lock held wants to know: `` until 2026-01-31 12:01:00 UTC``, and whether it is
-        worth waiting for that.
-        """
-        end = f" until {local_time(self.expires_at)}, unless it renews it" if self.expires_at and self.held else ""
-        return f"{end}; no process {self.pid} runs here any more" if self.is_gone else end
+    def expiry(self) -> str:
+        """Until when it has the lock, and whether waiting makes sense: `` until 2026-01-31 12:01:00 UTC``."""
+        until = f" until {local_time(self.expires_at)}, unless it renews it" if self.expires_at and self.held else ""
+        return f"{until}; process {self.pid} no longer runs on this machine" if self.is_gone else until
 
     def migration(self, registered: Container[str]) -> str | None:
-        """The one that it is, or was, in the middle of: the first that it has not registered or unregistered yet."""
+        """The migration that the run is in, or was in: the first that it has not registered or unregistered yet."""
         done_are_registered = self.subtask != "rollback"
         return next((name for name in self.migrations if (name in registered) != done_are_registered), None)
 
-    def described(self, registered: Container[str]) -> str:
-        """``ann@web1 (process 12, execute of 1_first.py, since 2026-01-31 12:00:00)``."""
+    def description(self, registered: Container[str]) -> str:
+        """``ann@web1 (process 12, execute of 1_first.py, since 2026-01-31 12:00:00 UTC)``."""
         migration = self.migration(registered)
         doing = f"{self.subtask} of {migration}" if migration else self.subtask
-        process = "" if self.pid is None else f"process {self.pid}, "
-        since = f", since {local_time(self.since)}" if self.since else ""
-        return f"{self.by} ({process}{doing}{since})"
+        return describe_holder(self.by, self.pid, self.since, doing)
 
 
 class Lock:
     """The lease of one run. ``take()`` it, then use it with ``with``: a thread renews it until the end of the block.
 
-    Each word of the server that the lock is ours holds from the moment it was asked: for the lease, less a margin. Past
-    that the lock counts as lost, whatever the network says: another run may have it.
+    After each answer of the server the lock is ours for the lease less a margin, counted from when we asked. Past that
+    deadline it counts as lost, whatever the network says: another run may have it.
     """
+
+    dead_run: Holder | None = None
+    """The run whose lease ran out in the middle of a migration, as ``take()`` found it."""
+
+    was_dropped = False
+    """Whether the document was missing and had to be written again. Then more may have been dropped."""
 
     def __init__(
         self,
@@ -159,240 +154,212 @@ class Lock:
     ) -> None:
         """``was_unlocked`` tells whether the subtask unlock has freed the lock since a moment of the server's time."""
         self.address = address
-        self.died: Holder | None = None
-        """The run whose lease ran out in the middle of a migration, as ``take()`` found it."""
-        self.was_dropped = False
-        """Whether the document was gone and had to be written again: what else was dropped with it?"""
-        self._collection = durable(db[names.lock])
+        self._collection = with_majority(db[names.lock])
         self._lease = lease
         self._token = uuid.uuid4().hex
-        self._facts: dict[str, Any] = {"_id": LOCK, "token": self._token, "by": by, "pid": pid}
+        self._mine = {"_id": LOCK_ID, "token": self._token}
+        self._facts: dict[str, Any] = {**self._mine, "by": by, "pid": pid}
         self._was_unlocked = was_unlocked
         self._confirmed = float("-inf")
-        self._taken_away = False
-        self._ended = threading.Event()
+        self._was_taken_away = False
+        self._renewal = Renewal(self._renew_if_ours, every=lease / 3, name="migopy lock")
         self._one_at_a_time = threading.Lock()
-        """Of renewing and giving back: a lock renewed while it is deleted would seem dropped, and be written again."""
+        """Held to renew and to give back: a renewal of a deleted document would write it again, as one dropped."""
         self._in_migration = self._may_be_ours = False
         self._server_time, self._taken = LONG_AGO, 0.0
         self.foreign: set[ForeignDocument] = set()
-        """The document of the lock, if it is not ours."""
+        """The document of the lock, if migopy did not write it."""
 
     @explains_server_errors
     def holder(self) -> Holder | None:
-        """Who has the lock, or died with it; None when it is free. One read, which writes nothing."""
-        held = {"held": {"$gt": ["$expires_at", "$$NOW"]}}
+        """The run that has the lock, or died with it; None when it is free. One read, no write."""
+        held = {"held": IS_HELD}
         try:
-            found = self._see({"$set": held})
-        except InvalidBSON:  # something in it that Python cannot hold; who it is does not matter then
+            found = self._read({"$set": held})
+        except InvalidBSON:  # Python cannot hold something in it; then only the token matters, for unlock
             is_text = {"$eq": [{"$type": "$token"}, "string"]}
-            found = self._see({"$project": {**held, "token": {"$cond": [is_text, "$token", None]}}})
+            found = self._read({"$project": {**held, "token": {"$cond": [is_text, "$token", None]}}})
         if found is None:
             return None
-        if not _is_ours(found):
-            self.foreign.add(
-                ForeignDocument(self._collection.name, repr(LOCK), "it is no lock of a run", "unlock frees it")
-            )
-        return Holder.read(found)
+        if not _is_lock_of_a_run(found):
+            why, next_step = "it lacks the fields of a lock", "{command}:unlock frees it"
+            self.foreign.add(ForeignDocument(self._collection.name, repr(LOCK_ID), why, next_step))
+        return Holder.from_document(found)
 
-    def _see(self, stage: Mapping[str, Any]) -> dict[str, Any] | None:
-        return next(
-            iter(self._collection.aggregate([{"$match": {"_id": LOCK}}, stage], maxTimeMS=MAJORITY_TIMEOUT)), None
-        )
+    def _read(self, stage: Mapping[str, Any]) -> dict[str, Any] | None:
+        pipeline = [{"$match": {"_id": LOCK_ID}}, stage]
+        return next(iter(self._collection.aggregate(pipeline, maxTimeMS=MAJORITY_TIMEOUT_MS)), None)
 
     @explains_server_errors
     def take(self, subtask: str) -> Holder | None:
-        """Take the lock if it is free or its lease ran out; otherwise return who has it.
+        """Take the lock if it is free or its lease ran out; otherwise return its holder.
 
-        One atomic step, judged by the server's clock (``$$NOW`` in an update needs MongoDB 4.2). Raises ``LockHeld``
-        when it is this very process that has it: to wait for itself would be to wait for ever.
+        Raises ``LockHeld`` if this process holds the lock itself, because it would wait for itself for ever.
         """
         self._facts["subtask"] = subtask
         self._may_be_ours = True
         sent = clock()
         try:
-            found = self._ask_for_it()
+            found = self._take_or_read()
         except InvalidBSON:
-            return self.holder() or Holder.read({})
+            return self.holder() or Holder.from_document({})
         if documents.string(found.get("token")) in _held_here:
             self._may_be_ours = False
             raise LockHeld(
-                f"{subtask} cannot run within {found['subtask']}, which holds the lock: call one after the other.",
+                f"{subtask} cannot run inside {found['subtask']}, which holds the lock: call one after the other.",
                 by=found["by"],
                 since=found["since"],
             )
         if found.get("token") != self._token:
             self._may_be_ours = False
-            return Holder.read(found)
+            return Holder.from_document(found)
         self._facts["since"] = self._server_time = found["since"]
         self._taken, self._confirmed = clock(), sent
-        self.died = Holder.read(found) if "died" in found else None
+        self.dead_run = Holder.from_document(found) if "died" in found else None
         return None
 
-    def _ask_for_it(self) -> dict[str, Any]:
-        """The document, ours if it was free."""
+    def _take_or_read(self) -> dict[str, Any]:
+        """Take the lock if it is free, in one atomic step; the document after that, ours or another run's."""
         try:
-            found = self._update({"_id": LOCK}, self._taking(), upsert=True)
-        except DuplicateKeyError:  # two runs made the document at the same moment; it is there now
-            return self._ask_for_it()
-        assert found is not None  # an upsert that returns the document after it
+            found = self._update({"_id": LOCK_ID}, self._replace_if_free(), upsert=True)
+        except DuplicateKeyError:  # another run has made the document at the same moment
+            return self._take_or_read()
+        assert found is not None  # an upsert returns the document after it
         return found
 
     def _update(
         self, wanted: Mapping[str, Any], update: list[dict[str, Any]], *, upsert: bool = False
     ) -> dict[str, Any] | None:
-        """The document as it is after the update."""
+        """The document after the update."""
         return self._collection.find_one_and_update(wanted, update, upsert=upsert, return_document=ReturnDocument.AFTER)
 
-    def _taking(self) -> list[dict[str, Any]]:
-        """Replace the document if it has run out, and keep of the old one who died in which migration."""
-        mine = {**literally(self._facts), "since": "$$NOW", **self._renewed()}
-        dead = {key: f"${key}" for key in ("by", "pid", "subtask", "migrations", "since", "session")}
-        mine["died"] = {"$cond": [{"$gt": ["$migrations", None]}, dead, "$died"]}
-        free = {"$lte": [{"$ifNull": ["$expires_at", LONG_AGO]}, "$$NOW"]}
-        return [{"$replaceWith": {"$cond": [free, mine, "$$ROOT"]}}]
-
-    def _renewed(self) -> dict[str, Any]:
-        return {"expires_at": from_now(self._lease)}
+    def _replace_if_free(self) -> list[dict[str, Any]]:
+        """The update that takes the lock. It needs MongoDB 4.2, for ``$$NOW``."""
+        mine = {**literals(self._facts), "since": "$$NOW", **expires_in(self._lease)}
+        dead_run = {key: f"${key}" for key in ("by", "pid", "subtask", "migrations", "since", "session")}
+        mine["died"] = {"$cond": [{"$gt": ["$migrations", None]}, dead_run, "$died"]}
+        is_free = {"$lte": [{"$ifNull": ["$expires_at", LONG_AGO]}, "$$NOW"]}
+        return [{"$replaceWith": {"$cond": [is_free, mine, "$$ROOT"]}}]
 
     def __enter__(self) -> Lock:
         _held_here.add(self._token)
-        threading.Thread(target=self._keep_renewing, name="migopy lock", daemon=True).start()
+        self._renewal.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the lock back. A release that fails must not hide ``error``: the lease runs out by itself.
-
-        In the middle of a migration of which nobody has written down how it ended, it is not given back either: its
-        document tells the next run where this one was. Nor is a server waited for that has just failed to answer.
-        """
         _held_here.discard(self._token)
-        self._ended.set()
+        self._renewal.end()
         self.give_back(error)
 
     def give_back(self, error: BaseException | None = None) -> None:
-        """Delete the document, once, unless ``error`` or the migration is a reason to keep it, see ``__exit__``.
+        """Delete the document, unless a migration has begun and nothing says how it ended.
 
-        If a migration has dropped it, it is there again afterwards, with ``was_dropped``, to be given back once more.
+        If a migration has dropped the document, it is there again afterwards, with ``was_dropped``: give it back again.
         """
-        if self._in_migration or no_server_answers(error) or not self._may_be_ours:
-            return
+        if self._in_migration or not self._may_be_ours:
+            return  # the document tells the next run which migration this one was in
+        if no_server_answers(error):
+            return  # the lease runs out without us
+        # A failure here must not hide `error`: the lease runs out without us.
         with contextlib.suppress(PyMongoError, ServerFailed), self._one_at_a_time:
-            mine = {"_id": LOCK, "token": self._token, "died": {"$exists": False}}
-            deleted = self._collection.delete_one(mine).deleted_count
-            gone = not deleted and not self.died and self.seconds_left() > 0
-            self._may_be_ours = gone and self._write_again()
+            deleted = self._collection.delete_one({**self._mine, "died": {"$exists": False}}).deleted_count
+            was_dropped = not deleted and not self.dead_run and self.seconds_left() > 0
+            self._may_be_ours = was_dropped and self._write_again()
 
-    def _keep_renewing(self) -> None:
-        pause = self._lease / 3
-        while not self._ended.wait(pause):
-            pause = self._lease / 3
-            try:
-                with self._one_at_a_time:
-                    if not self._may_be_ours:
-                        return
-                    self._renew({})
-            except LockLost:
-                return
-            except (PyMongoError, ServerFailed):
-                pause = self._lease / 30  # the server may be back in a moment; the deadline stands meanwhile
+    def _renew_if_ours(self) -> bool:
+        """Renew the lease; False once the lock was given back."""
+        with self._one_at_a_time:
+            if self._may_be_ours:
+                self._renew({})
+            return self._may_be_ours
 
     def _renew(self, facts: dict[str, Any]) -> None:
-        """Raises ``LockLost``, past the deadline also where the server would still renew it: others rely on that."""
-        self.check()
+        """Renew the lease and write the facts. Raises ``LockLost``."""
+        self.check()  # past the deadline others rely on the lock being free, even if the server would renew it
         sent = clock()
-        renewed = [{"$set": {**literally(facts), **self._renewed()}}]
-        mine = {"_id": LOCK, "token": self._token}
-        if not self._collection.update_one(mine, renewed).matched_count and not self._write_again():
-            self._taken_away = True
+        renewed = [{"$set": {**literals(facts), **expires_in(self._lease)}}]
+        if not self._collection.update_one(self._mine, renewed).matched_count and not self._write_again():
+            self._was_taken_away = True
             self.check()
         self._confirmed = max(self._confirmed, sent)
 
     def _write_again(self) -> bool:
-        """Write the document again that a migration has dropped; False if somebody else has the lock, or has had it.
-
-        As it is written it holds for what is left of the lease that the server has confirmed, and only if the server
-        still finds it in time it is renewed: in between nobody can have taken the lock and given it back.
-        """
+        """Write a dropped document again; False if another run has the lock, or has had it."""
         if self._was_unlocked(self._server_time):
             return False
+        # With what is left of the confirmed lease. If the server can still renew that, nobody can have taken the lock
+        # in between.
         until = self._server_time_at(self._confirmed) + timedelta(seconds=self._lease)
-        mine = {"_id": LOCK, "token": self._token}
         with contextlib.suppress(DuplicateKeyError):
             self._collection.insert_one({**self._facts, "expires_at": until})
-        in_time = {**mine, "$expr": {"$gt": ["$expires_at", "$$NOW"]}}
-        if not self._collection.update_one(in_time, [{"$set": self._renewed()}]).matched_count:
+        in_time = {**self._mine, "$expr": IS_HELD}
+        if not self._collection.update_one(in_time, [{"$set": expires_in(self._lease)}]).matched_count:
             return False
         self.was_dropped = True
         return True
 
     @explains_server_errors
     def announce(self, migrations: Sequence[str], session: bytes | None = None) -> None:
-        """Write down what will run, in order, before the first one does, and in which server session transactions do.
-
-        With that and the history the next run knows where this one was, should it die; no migration has to be written
-        down by itself.
-        """
+        """Write down, before the first migration begins, which will run, in order, and their server session."""
+        # Together with the history, this is how the next run knows where this one died: no write for each migration.
         announced = {"migrations": list(migrations), **({"session": session} if session else {})}
         self._renew(announced)
         self._facts.update(announced)
 
     def begin(self) -> None:
-        """A migration begins; the lock was confirmed before."""
+        """A migration begins; call ``confirm()`` before."""
         self._in_migration = True
 
     def end(self) -> None:
-        """How the migration ended has been written down, in the history or in the log."""
+        """How the migration ended is now in the history or in the log."""
         self._in_migration = False
 
     @explains_server_errors
     def confirm(self) -> None:
-        """Raises ``LockLost`` unless the lock is still ours, before something is written that relies on it.
-
-        A server that cannot be reached is asked again until the deadline.
-        """
+        """Raises ``LockLost`` unless the lock is still ours. Call it before each write that relies on the lock."""
         while True:
             try:
-                return self._ask()
+                return self._confirm_once()
             except AutoReconnect:
                 if self.seconds_left() <= 0:
                     raise
-                time.sleep(RETRY_PAUSE)
+                time.sleep(RETRY_PAUSE_SECONDS)
 
-    def _ask(self) -> None:
-        """Only the server knows whether ``unlock`` has taken the lock away; so it is asked, but not at every word."""
+    def _confirm_once(self) -> None:
         self.check()
-        if clock() - self._confirmed >= BELIEVED:
+        # Only the server knows whether unlock has taken the lock away, but asking each time would be slow.
+        if clock() - self._confirmed >= TRUSTED_SECONDS:
             self._renew({})
 
     @explains_server_errors
-    def clear_died(self) -> None:
-        """Delete what the run before left behind, once that has been written to the log."""
-        self._collection.update_one({"_id": LOCK, "token": self._token}, {"$unset": {"died": ""}})
-        self.died = None
+    def clear_dead_run(self) -> None:
+        """Delete the facts about the dead run, once they are in the log."""
+        self._collection.update_one(self._mine, {"$unset": {"died": ""}})
+        self.dead_run = None
 
     def check(self) -> None:
-        """Raises ``LockLost`` once the deadline has passed, or the lock was seen to be taken away. No round trip."""
-        if self._taken_away:
+        """Raises ``LockLost`` once the deadline has passed, or the lock was taken away. No round trip."""
+        if self._was_taken_away:
             raise LockLost("The lock was taken away from this run by the subtask unlock or by another run.")
         if self.seconds_left() <= 0:
             raise LockLost(
-                f"The lock was lost: its lease of {self._lease:g} s was not renewed in time, another run may have it.",
+                f"The lock was lost: its lease of {self._lease:g} s was not renewed in time, so another run may have"
+                " it.",
                 answers=False,
             )
 
-    def seconds_sure(self) -> float:
-        """For how long nobody else can have the lock. Raises ``LockLost`` when somebody may. No round trip."""
+    def require_seconds_left(self) -> float:
+        """For how long nobody else can have the lock. Raises ``LockLost`` when somebody can. No round trip."""
         self.check()
         return self.seconds_left()
 
     def seconds_left(self) -> float:
-        return self._confirmed + self._lease * (1 - MARGIN) - clock()
+        return self._confirmed + self._lease * (1 - SAFETY_MARGIN) - clock()
 
     def now(self) -> datetime:
-        """The server's time, reckoned from the moment the lock was taken; in milliseconds, as BSON keeps it."""
+        """The server's time, in the milliseconds of BSON, reckoned from when the lock was taken."""
         return self._server_time_at(clock())
 
     def _server_time_at(self, moment: float) -> datetime:
@@ -400,36 +367,34 @@ class Lock:
 
     @explains_server_errors
     def take_away(self, holder: Holder) -> Holder | None:
-        """Take the lock away from that holder and no other; what it was doing at that moment, None if it has ended.
+        """Take the lock away from this holder and no other; what it is doing at that moment, None if it has ended.
 
-        Returns when that run can no longer believe that it has the lock; nobody else gets it before ``delete()``. What
-        it was doing stays in the document until then, so that the next run knows if this one dies.
+        Returns when the run can no longer rely on its lock. Nobody else gets the lock before ``delete()``.
         """
         not_a_text = {"$not": {"$type": "string"}}
-        shown = {"_id": LOCK, "token": not_a_text if holder.token is None else holder.token}
-        freed = {"token": self._token, "expires_at": from_now(FREED_LEASE)}
+        shown = {"_id": LOCK_ID, "token": not_a_text if holder.token is None else holder.token}
+        freed = {"token": self._token, **expires_in(UNLOCK_LEASE_SECONDS)}
         document: Mapping[str, Any] | None
         try:
             document = self._update(shown, [{"$set": freed}])
-        except InvalidBSON:  # taken away, and what it was doing cannot be read
+        except InvalidBSON:  # it is taken away, but what the run was doing cannot be read
             document = {}
         except OperationFailure as error:
             if error.code != INVALID_DBREF:
                 raise
-            document = self._update(shown, [{"$replaceWith": {"_id": LOCK, **freed}}])
+            document = self._update(shown, [{"$replaceWith": {"_id": LOCK_ID, **freed}}])
         if document is None:
             return None
-        time.sleep(FREED_AFTER)  # of one that seemed dead too: a stopped process may have woken up meanwhile
-        return Holder.read({**document, "held": False})
+        time.sleep(UNLOCK_PAUSE_SECONDS)  # also for a run that seemed dead: its process may have been stopped only
+        return Holder.from_document({**document, "held": False})
 
     @explains_server_errors
     def delete(self) -> None:
-        """Delete what ``take_away()`` has left."""
-        self._collection.delete_one({"_id": LOCK, "token": self._token})
+        """Delete the document after ``take_away()``."""
+        self._collection.delete_one(self._mine)
 
 
-def _is_ours(document: Mapping[str, Any]) -> bool:
-    """Whether a run of ours has written that document of the lock."""
+def _is_lock_of_a_run(document: Mapping[str, Any]) -> bool:
     texts = [documents.text(document.get(key)) for key in ("token", "by", "subtask")]
     moments = [documents.moment(document.get(key)) for key in ("since", "expires_at")]
     return None not in [*texts, *moments]

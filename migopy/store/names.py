@@ -23,6 +23,6 @@ class Names(NamedTuple):
         return f"{self.migrations}_batches"
 
     @property
-    def beside(self) -> list[str]:
-        """All but the first. migopy 1.0 had none of these."""
+    def others(self) -> list[str]:
+        """All names except ``migrations``; migopy 1.0 had none of these collections."""
         return [self.lock, self.log, self.batches]

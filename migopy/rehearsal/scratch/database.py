@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import threading
 import uuid
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Mapping
@@ -14,11 +13,11 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from ...errors import ConfigurationError, LockHeld, ServerFailed
 from ...mongo.client import is_in_contact
-from ...mongo.clock import from_now, literally
-from ...mongo.concerns import durable
+from ...mongo.clock import literals
+from ...mongo.concerns import with_majority
 from ...mongo.failures import server_errors
 from ...mongo.kind import hello
-from ...terminal.wording import local_time
+from ...mongo.lease import IS_HELD, Renewal, describe_holder, expires_in, is_running
 from . import raw
 
 if TYPE_CHECKING:
@@ -53,10 +52,10 @@ class Scratch:
         """Whose scratch database it was before, if somebody had left it there."""
         self.address = address
         self.keep = keep
-        self._marks = durable(db[MARK])
+        self._marks = with_majority(db[MARK])
         self._token = uuid.uuid4().hex
         self._facts = {"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "source": source}
-        self._ended = threading.Event()
+        self._renewal = Renewal(self._renew, every=LEASE / 6, name="migopy rehearsal")
 
     def require_free(self) -> None:
         """Raises ``ConfigurationError`` when the database is none of ours, or the user may not do there what is needed,
@@ -101,8 +100,8 @@ class Scratch:
         if mark.get("kept"):
             return False
         if mark.get("host") == self._facts["host"]:
-            return _is_running(mark["pid"])
-        return self._marks.find_one({"_id": MARK, "$expr": {"$gt": ["$expires_at", "$$NOW"]}}) is not None
+            return is_running(mark["pid"])
+        return self._marks.find_one({"_id": MARK, "$expr": IS_HELD}) is not None
 
     def _refuse(self, mark: Mapping[str, Any]) -> None:
         raise LockHeld(
@@ -118,7 +117,7 @@ class Scratch:
             undo.push(self._drop)
             self._take()
             undo.pop_all()
-        threading.Thread(target=self._keep_alive, name="migopy rehearsal", daemon=True).start()
+        self._renewal.start()
         return self
 
     def _take(self) -> None:
@@ -141,7 +140,7 @@ class Scratch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Drop the database. A server that is gone is not waited for: the next one removes what is left."""
-        self._ended.set()
+        self._renewal.end()
         if error:
             if not is_in_contact(self.db.client):
                 return
@@ -167,37 +166,17 @@ class Scratch:
 
     def _mark(self) -> dict[str, Any]:
         facts = {"token": self._token, **self._facts}
-        return {
-            "_id": MARK,
-            **literally(facts),
-            "since": "$$NOW",
-            **_renewed(),
-        }
+        return {"_id": MARK, **literals(facts), "since": "$$NOW", **expires_in(LEASE)}
 
-    def _keep_alive(self) -> None:
-        while not self._ended.wait(LEASE / 6):
-            with contextlib.suppress(PyMongoError):  # the next one may get through
-                self._marks.update_one({"_id": MARK, "token": self._token}, [{"$set": _renewed()}])
-
-
-def _renewed() -> dict[str, Any]:
-    """For an update: a sign of life by the clock of the server (``$$NOW`` in an update needs MongoDB 4.2)."""
-    return {"expires_at": from_now(LEASE)}
+    def _renew(self) -> bool:
+        """Always True: code of the team that drops the mark does not make the database somebody else's."""
+        self._marks.update_one({"_id": MARK, "token": self._token}, [{"$set": expires_in(LEASE)}])
+        return True
 
 
 def _described(mark: Mapping[str, Any]) -> str:
-    """``ann@web1 (process 12, since 2026-01-31 12:00:00)``."""
-    return f"{mark['owner']} (process {mark['pid']}, since {local_time(mark['since'])})"
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+    """``ann@web1 (process 12, since 2026-01-31 12:00:00 UTC)``."""
+    return describe_holder(mark["owner"], mark["pid"], mark["since"])
 
 
 def is_same_server(one: Database[Any], other: Database[Any]) -> bool:

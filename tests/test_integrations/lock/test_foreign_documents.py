@@ -139,7 +139,7 @@ class TestStrangers(RunTestCase):
         for name in ("1_a.py", "2_b.py", "3_c.py"):
             self.counting(self.team, name)
         self.entered(patch.dict(env, real_fabfile=str(self.team.path / "fabfile.py")))
-        self.entered(patch.object(lock, "FREED_AFTER", 0))  # it waits for a run, and there is none
+        self.entered(patch.object(lock, "UNLOCK_PAUSE_SECONDS", 0))  # it waits for a run, and there is none
 
     def entered(self, context: Any) -> None:
         context.__enter__()

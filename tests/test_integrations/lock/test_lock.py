@@ -11,7 +11,7 @@ import subprocess
 import time
 from typing import Any
 
-from migopy.store.lock import BELIEVED, FREED_LEASE
+from migopy.store.lock import TRUSTED_SECONDS, UNLOCK_LEASE_SECONDS
 from tests.server import Mongod, Proxy, Server, wait_for
 from tests.support import Project, Result, RunTestCase, three_members, until_file
 
@@ -287,7 +287,7 @@ class TestLock(LockTestCase):
         unlock = project.fab_start("migrations:unlock,force=yes")
         # Nobody else gets it yet: it is no longer held for the 60 s of the run, and not free.
         left = {"$subtract": ["$expires_at", "$$NOW"]}
-        self.wait_for_lock(**{"$expr": {"$and": [{"$gt": [left, 0]}, {"$lte": [left, FREED_LEASE * 1000]}]}})
+        self.wait_for_lock(**{"$expr": {"$and": [{"$gt": [left, 0]}, {"$lte": [left, UNLOCK_LEASE_SECONDS * 1000]}]}})
         self.assert_code(0, self.end_of(unlock))
         registered = self.registered()
         result = self.end_of(first)
@@ -330,7 +330,7 @@ class TestLock(LockTestCase):
         project = self.project(LOCK_LEASE=60)
         first = self.holding(project)
         self.db.migrations_lock.update_one({}, {"$set": {"token": "somebody else"}})
-        time.sleep(BELIEVED)  # no sooner is the server asked again; unlock waits longer
+        time.sleep(TRUSTED_SECONDS)  # no sooner is the server asked again; unlock waits longer
         self.let_go(project)
         self.assert_code(3, self.end_of(first))
         self.assertEqual((["1_holds.py"], []), (self.ran(), self.registered()))

@@ -212,7 +212,7 @@ class TestConfirmed(GuardTestCase):
         (self.folder / "mongomigrations").mkdir()
         self.options: dict[str, Any] = {}
         for patched in (
-            mock.patch.object(lock_module, "BELIEVED", 0.0),  # the server is asked at each word
+            mock.patch.object(lock_module, "TRUSTED_SECONDS", 0.0),  # the server is asked at each word
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
         ):

@@ -120,7 +120,7 @@ class TestRefusals(InProcessTestCase):
         now = self.client.admin.command("isMaster")["localTime"]
         holder = {"token": "x", "by": "ann@web1", "pid": 1, "subtask": "execute", "since": now, "expires_at": now}
         self.db.migrations_lock.insert_one({"_id": "lock", **holder})
-        with patch.object(lock, "FREED_AFTER", 0):
+        with patch.object(lock, "UNLOCK_PAUSE_SECONDS", 0):
             ended = self.run_task("unlock", force="yes")
         said = ended.stderr.splitlines()[-1]
         self.assertRegex(

@@ -197,9 +197,9 @@ DROPS = [
 class TestDropped(InProcessTestCase):
     def test_what_drops_the_history_is_registered_and_so_are_those_before_it(self) -> None:
         """Quick or slow: with 0 the server is asked whether the lock is still there, as else after two seconds."""
-        for believed in (0, lock.BELIEVED):
+        for believed in (0, lock.TRUSTED_SECONDS):
             for drop in DROPS[: 1 if believed else None]:
-                with self.subTest(drop, believed=believed), patch.object(lock, "BELIEVED", believed):
+                with self.subTest(drop, believed=believed), patch.object(lock, "TRUSTED_SECONDS", believed):
                     self.begin_anew()
                     self.counting(self.team, "1_a.py")
                     self.assertEqual(0, self.run_task("execute").code)
@@ -251,7 +251,7 @@ class TestDropped(InProcessTestCase):
             "db.migrations_lock.insert_one({'_id': 'lock', 'token': 't', 'by': 'ann@web1', 'subtask': 'execute',"
             " 'since': datetime.datetime.now(), 'expires_at': datetime.datetime(2100, 1, 1)})",
         )
-        with patch.object(lock, "BELIEVED", 0):
+        with patch.object(lock, "TRUSTED_SECONDS", 0):
             ended = self.run_task("execute")
         self.assertEqual((3, "t", []), (ended.code, self.lock()["token"], self.registered()))
         self.assertIn("1_a.py was executed, but it could not be registered", ended.stderr)

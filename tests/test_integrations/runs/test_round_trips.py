@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import List, Tuple
 
-from migopy.store.lock import BELIEVED
+from migopy.store.lock import TRUSTED_SECONDS
 from tests.support import MongoTestCase, Project, basic_fabfile
 
 LISTENER = """
@@ -85,7 +85,7 @@ class TestRoundTrips(MongoTestCase):
     def test_execute_sends_one_insert_for_each_migration(self) -> None:
         self.migrations(150)
         fabfile = self.listening.path / "fabfile.py"  # on a slow machine the run would ask for its lock meanwhile
-        fabfile.write_text(f"{fabfile.read_text()}\nimport migopy.store.lock\nmigopy.store.lock.BELIEVED = 600\n")
+        fabfile.write_text(f"{fabfile.read_text()}\nfrom migopy.store import lock\nlock.TRUSTED_SECONDS = 600\n")
         self.assertEqual(
             [
                 ("find", "migrations"),
@@ -117,7 +117,7 @@ class TestRoundTrips(MongoTestCase):
 
     def test_a_migration_that_takes_long_asks_for_the_lock_before_it_is_registered(self) -> None:
         for number in (1, 2):
-            self.listening.migration(f"{number}_a.py", f"import time\ntime.sleep({BELIEVED})")
+            self.listening.migration(f"{number}_a.py", f"import time\ntime.sleep({TRUSTED_SECONDS})")
         each = [("update", "migrations_lock"), ("insert", "migrations")]
         self.assertEqual([*each * 2, ("delete", "migrations_lock")], self.commands("migrations:execute")[-5:])
 

@@ -55,7 +55,7 @@ class TestWithoutMajority(InProcessTestCase):
     def setUp(self) -> None:
         super().setUp()
         for module in (documents, history, lock, concerns, failures, transaction):
-            self.entered(patch.object(module, "MAJORITY_TIMEOUT", 1000))
+            self.entered(patch.object(module, "MAJORITY_TIMEOUT_MS", 1000))
         self.patient = {"MONGO_CLIENT_OPTIONS": {"serverSelectionTimeoutMS": 1000}}
 
     def make_whole(self) -> None:
@@ -143,7 +143,7 @@ class TestTransactions(TransactionsTestCase):
             "import time\ntime.sleep(2.5)\ndb.ran.insert_one({'name': '1_slow.py'}, session=session)",
             IN_TRANSACTION,
         )
-        with patch.object(transaction, "BEGUN_AGAIN_FOR", 3):
+        with patch.object(transaction, "RETRY_LIMIT_SECONDS", 3):
             ended = self.run_task("execute")
         self.assertEqual((1, [], [], ["failed"]), (ended.code, self.ran(), self.registered(), self.logged()))
         self.assertRegex(ended.stderr, r"1_slow.py begins again from the start after [2-9]\.\d s: \w+: .*\n")

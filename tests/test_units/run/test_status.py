@@ -65,7 +65,7 @@ class TestProblems(unittest.TestCase):
             ],
             [(problem.kind, problem.name) for problem in found.problems],
         )
-        self.assertEqual(["failed", "same number"], found.kinds()["2_c.py"])
+        self.assertEqual(["failed", "same number"], found.kinds_by_name()["2_c.py"])
 
     def test_each_sentence_begins_with_the_name(self) -> None:
         found = status("1_a.py 2_b.py bad.py", "2_b.py 9_gone.py", happened("failed", "1_a.py", 1), None, "2_b.py")
@@ -122,33 +122,35 @@ class TestProblems(unittest.TestCase):
 class TestUnfinished(unittest.TestCase):
     def test_a_failure_counts_until_the_migration_has_been_executed(self) -> None:
         failed = happened("failed", "1_a.py", -5)
-        self.assertEqual("failed", status("1_a.py", "", failed).unfinished("1_a.py"))
-        self.assertIsNone(status("1_a.py", "1_a.py", failed).unfinished("1_a.py"))
+        self.assertEqual("failed", status("1_a.py", "", failed).unfinished_kind("1_a.py"))
+        self.assertIsNone(status("1_a.py", "1_a.py", failed).unfinished_kind("1_a.py"))
 
     def test_a_rollback_that_failed_after_the_execution_counts(self) -> None:
         failed = happened("rollback failed", "1_a.py", 5)
-        self.assertEqual("rollback failed", status("1_a.py", "1_a.py", failed).unfinished("1_a.py"))
+        self.assertEqual("rollback failed", status("1_a.py", "1_a.py", failed).unfinished_kind("1_a.py"))
 
     def test_what_went_well_is_nothing_unfinished(self) -> None:
         kinds: list[EventKind] = ["rolled back", "forgotten", "unlocked"]
         for kind in kinds:
-            self.assertIsNone(status("1_a.py", "", happened(kind, "1_a.py", 5)).unfinished("1_a.py"))
+            self.assertIsNone(status("1_a.py", "", happened(kind, "1_a.py", 5)).unfinished_kind("1_a.py"))
 
     def test_a_record_of_1_0_without_a_time_ends_a_failure(self) -> None:
         records = {"1_a.py": Record("1_a.py")}
         found = Status(Inventory([file("1_a.py")], records, number_of), happened("failed", "1_a.py", 5))
-        self.assertIsNone(found.unfinished("1_a.py"))
+        self.assertIsNone(found.unfinished_kind("1_a.py"))
 
     def test_a_failed_file_that_was_given_up_and_deleted_is_no_problem(self) -> None:
         self.assertEqual([], status("1_a.py", "", happened("failed", "2_gone.py", 5)).problems)
 
     def test_an_execution_that_left_its_migration_unregistered_died_in_it(self) -> None:
-        self.assertEqual("interrupted", status("1_a.py", "", {}, run("execute", "1_a.py")).unfinished("1_a.py"))
-        self.assertIsNone(status("1_a.py", "1_a.py", {}, run("execute", "1_a.py")).unfinished("1_a.py"))
+        self.assertEqual("interrupted", status("1_a.py", "", {}, run("execute", "1_a.py")).unfinished_kind("1_a.py"))
+        self.assertIsNone(status("1_a.py", "1_a.py", {}, run("execute", "1_a.py")).unfinished_kind("1_a.py"))
 
     def test_a_rollback_that_left_its_migration_registered_died_in_it(self) -> None:
-        self.assertEqual("interrupted", status("1_a.py", "1_a.py", {}, run("rollback", "1_a.py")).unfinished("1_a.py"))
-        self.assertIsNone(status("1_a.py", "", {}, run("rollback", "1_a.py")).unfinished("1_a.py"))
+        self.assertEqual(
+            "interrupted", status("1_a.py", "1_a.py", {}, run("rollback", "1_a.py")).unfinished_kind("1_a.py")
+        )
+        self.assertIsNone(status("1_a.py", "", {}, run("rollback", "1_a.py")).unfinished_kind("1_a.py"))
 
     def test_a_run_that_still_works_or_was_in_no_migration_has_not_died_in_one(self) -> None:
         for holder in (run("execute", "1_a.py", held=True), run("execute", None), None):

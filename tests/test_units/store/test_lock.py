@@ -29,6 +29,6 @@ class TestTheMigrationOfARun(unittest.TestCase):
 
     def test_it_is_described_with_the_migration_it_is_in(self) -> None:
         self.assertIn(
-            "me@here (process 1, execute of 2_b.py, since 2014-01-", run("execute", NAMES).described(NAMES[:1])
+            "me@here (process 1, execute of 2_b.py, since 2014-01-", run("execute", NAMES).description(NAMES[:1])
         )
-        self.assertIn("me@here (process 1, execute, since 2014-01-", run("execute", NAMES).described(NAMES))
+        self.assertIn("me@here (process 1, execute, since 2014-01-", run("execute", NAMES).description(NAMES))
