@@ -93,7 +93,7 @@ class Inventory:
             hint = f"did you mean {near}?" if near else f"see {self.command}:history."
             raise MigrationNotFound(f"No migration {short_name!r} in {self.directory}; {hint}")
         if len(fitting) > 1:
-            raise MigrationNotFound(f"{short_name!r} can mean {' or '.join(fitting)}: write the whole name.")
+            raise MigrationNotFound(f"{short_name!r} may mean {' or '.join(fitting)}: write the whole name.")
         return fitting[0]
 
     def registered_name(self, short_name: str) -> str:

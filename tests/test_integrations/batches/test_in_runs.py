@@ -234,7 +234,9 @@ class TestGoingOn(BatchesTestCase):
         self.by_function(FAILS)
         self.fab("migrations:execute", code=1)
         self.db.migrations_batches.insert_one({"_id": "mine", "migration": "1_counts.py"})
-        self.assertIn("migrations_batches: not ours, the document with _id 'mine'", self.fab("migrations").stderr)
+        self.assertIn(
+            "migrations_batches: not one of ours: the document with _id 'mine'", self.fab("migrations").stderr
+        )
         self.by_function()
         self.fab("migrations:execute")
         self.assertEqual({1: COUNT}, self.n())
@@ -330,8 +332,8 @@ class TestWhatPeopleSee(BatchesTestCase):
         self.assertIn("The lock was taken away", result.stderr)
         self.assertEqual(({1: 100, 0: 100}, []), (self.n(), self.registered()))
         self.assertIn(
-            "100 of 200 documents of users are done, in whole batches. Look at the data; then fab"
-            " migrations:execute,1_counts.py goes on from there",
+            "100 of 200 documents of users are done, in whole batches. Check the data; then fab"
+            " migrations:execute,1_counts.py continues from there",
             self.fab("migrations:execute", code=1).stderr,
         )
         self.fab("migrations:execute,1")

@@ -103,7 +103,7 @@ class TestDumpOverTLS(DumpTestCase):
     def test_a_wrong_password_of_the_key_is_a_sentence_without_it(self) -> None:
         options = {**self.options, "tlsCertificateKeyFilePassword": "wr0ng"}
         result = self.dumping(MONGO_CLIENT_OPTIONS=options).fab("migrations")
-        self.assertRegex(result.stderr, r"^PyMongo does not take .*MONGO_CLIENT_OPTIONS\): .*\n$")
+        self.assertRegex(result.stderr, r"^PyMongo refuses .*MONGO_CLIENT_OPTIONS\): .*\n$")
         self.assertNotIn("wr0ng", result.output)
         self.assert_code(1, result)
 

@@ -49,12 +49,12 @@ class HalfRestoredTestCase(DumpTestCase):
     def assert_half_restored(self) -> None:
         """Seen by everybody, and in nobody's way but those who would build on it; a restore ends it."""
         for subtask, code in (("check", 4), ("show_status", 0), ("plan", 4)):
-            self.assertIn("The database is half restored: the restore of", self.run_fab(subtask, code).stderr)
+            self.assertIn("Unfinished restore: the restore of", self.run_fab(subtask, code).stderr)
         self.assertIn('"kind": "half restored"', self.run_fab("check,json=yes", code=4).stdout)
         self.assertEqual(self.names, self.registered(), "the history comes last")
         for subtask in ("execute", "execute,1", "ignore", "rollback,last=1"):
             refusal = self.run_fab(subtask, code=1).stderr
-            self.assertRegex(refusal, rf"^The database is half restored: .*:dbrestore,{self.dump}\b.* Nothing was done")
+            self.assertRegex(refusal, rf"^Unfinished restore: .*:dbrestore,{self.dump}\b.* Nothing was done")
         self.assertEqual(self.names, self.ran())
         self.restore()
         self.assert_restored()

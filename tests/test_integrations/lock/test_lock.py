@@ -310,7 +310,7 @@ class TestLock(LockTestCase):
         self.assert_code(3, self.end_of(first))
         result = self.end_of(second)
         self.assert_code(3, result)
-        self.assertIn("1_holds.py has run twice", result.stderr)
+        self.assertIn("1_holds.py ran twice: another run registered it", result.stderr)
         self.assertIsNone(self.lock())
         self.assertIn("failed", self.logged(name="1_holds.py"))
 
@@ -322,7 +322,7 @@ class TestLock(LockTestCase):
         self.let_go(project)
         result = self.end_of(first)
         self.assert_code(3, result)
-        self.assertIn("1_holds.py has run twice", result.stderr)
+        self.assertIn("1_holds.py ran twice: another run registered it", result.stderr)
         self.assertIn("The log could not be written either: ", result.stderr)
         self.assertIsNone(self.lock())
 

@@ -57,7 +57,9 @@ class TestLease(GuardTestCase):
         self.assertIsNone(lock.take("execute"))
         with self.later(LEASE * 0.85):
             lock.check()
-        with self.later(LEASE * 0.95), self.assertRaisesRegex(LockLost, "its lease of 10 s was not renewed in time"):
+        with self.later(LEASE * 0.95), self.assertRaisesRegex(
+            LockLost, "its lease of 10 s was not renewed in time, so another run may have it"
+        ):
             lock.check()
 
     def test_it_counts_from_the_sending_not_from_the_answer(self) -> None:
@@ -100,7 +102,7 @@ class TestLease(GuardTestCase):
             outer = self.make_lock()
             outer.take("execute")
             stack.enter_context(outer)
-            with self.assertRaisesRegex(LockHeld, "ignore cannot run within execute"):
+            with self.assertRaisesRegex(LockHeld, "ignore cannot run inside execute"):
                 self.make_lock().take("ignore")
 
 

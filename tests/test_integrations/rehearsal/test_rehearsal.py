@@ -145,7 +145,7 @@ class TestRehearsal(RehearsalTestCase):
         team.migration("1_a.py")
         wrong: dict[str, tuple[object, ...]] = {
             "No migration '9' in mongomigrations; .*": ("rehearse", "9"),
-            "Two migrations are named, '1' and '1': .*": ("rehearse", "1", {"to": "1"}),
+            "Two migrations are given, '1' and to='1': .*": ("rehearse", "1", {"to": "1"}),
             "documents has to be a number from 1 on, not '0'.": ("rehearse", {"documents": "0"}),
             "documents has to be a number from 1 on, not 'some'.": ("rehearse", {"documents": "some"}),
             "keep can only be yes, not 'perhaps'.": ("rehearse", {"keep": "perhaps"}),

@@ -59,7 +59,7 @@ class KillTestCase(RunTestCase):
             name = REPAIR.findall(result.stderr)[0][2]
             reported.add(name)
             self.assertIn(f"{name} was interrupted", result.stderr)
-            # "Look at the data": a person would see whether it ran, or repeat it all the same.
+            # "Check the data": a person would see whether it ran, or repeat it all the same.
             way = "ignore" if name in self.ran() and chance.random() < 0.7 else "execute"
             self.assert_code(0, project.fab(commands_in(result)[way]))
         self.assertEqual(names, self.registered())
@@ -330,8 +330,8 @@ class TestServerGoesAway(RunTestCase):
                     self.assert_code(1, result)
                     self.assertRegex(
                         result.stderr,
-                        r"1_waits\.py failed \(line \d+, KeyboardInterrupt: SIGINT\): it is not registered\. Whether it"
-                        r" stands in the log is not known\.\n\nStopped",
+                        r"1_waits\.py failed \(line \d+, KeyboardInterrupt: SIGINT\): it is not registered\. It may"
+                        r" be missing from the log\.\n\nStopped",
                     )
                     self.client.drop_database(self.database)
 

@@ -89,7 +89,9 @@ class TestRefusals(InProcessTestCase):
         ended = self.run_task("execute")
         self.assertEqual((1, None), (ended.code, self.lock()))
         self.assertIn("1_a.py failed (line 3, ValueError: no): it is not registered, and the one after", ended.stderr)
-        self.assertRegex(ended.stderr, r"The log could not be written either: .* refuses: Document failed validation")
+        self.assertRegex(
+            ended.stderr, r"The log could not be written either: .* refuses the command: Document failed validation"
+        )
         self.assertIn("\nValueError: no\n", ended.stderr)
         self.assertNotIn("WriteError", ended.stderr)
         self.assertEqual(["1_a.py"] * 2, [self.ran()[0], (self.run_task("execute"), self.ran()[1])[1]])
@@ -98,7 +100,9 @@ class TestRefusals(InProcessTestCase):
         self.db.create_collection("migrations_lock", **REFUSES_ALL)
         self.counting(self.team, "1_a.py")
         ended = self.run_task("execute")
-        self.assertRegex(ended.stderr, r"^MongoDB at \S+ refuses: [^\n]*Document failed validation[^\n]*\n$")
+        self.assertRegex(
+            ended.stderr, r"^MongoDB at \S+ refuses the command: [^\n]*Document failed validation[^\n]*\n$"
+        )
         self.assertEqual((1, []), (ended.code, self.ran()))
 
     def test_of_the_log_of_what_has_been_done(self) -> None:
@@ -111,7 +115,9 @@ class TestRefusals(InProcessTestCase):
             (("forget", "1"), "1_a.py is unregistered, but that could not be written down: MongoDB"),
         ):
             ended = self.run_task(*subtask)
-            self.assertRegex(ended.stderr.splitlines()[-1], rf"^{said} at \S+ refuses: Document failed validation")
+            self.assertRegex(
+                ended.stderr.splitlines()[-1], rf"^{said} at \S+ refuses the command: Document failed validation"
+            )
             self.assertEqual((1, None), (ended.code, self.lock()))
         self.assertEqual([], self.registered())
 
@@ -134,7 +140,11 @@ class TestRefusals(InProcessTestCase):
             self.counting(self.team, name)
         ended = self.run_task("ignore")
         said = ended.stderr.splitlines()[-1]
-        self.assertRegex(said, r"^MongoDB at \S+ refuses: E11000 .* index: of_the_team .*\. Written before that: 1\.$")
+        self.assertRegex(
+            said,
+            r"^MongoDB at \S+ refuses the command: E11000 .* index: of_the_team .*\. Documents written before"
+            r" that: 1\.$",
+        )
         self.assertEqual((1, ["1_a.py"], None), (ended.code, self.registered(), self.lock()))
 
 
@@ -179,6 +189,6 @@ class TestSecrets(InProcessTestCase):
             with self.subTest(str(settings)):
                 ended = self.run_task("show_status", of=self.manager(**settings))
                 said = ended.stderr.rstrip().splitlines()[-1]  # PyMongo may warn of an option before
-                self.assertRegex(said, r"^(PyMongo does not take|MONGO_PORT has to be|No MongoDB answers)")
+                self.assertRegex(said, r"^(PyMongo refuses|MONGO_PORT has to be|No MongoDB answers)")
                 self.assertEqual(1, ended.code)
                 self.assert_no_secret(ended)

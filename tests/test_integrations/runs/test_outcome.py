@@ -123,7 +123,7 @@ class TestOnFailure(FabTestCase):
         project.migration("2_b.py", "1 / 0")
         result = project.fab("migrations:execute")
         self.assertEqual((1, ["chat: 2_b.py division by zero"]), (result.code, self.chat(result)))
-        self.assertIn("on_failure() failed itself, which changes nothing: SystemExit: 0.", result.stderr)
+        self.assertIn("on_failure() itself failed, which changes nothing: SystemExit: 0.", result.stderr)
         self.assertIn("2_b.py failed (line 2, ZeroDivisionError: division by zero): it is not", result.stderr)
         self.assertEqual(["failed"], [event["event"] for event in self.db.migrations_log.find()])
         self.assertIsNone(self.db.migrations_lock.find_one())

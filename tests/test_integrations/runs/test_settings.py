@@ -73,10 +73,10 @@ class TestWithoutUsers(SettingsTestCase):
     def test_settings_that_cannot_be_right_are_told_without_a_password(self) -> None:
         secret = "s3cr3t"
         cases: dict[str, dict[str, Any]] = {
-            "MONGO_PORT has to be a number; what it is now is not shown": {"MONGO_PORT": secret},
-            "PyMongo does not take .*MONGO_CLIENT_OPTIONS": {"MONGO_CLIENT_OPTIONS": {"nonsense": 1, "tls": "what"}},
-            "PyMongo does not take .*MONGO_URI.*percent-encoded": {"MONGO_URI": f"mongodb://u:{secret}/x@h:1/d"},
-            "PyMongo does not take .*MONGO_URI": {"MONGO_URI": f"mongo://u:{secret}@h:1/d"},
+            "MONGO_PORT has to be a number; its value is not shown": {"MONGO_PORT": secret},
+            "PyMongo refuses .*MONGO_CLIENT_OPTIONS": {"MONGO_CLIENT_OPTIONS": {"nonsense": 1, "tls": "what"}},
+            "PyMongo refuses .*MONGO_URI.*percent-encoded": {"MONGO_URI": f"mongodb://u:{secret}/x@h:1/d"},
+            "PyMongo refuses .*MONGO_URI": {"MONGO_URI": f"mongo://u:{secret}@h:1/d"},
         }
         for sentence, settings in cases.items():
             with self.subTest(sentence):
@@ -165,7 +165,7 @@ class TestWithUsers(WithUsersTestCase, SettingsTestCase):
         self.assert_executed(project.fab("migrations:execute"))
         refused = self.project_of(**{**self.here, **user}).fab("migrations:execute")
         self.assert_one_sentence(
-            f"MongoDB at 127.0.0.1:{self.server.port} refuses the user: look at .*MONGO_AUTH_DATABASE.*", refused
+            f"MongoDB at 127.0.0.1:{self.server.port} refuses the user: check .*MONGO_AUTH_DATABASE.*", refused
         )
 
     def test_users_in_a_uri(self) -> None:
@@ -184,7 +184,7 @@ class TestWithUsers(WithUsersTestCase, SettingsTestCase):
             started = time.monotonic()
             result = self.project_of(**settings).fab("migrations:execute")
             self.assertLess(time.monotonic() - started, 25)
-            self.assert_one_sentence(f"MongoDB at {at} refuses the user: look at MONGO_USER, .*MONGO_URI.*", result)
+            self.assert_one_sentence(f"MongoDB at {at} refuses the user: check MONGO_USER, .*MONGO_URI.*", result)
             self.assertNotIn("wr0ng", result.output)
 
     def test_without_a_user_and_without_rights_the_server_says_why(self) -> None:

@@ -119,7 +119,7 @@ class TestSignals(DumpTestCase):
         project.migration("1_slow.py", SLOW.format(more=""), down=None)
         result = project.fab("migrations:execute")
         self.assert_code(1, result)
-        self.assertIn("MongoDB may still be at work on it: look at db.currentOp()", result.stderr)
+        self.assertIn("MongoDB may still be working on it: check db.currentOp()", result.stderr)
         self.assertIsNone(self.lock())
 
     def test_while_pymongo_takes_a_lock_or_gives_it_back(self) -> None:
@@ -213,7 +213,7 @@ class TestWhileATransactionCommits(InProcessTestCase):
     def test_where_nobody_waits_for_the_answer_it_is_not_known(self) -> None:
         with patch.object(signals, "PATIENCE", 0):
             said = self.interrupted()
-        self.assertIn("whether its transaction was committed is not known, the subtask show_status tells", said)
+        self.assertIn("it is not known whether its transaction was committed, check fab migrations.", said)
         self.assertNotIn("registered", said)
         self.assertEqual(0, self.run_task("execute").code)
         self.assertEqual((["1_once.py"], ["1_once.py"]), (self.ran(), self.registered()))

@@ -116,7 +116,7 @@ class TestTransactions(TransactionTestCase):
             result = project.fab("migrations:execute")
             self.assert_code(1, result)
             self.assertIn("OperationFailure", result.stderr)
-            self.assertIn("MongoDB does not do that in a transaction: leave out the parameter session", result.stderr)
+            self.assertIn("MongoDB cannot do that in a transaction: remove the parameter session", result.stderr)
             self.assertEqual(([], []), (self.ran(), self.registered()))
 
     def test_a_transient_error_begins_up_again_and_it_happens_once(self) -> None:

@@ -83,7 +83,7 @@ class TestSession(RunTestCase):
         result = project.fab("migrations:nested", timeout=20)
         self.assert_code(3, result)
         self.assertIn(
-            "execute cannot run within execute, which holds the lock: call one after the other.", result.stderr
+            "execute cannot run inside execute, which holds the lock: call one after the other.", result.stderr
         )
         self.assertEqual([], self.registered())
         self.assertIsNone(self.lock())
@@ -94,5 +94,5 @@ class TestSession(RunTestCase):
         self.db.migrations.insert_one({"name": "0_old.py"})
         result = project.fab("migrations:execute", timeout=20)
         self.assertNotEqual(0, result.code)
-        self.assertIn("forget cannot run within execute, which holds the lock", result.stderr)
+        self.assertIn("forget cannot run inside execute, which holds the lock", result.stderr)
         self.assertEqual(["0_old.py"], self.registered())

@@ -55,7 +55,7 @@ class TestWrongSettings(WrongSettingsTestCase):
         cases: list[tuple[str, dict[str, Any]]] = [
             ("MONGO_DATABASE cannot be 'my blog'", {"MONGO_DATABASE": "my blog"}),
             ("MONGO_DATABASE cannot be 'a/b'", {**user, "MONGO_DATABASE": "a/b"}),
-            (r"PyMongo does not take .*\(MONGO_URI\)", {"MONGO_URI": f"{host}/my%20blog", "MONGO_DATABASE": ""}),
+            (r"PyMongo refuses .*\(MONGO_URI\)", {"MONGO_URI": f"{host}/my%20blog", "MONGO_DATABASE": ""}),
             ("MIGRATIONS_COLLECTION cannot be ''", {"MIGRATIONS_COLLECTION": ""}),
             ("MIGRATIONS_COLLECTION cannot be 'a..b'", {"MIGRATIONS_COLLECTION": "a..b"}),
             ("MIGRATIONS_COLLECTION cannot be '\\$x'", {"MIGRATIONS_COLLECTION": "$x"}),
@@ -74,7 +74,7 @@ class TestWrongSettings(WrongSettingsTestCase):
                 ("MONGO_URI", {"MONGO_URI": by_uri}),
             ):
                 result = self.project_of(**settings).fab("migrations")
-                self.assert_one_sentence(f"PyMongo does not take the settings of the server .*{setting}.*", result)
+                self.assert_one_sentence(f"PyMongo refuses the settings of the server .*{setting}.*", result)
 
     def test_a_list_of_hosts_is_taken_as_mongo_client_takes_it(self) -> None:
         for hosts in ([self.server.host], (f"{self.server.host}:{self.server.port}",)):

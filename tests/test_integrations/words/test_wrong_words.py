@@ -24,7 +24,7 @@ class TestNames(FabTestCase):
         self.db.migrations.insert_one({"name": "1_a.py"})
         for _ in ("one is pending", "none is"):
             for attempt in self.attempts(project, ("execute", "1"), ("ignore", "1_a")):
-                self.assert_one_sentence(r"1_a\.py is already registered; .*", attempt)
+                self.assert_one_sentence(r"1_a\.py is already registered\. To undo it: .*", attempt)
             self.assertEqual(0, project.fab("migrations:execute").code)
 
     def test_an_empty_variable_is_not_all(self) -> None:
@@ -59,7 +59,7 @@ class TestNames(FabTestCase):
         project = self.noting(self.project(), "1_a.py", "2_b.py")
         self.assert_code(0, project.fab("migrations:execute"))
         result = project.fab("migrations:rollback,last=99")
-        self.assert_one_sentence(r"last=99 is more than were executed \(2\)\. Nothing was rolled back\.", result)
+        self.assert_one_sentence(r"last=99 is too many: 2 migrations can be rolled back\. Nothing was done\.", result)
         self.assertEqual(["1_a.py", "2_b.py"], self.registered())
 
 

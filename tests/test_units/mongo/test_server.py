@@ -61,5 +61,7 @@ class TestNotAllowed(unittest.TestCase):
             ("listCollections: 1, cursor: {}", "listCollections in blog"),
         ):
             refused = f"not authorized on blog to execute command {{ {command}, lsid: {{ id: 1 }} }}"
-            with self.assertRaisesRegex(NotAllowed, rf" have to give the right to {right}\.$"), server_errors("here"):
+            with self.assertRaisesRegex(NotAllowed, rf" needs a role with the right to {right}\.$"), server_errors(
+                "here"
+            ):
                 raise OperationFailure(refused, 13)

@@ -74,7 +74,7 @@ class TestProblems(unittest.TestCase):
 
     def test_a_failure_is_told_with_time_person_and_error(self) -> None:
         sentence = status("1_a.py", "", happened("failed", "1_a.py", 1)).problems[0].text
-        self.assertRegex(sentence, r"^1_a.py: failed on [\d-]{10} [\d:]{8} \S+ by me@here \(KeyError: 'x'\); mend it, ")
+        self.assertRegex(sentence, r"^1_a.py: failed on [\d-]{10} [\d:]{8} \S+ by me@here \(KeyError: 'x'\); fix it, ")
 
     def test_each_sentence_names_the_way_on(self) -> None:
         found = status(
@@ -86,13 +86,14 @@ class TestProblems(unittest.TestCase):
         )
         found = dataclasses.replace(found, unreadable={"3_dir.py": "it is a directory"})
         ways_on = {
-            "failed": "then fab migrations:execute tries it again",
-            "rollback failed": "mend it and fab migrations:rollback,2_b.py, or fab migrations:forget,2_b.py",
+            "failed": "; fix it, then fab migrations:execute runs it again",
+            "rollback failed": "; fix it, then fab migrations:rollback,2_b.py runs it again;"
+            " or fab migrations:forget,2_b.py",
             "badly named": "; rename it",
-            "unreadable": "it is a directory; mend it, rename it or remove it",
-            "changed": "; bring that back, or fab migrations:forget,2_b.py and fab migrations:ignore,2_b.py",
-            "missing": "; bring it back, or fab migrations:forget,9_gone.py",
-            "out of order": "; give it a number above those, or fab migrations:ignore,1_a.py",
+            "unreadable": "it is a directory; fix it, rename it or remove it",
+            "changed": "; restore the old file, or fab migrations:forget,2_b.py and fab migrations:ignore,2_b.py",
+            "missing": "; bring the file back, or fab migrations:forget,9_gone.py",
+            "out of order": "; give it a higher number, or fab migrations:ignore,1_a.py",
             "same number": "; give the unregistered one another number",
         }
         self.assertEqual(set(ways_on), {problem.kind for problem in found.problems})
@@ -105,7 +106,7 @@ class TestProblems(unittest.TestCase):
         self.assertIn(
             "; renamed to 3_c.py? Then fab migrations:ignore,3_c.py and fab migrations:forget,1_a.py", renamed
         )
-        self.assertIn("; bring it back, or fab migrations:forget,2_b.py", gone)
+        self.assertIn("; bring the file back, or fab migrations:forget,2_b.py", gone)
 
     def test_of_one_number_are_a_problem_only_while_one_is_unregistered(self) -> None:
         files = "2_b.py 2_c.py"
@@ -116,7 +117,7 @@ class TestProblems(unittest.TestCase):
         for registered, again, done in (("", "execute", "ignore"), ("1_a.py", "rollback", "forget")):
             sentence = status("1_a.py", registered, happened("interrupted", "1_a.py", 1)).problems[0].text
             self.assertIn(f"fab migrations:{again},1_a.py runs it again", sentence)
-            self.assertIn(f"fab migrations:{done},1_a.py takes it as done", sentence)
+            self.assertIn(f"fab migrations:{done},1_a.py counts it as done", sentence)
 
 
 class TestUnfinished(unittest.TestCase):
