@@ -369,9 +369,9 @@ class MigrationsManager(Settings):
         self.logger.green("The lock is free." if freed else "It has been given back meanwhile.")
 
     @task
-    def help(self) -> None:
-        """Show this help"""
-        self.logger.white(explained(fab.help_lines(type(self))))
+    def help(self, topic: str | None = None) -> None:
+        """Show this help, or the help of one subtask or topic (help,TOPIC)"""
+        show(explained(fab.overview(type(self))) if topic is None else fab.explain(self, topic))
 
     # For the team to use and to override
 
