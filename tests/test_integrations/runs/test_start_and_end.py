@@ -32,7 +32,7 @@ OF_A_CLIENT = "joined: pymongo_kill_cursors_thread pymongo_server_monitor_thread
 OF_THE_IMPORT = {
     "migopy",
     *(f"migopy.{name}" for name in ["errors", "fab", "lazy", "manager", "settings", "terminal", "version"]),
-    *(f"migopy.fab.{name}" for name in ["dispatch", "door", "syntax", "task"]),
+    *(f"migopy.fab.{name}" for name in ["dispatch", "door", "help", "syntax", "task"]),
     *(f"migopy.terminal.{name}" for name in ["messages", "options", "signals", "streams", "tables", "texts"]),
     *(f"migopy.terminal.{name}" for name in ["tracebacks", "wording"]),
 }
