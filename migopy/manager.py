@@ -371,7 +371,9 @@ class MigrationsManager(Settings):
     @task
     def help(self, topic: str | None = None) -> None:
         """Show this help, or the help of one subtask or topic (help,TOPIC)"""
-        show(explained(fab.overview(type(self))) if topic is None else fab.explain(self, topic))
+        from .fab.help import explain, overview  # the other tasks of a fabfile do not pay for it
+
+        show(explained(overview(type(self))) if topic is None else explain(self, topic))
 
     # For the team to use and to override
 

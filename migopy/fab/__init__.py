@@ -7,8 +7,6 @@ from .dispatch import create_task as create_task
 from .dispatch import refuse_as_task as refuse_as_task
 from .door import env as env
 from .door import show_command as show_command
-from .help import explain as explain
-from .help import overview as overview
 from .syntax import fab_command as fab_command
 from .task import names as names
 from .task import task as task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from ..errors import UnknownSubtask
 from ..terminal.options import nearest
@@ -11,8 +11,7 @@ from .dispatch import ALIASES
 from .syntax import usage
 from .task import Manager, help_lines, names
 
-if TYPE_CHECKING:
-    from pathlib import Path
+PAGES = Path(__file__).parents[1] / "docs"
 
 
 def overview(manager_class: type[Manager]) -> list[tuple[str, str]]:
@@ -39,10 +38,8 @@ def explain(manager: Manager, word: str) -> str:
 
 
 def pages() -> dict[str, Path]:
-    """The pages by topic; they lie beside the code, in a wheel too."""
-    from pathlib import Path  # the other tasks of a fabfile do not pay for it
-
-    return {path.stem: path for path in sorted((Path(__file__).parents[1] / "docs").glob("*.md"))}
+    """The pages by topic."""
+    return {path.stem: path for path in sorted(PAGES.glob("*.md"))}
 
 
 def _title(page: Path) -> str:
