@@ -6,14 +6,18 @@ from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).parent
 README = (HERE / "README.md").read_text(encoding="utf-8")
+# An index shows neither pictures nor pages that lie beside the README; the pages are in the package.
+PICTURES, LINKS = r"(?m)^!\[.*\]\((?!https?:).*\)\n\n", r"\[([^\]]+)\]\((?!https?:)[^)]*\)"
+DESCRIPTION = re.sub(LINKS, r"\1", re.sub(PICTURES, "", README))
 
 
 class SdistWithTests(sdist):
-    """With the tests, and what tox and the linters read, in the source distribution."""
+    """With the tests, and what contributors, tox and the linters read, in the source distribution."""
 
     def make_distribution(self):
-        files = [path for path in (HERE / "tests").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-        files += [HERE / "tox.ini", HERE / ".mypy.ini", HERE / ".ruff.toml"]
+        files = [HERE / "tox.ini", HERE / ".mypy.ini", HERE / ".ruff.toml"]
+        for folder in ("tests", "findings", ".github"):
+            files += [path for path in (HERE / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         self.filelist.extend(str(path.relative_to(HERE)) for path in files)
         super().make_distribution()
 
@@ -22,14 +26,13 @@ setup(
     name="migopy",
     version=re.search(r'__version__ = "(.+)"', (HERE / "migopy" / "version.py").read_text()).group(1),
     description="MongoDB migrations for teams that deploy with Fabric 1.x",
-    # Without the picture: an index shows none that lies beside the README.
-    long_description=re.sub(r"(?m)^!\[.*\]\(tests/.*\)\n\n", "", README),
+    long_description=DESCRIPTION,
     long_description_content_type="text/markdown",
     author="The migopy authors",
     license="MIT",
     cmdclass={"sdist": SdistWithTests},
     packages=find_packages(include=["migopy", "migopy.*"]),
-    package_data={"migopy": ["py.typed"]},
+    package_data={"migopy": ["py.typed", "docs/*.md"]},
     python_requires=">=3.8",
     install_requires=[
         # Fabric3 imports collections.Mapping, gone since Python 3.10; fab-classic is the same Fabric 1.x, maintained.

@@ -369,9 +369,11 @@ class MigrationsManager(Settings):
         self.logger.green("The lock is free." if freed else "It has been given back meanwhile.")
 
     @task
-    def help(self) -> None:
-        """Show this help"""
-        self.logger.white(explained(fab.help_lines(type(self))))
+    def help(self, topic: str | None = None) -> None:
+        """Show this help, or the help of one subtask or topic (help,TOPIC)"""
+        from .fab.help import explain, overview  # the other tasks of a fabfile do not pay for it
+
+        show(explained(overview(type(self))) if topic is None else explain(self, topic))
 
     # For the team to use and to override
 

@@ -8,6 +8,5 @@ from .dispatch import refuse_as_task as refuse_as_task
 from .door import env as env
 from .door import show_command as show_command
 from .syntax import fab_command as fab_command
-from .task import help_lines as help_lines
 from .task import names as names
 from .task import task as task

@@ -12,6 +12,7 @@ WRITTEN = {
     "name": "NAME",
     "dump_folder": "DUMP",
     "words": "WORDS",
+    "topic": "TOPIC",
     "to": "to=NAME",
     "last": "last=N",
     "pending": "pending=ok",

@@ -22,11 +22,11 @@ def explained(terms: Sequence[tuple[str, str]]) -> str:
     """``term - explanation`` for each. In a terminal the explanations stand below each other and fit into it; elsewhere
     each is one line, as in 1.0.
     """
-    if not is_terminal(sys.stderr):
+    if not is_terminal(sys.stdout):
         return "\n".join(f"{term} - {text}" for term, text in terms)
     column = max((len(term) for term, _ in terms), default=0)
     lines = [[f"{term.ljust(column)} -", text] for term, text in terms]
-    return "\n".join(_line(line, [column + 2, len(line[1])], width_of(sys.stderr), gap=" ") for line in lines)
+    return "\n".join(_line(line, [column + 2, len(line[1])], width_of(sys.stdout), gap=" ") for line in lines)
 
 
 def table(

@@ -249,4 +249,4 @@ class TestOtherDatabase(HalfRestoredTestCase):
 
     def test_it_is_explained(self) -> None:
         self.assertIn("[,from=NAME]", self.run_fab("dbrestore", code=1).stderr)
-        self.assertIn("from=NAME", self.run_fab("help").stderr)
+        self.assertIn("from=NAME", self.run_fab("help").stdout)

@@ -122,7 +122,7 @@ class TestQuickStart(DocumentationTestCase):
         result = self.project_of(QUICK_START).fab("migrations:help")
         self.assert_done(result)
         for subtask in ("show_status", "execute", "ignore", "rollback", "dbdump", "help"):
-            self.assertRegex(result.stderr, rf"(?m)^fab migrations:{subtask} - .+$")
+            self.assertRegex(result.stdout, rf"(?m)^fab migrations:{subtask} - .+$")
 
     def test_up_and_down_get_a_pymongo_database(self) -> None:
         project = self.project_of(QUICK_START)
@@ -280,4 +280,4 @@ migrations = Migrations.create_task()
         self.assert_done(result)
         self.assertIn("mytask of None\nmytask of some_option\n", result.stdout)
         help_doc = "Here should be a help doc which will be showed under fab migrations:help command"
-        self.assertIn(f"fab migrations:mytask - {help_doc}\n", result.stderr)
+        self.assertIn(f"fab migrations:mytask - {help_doc}\n", result.stdout)

@@ -1,45 +1,35 @@
-"""The README, read as a newcomer does: its files are written, its commands typed, its output compared."""
+"""README and pages, read as a newcomer does: their files are written, their commands typed, their output compared."""
 
 from __future__ import annotations
 
 import re
 from difflib import unified_diff
-from pathlib import Path
-from typing import Iterator
 
+from tests.documents import PAGES, README, TEXT, blocks, example, section
+from tests.server import Server, shared_replica_set
 from tests.support import MongoTestCase, Project
 
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-FENCE = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
 
+class NewcomerTestCase(MongoTestCase):
+    """A newcomer in the project of the README."""
 
-class Steps:
-    """What the README shows, in its order."""
-
-    def __iter__(self) -> Iterator[tuple[str, str, str]]:
-        """The line before, the language, and the text of each block."""
-        for block in FENCE.finditer(README):
-            yield block["before"], block["language"], block["text"]
-
-    def text(self, containing: str) -> str:
-        """The one block with that text in it."""
-        (found,) = [text for _, _, text in self if containing in text]
-        return found
-
-
-class TestReadme(MongoTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.steps = Steps()
         self.newcomer = Project(self, "")
 
     def write(self, path: str, text: str) -> None:
-        """Write a file of the README, for the server and the database of this test."""
+        """Write a file of the documents, for the server and the database of this test."""
         text = text.replace("27017", str(self.server.port)).replace('"blog"', repr(self.database))
         self.newcomer.write(path, text)
 
+    def write_all(self, text: str) -> None:
+        """Write the files of a document as they are in its end."""
+        for block in blocks(text):
+            if block.path:
+                self.write(block.path, block.text)
+
     def type(self, command: str) -> str:
-        """Type a command of the README in a terminal; what it prints, but for what is never the same."""
+        """Type a command in a terminal; what it prints, but for what is never the same."""
         program, _, arguments = command.partition(" ")
         self.assertEqual("fab", program)
         result = self.newcomer.fab_in_terminal(arguments, env={"NO_COLOR": "1", "COLUMNS": "80"})
@@ -55,41 +45,58 @@ class TestReadme(MongoTestCase):
         output = re.sub(r"\b[\w.-]+@[\w.-]+", "ann@web1", output)
         return output
 
-    def assert_shown(self, shown: str, printed: str) -> None:
+    def follow(self, document: str, text: str) -> int:
+        """Do what a document shows, from its beginning to its end; the number of its commands."""
+        typed = 0
+        for block in blocks(text):
+            if block.path:
+                self.write(block.path, block.text)
+            elif block.language == "console":
+                for command, shown in block.commands:
+                    typed += 1
+                    with self.subTest(document=document, command=command):
+                        self.assert_shown(document, command, shown, self.type(command))
+        return typed
+
+    def assert_shown(self, document: str, command: str, shown: str, printed: str) -> None:
         """Fail with the lines that differ, and nothing else."""
-        differences = list(unified_diff(words(shown), words(printed), "README.md", "fab", lineterm="", n=0))
-        if differences:
-            self.fail("\n".join(["README.md shows other lines than fab prints:", *differences]))
+        differences = unified_diff(words(shown), words(printed), document, command, lineterm="", n=0)
+        lines = [line for line in differences if not line.startswith("@@")]
+        if lines:
+            self.fail("\n".join([f"{document} shows (-) other lines than {command} prints (+):", *lines]))
 
-    def test_every_session_prints_what_the_readme_shows(self) -> None:
-        sessions = 0
-        for before, language, text in self.steps:
-            path = re.search(r"`([\w/]+\.py)`.*:$", before)
-            if language == "python" and path:
-                self.write(path[1], text)
-            elif language == "console":
-                sessions += 1
-                for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
-                    with self.subTest(command):
-                        self.assert_shown(shown, self.type(command))
-        self.assertGreaterEqual(sessions, 4)
 
-    def test_the_example_of_customising_works(self) -> None:
-        self.write("fabfile.py", self.steps.text('MONGO_DATABASE = "blog"'))
+class TestDocuments(NewcomerTestCase):
+    def test_every_session_of_the_readme_prints_what_it_shows(self) -> None:
+        self.assertGreaterEqual(self.follow("README.md", README), 5)
+
+    def test_every_session_of_the_pages_prints_what_they_show(self) -> None:
+        """Each begins in the project of the README, when all of that is executed."""
+        sessions = {topic: text for topic, text in PAGES.items() if "```console" in text}
+        self.assertLess({"batches", "failures", "from-1.0", "merging", "rehearsals", "subtasks"}, {*sessions, ""})
+        for topic, text in sessions.items():
+            self.client.drop_database(self.database)
+            self.newcomer = Project(self, "")
+            self.write_all(README)
+            self.type("fab migrations:execute")
+            self.assertEqual(3, len(self.registered()))
+            self.follow(f"{topic}.md", text)
+
+    def test_the_example_of_hooks_works(self) -> None:
+        self.write("fabfile.py", example('MONGO_DATABASE = "blog"'))
         fabfile = (self.newcomer.path / "fabfile.py").read_text()
         settings, rest = fabfile.split("class Migrations(migopy.MigrationsManager):\n")[1].split("\n\n\n", 1)
-        self.newcomer.write(
-            "fabfile.py", f"import migopy\n\n\n{self.steps.text('mytask(self')}\n{settings}\n\n\n{rest}"
-        )
+        self.newcomer.write("fabfile.py", f"import migopy\n\n\n{example('mytask(self')}\n{settings}\n\n\n{rest}")
         self.newcomer.migration("1_first.py")
         self.assertIn("The database is migrated", self.type("fab migrations:execute"))
         self.assertRegex(self.type("fab migrations:help"), r"fab migrations:mytask +- Here should be a help doc")
-        for command in self.steps.text("fab migrations:mytask,some_option").splitlines():
+        self.assertIn("Here should be a help doc", self.type("fab migrations:help,mytask"))
+        for command in example("fab migrations:mytask,some_option").splitlines():
             self.assertEqual("\nDone.\n", self.type(command))
 
     def test_the_example_of_environments_works_locally(self) -> None:
         self.newcomer.write("settings.py", f"MONGO_HOST = {self.server.uri!r}\nMONGO_DATABASE = {self.database!r}\n")
-        self.write("fabfile.py", self.steps.text("def staging"))
+        self.write("fabfile.py", example("def staging"))
         self.newcomer.migration("1_first.py")
         self.assertIn("staging", self.type("fab -l"))
         self.assertIn("Executing migration 1_first.py...", self.type("fab migrations:execute"))
@@ -100,15 +107,27 @@ class TestReadme(MongoTestCase):
 
         for name in names(migopy.MigrationsManager):
             if name != "show_status":
-                self.assert_in_readme(f"| `fab migrations:{name}", r"\b")
+                self.assertRegex(section("Subtasks"), rf"\| `fab migrations:{name}\b")
         for name in vars(migopy.MigrationsManager):
             if name.isupper():
-                self.assert_in_readme(f"`{name}`")
+                self.assertIn(f"`{name}`", TEXT)
 
-    def assert_in_readme(self, text: str, then: str = "") -> None:
-        self.assertTrue(re.search(re.escape(text) + then, README), f"README.md has nowhere: {text}")
+
+class TestTransactions(NewcomerTestCase):
+    def find_server(self) -> Server:
+        return Server(shared_replica_set().uri)
+
+    def test_the_example_happens_as_a_whole_or_not_at_all(self) -> None:
+        project = self.project(MONGO_URI=self.server.uri)
+        self.newcomer = project
+        self.write_all(PAGES["transactions"])
+        self.make_for_transactions("notes", "counters")
+        self.db.notes.insert_one({"title": "Welcome"})
+        self.assert_code(0, project.fab("migrations:execute"))
+        self.assertEqual(1, self.db.notes.count_documents({"archived": False}))
+        self.assertEqual([{"_id": "notes", "changed": 1}], list(self.db.counters.find()))
 
 
 def words(text: str) -> list[str]:
-    """The lines with single spaces: columns are as wide as the names in them, which are not those of the README."""
+    """The lines with single spaces: columns are as wide as the names in them, which are not those of the documents."""
     return [" ".join(line.split()) for line in text.strip().splitlines()]

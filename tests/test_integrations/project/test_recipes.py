@@ -1,4 +1,4 @@
-"""What the README says to write in certain places, written there."""
+"""What the page of recipes says to write in certain places, written there."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import sys
 from typing import Any
 
 from tests.cases import FabTestCase
+from tests.documents import PAGES, example
 from tests.server import HOST, free_port
 from tests.sshd import Sshd
 from tests.support import FAB, Project, Result, basic_fabfile
-from tests.test_integrations.project.test_readme import README, Steps
 
 BARE = {"PATH": "/usr/bin:/bin", "PYTHONWARNINGS": "ignore"}
 
 
 class TestRecipes(FabTestCase):
-    def fabfile_with(self, example: str, **attributes: Any) -> Project:
-        """A fabfile with an example of the README below the task; what the README imports stands at its top."""
+    def fabfile_with(self, text: str, **attributes: Any) -> Project:
+        """A fabfile with an example of a page below the task; what the page imports stands at its top."""
         imports = "from fabric.api import abort, execute, settings\n"
-        return Project(self, imports + basic_fabfile(self.server, self.database, **attributes) + f"\n\n{example}")
+        return Project(self, imports + basic_fabfile(self.server, self.database, **attributes) + f"\n\n{text}")
 
     def shell(self, command: str) -> Result:
         """Run a command as cron would: by sh, with next to no environment, in another folder."""
@@ -28,18 +28,18 @@ class TestRecipes(FabTestCase):
         return Result(done.returncode, done.stdout, done.stderr)
 
     def here(self, command: str, project: Project) -> str:
-        """A command of the README for this environment's fab and that project."""
+        """A command of the page for this environment's fab and that project."""
         fab = f"{sys.executable} {FAB} -f {project.path}/fabfile.py"
         return command.replace("/srv/blog/venv/bin/fab -f /srv/blog/fabfile.py", fab).replace("fab migr", f"{fab} migr")
 
     def written_for(self, purpose: str) -> str:
         """The command that stands first in the table of recipes for something."""
-        row = re.search(rf"^\| {re.escape(purpose)}[^|]*\| `(.+?)`", README, re.MULTILINE)
+        row = re.search(rf"^\| {re.escape(purpose)}[^|]*\| `(.+?)`", PAGES["recipes"], re.MULTILINE)
         assert row, purpose
         return row[1].replace(r"\|", "|")
 
     def test_a_deploy_task_can_tell_failure_from_success(self) -> None:
-        project = self.fabfile_with(Steps().text("def deploy():"))
+        project = self.fabfile_with(example("def deploy():"))
         project.migration("1_a.py", "1 / 0")
         result = project.fab("--hide=status", "deploy")
         self.assertRegex(result.stdout, r"^Not migrated \(exit code 1\): 1_a\.py failed .*ZeroDivisionError.*\n$")
@@ -50,8 +50,8 @@ class TestRecipes(FabTestCase):
     def test_many_databases(self) -> None:
         other = f"{self.database}_other"
         self.addCleanup(self.client.drop_database, other)
-        example = Steps().text("TENANTS").replace('"ann", "bob"', f"{self.database!r}, {other!r}")
-        project = self.noting(self.fabfile_with(example), "1_a.py")
+        tenants = example("TENANTS").replace('"ann", "bob"', f"{self.database!r}, {other!r}")
+        project = self.noting(self.fabfile_with(tenants), "1_a.py")
         result = project.fab("--hide=status", "tenants")
         self.assertEqual(f"{self.database}: done\n{other}: done\n", result.stdout)
         self.assertEqual(["1_a.py"], self.client[other].migrations.distinct("name"))
@@ -100,7 +100,7 @@ class TestRecipes(FabTestCase):
 
 
 class TestEnvironments(FabTestCase):
-    """The README's example with real ssh: what is asked for on other machines never runs here."""
+    """The page's example with real ssh: what is asked for on other machines never runs here."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -110,10 +110,10 @@ class TestEnvironments(FabTestCase):
         self.remote = self.noting(self.project(), "1_a.py")
         profile = self.sshd.home / ".bash_profile"
         profile.write_text(f"{profile.read_text()}cd {self.remote.path}\n")
-        example = Steps().text("def staging").replace("staging.example.com", self.sshd.host_string)
-        example = example.replace("\n\n\ndef staging", f"\n{self.sshd.env_settings}\n\ndef staging", 1)
-        example = example.replace("    MONGO_DATABASE =", f"    MONGO_PORT = {free_port()}\n    MONGO_DATABASE =")
-        self.local = Project(self, example)
+        fabfile = example("def staging").replace("staging.example.com", self.sshd.host_string)
+        fabfile = fabfile.replace("\n\n\ndef staging", f"\n{self.sshd.env_settings}\n\ndef staging", 1)
+        fabfile = fabfile.replace("    MONGO_DATABASE =", f"    MONGO_PORT = {free_port()}\n    MONGO_DATABASE =")
+        self.local = Project(self, fabfile)
         self.local.write("settings.py", f"MONGO_HOST, MONGO_DATABASE = {HOST!r}, 'nothing_answers_here'\n")
 
     def test_by_a_task_by_an_option_and_in_parallel(self) -> None:
@@ -133,7 +133,7 @@ class TestEnvironments(FabTestCase):
     def test_a_deploy_task_can_tell_that_it_failed_on_the_other_machine(self) -> None:
         self.remote.migration("1_a.py", "1 / 0")
         fabfile = self.local.path / "fabfile.py"
-        below = f"from fabric.api import settings\n\n\n{Steps().text('def deploy():')}"
+        below = f"from fabric.api import settings\n\n\n{example('def deploy():')}"
         fabfile.write_text(f"{fabfile.read_text()}\n\n{below}")
         result = self.local.fab("staging", "deploy")
         self.assertIn(f"Not migrated (exit code 1): It failed on {self.sshd.host_string}", result.stdout)

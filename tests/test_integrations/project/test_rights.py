@@ -1,4 +1,4 @@
-"""The rights that the README's table names, on servers that let only users in."""
+"""The rights that the table of their page names, on servers that let only users in."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from tests.cases import TRY_EACH, FabTestCase
+from tests.documents import PAGES
 from tests.server import ROOT_PASSWORD, ROOT_USER, Mongod, wait_for
 from tests.support import Project, RunTestCase, commands_of
-from tests.test_integrations.project.test_readme import README
 
 READING = [("show_status",), ("plan",), ("check", {"pending": "ok"}), ("history",), ("history", "1")]
 WRITING = [
@@ -29,8 +29,8 @@ WRITING = [
 
 
 def table() -> dict[str, dict[str, set[str]]]:
-    """The actions that the README names, by the subtasks of the row and the collection."""
-    head, _, *rows = re.search(r"(?m)^\| subtasks \|.*\n(?:\|.*\n)+", README)[0].splitlines()  # type: ignore[index]
+    """The actions that the page names, by the subtasks of the row and the collection."""
+    head, _, *rows = re.search(r"(?m)^\| subtasks \|.*\n(?:\|.*\n)+", PAGES["rights"])[0].splitlines()  # type: ignore[index]
     collections = re.findall(r"`(\w+)`", head)
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     return {

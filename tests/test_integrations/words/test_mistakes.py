@@ -16,14 +16,14 @@ class TestMistakes(FabTestCase):
             ("nope",),
             ("execute", "1", "2", "3"),
             ("execute", {"what": "1"}),
-            ("help", "x"),
+            ("help", "x", "y"),
             ("rollback",),
         )
         sentences = [
             "fab migrations has no subtask 'nope'; there are: show_status, execute, .*help.*",
             r"fab migrations:execute: too many positional arguments\. Write fab migrations:execute\[,NAME\].*",
             r"fab migrations:execute: .*'what'.*\. Write fab migrations:execute\[,NAME\].*",
-            r"fab migrations:help: too many positional arguments\. Write fab migrations:help\.",
+            r"fab migrations:help: too many positional arguments\. Write fab migrations:help\[,TOPIC\]\.",
             ".*fab migrations:rollback,NAME.*",
         ]
         for sentence, attempt in zip(sentences, attempts):

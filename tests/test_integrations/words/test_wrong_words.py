@@ -69,7 +69,7 @@ class TestWords(FabTestCase):
         self.assert_one_sentence(".*no subtask 'exceute', did you mean execute.*", project.fab("migrations:exceute"))
         result = project.fab("--hide=status", "migrations:status")
         self.assertIn(f"{UNREGISTERED}1_a.py\n", result.stderr)
-        self.assertNotIn("migrations:status ", project.fab("migrations:help").stderr)
+        self.assertNotIn("migrations:status ", project.fab("migrations:help").stdout)
 
     def test_attributes_that_look_like_settings_are_named_once(self) -> None:
         body = "    MONGO_PASSWORD = 's3cret'\n    MONGO_DATABSE = 'beside the right one'\n    RELEASES = 3\n"

@@ -166,7 +166,7 @@ class TestCall(unittest.TestCase):
             self.sentence("zebra", "a", "b"): "Write fab migrations:zebra[,option].",
             self.sentence("zebra", what="x"): "Write fab migrations:zebra[,option].",
             self.sentence("apple"): "Write fab migrations:apple,first[,...][,...].",
-            self.sentence("help", "x"): "Write fab migrations:help.",
+            self.sentence("help", "x", "y"): "Write fab migrations:help[,TOPIC].",
             self.sentence("forget"): "missing a required argument: NAME. Write fab migrations:forget,NAME.",
         }
         for sentence, advice in cases.items():

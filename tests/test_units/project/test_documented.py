@@ -1,4 +1,4 @@
-"""Which documentation is missing: everything that a team can set, call, override or read stands in the README."""
+"""Which documentation is missing: what a team can set, call, override or read stands in the README or on a page."""
 
 from __future__ import annotations
 
@@ -14,33 +14,26 @@ from migopy.fab.task import names
 from migopy.run import status
 from migopy.run.report import event_rows, history_rows
 from migopy.store import history, lock
-from tests.support import TOP
-
-README = (TOP / "README.md").read_text(encoding="utf-8")
+from tests.documents import PAGES, TEXT, section
 
 FOR_USE = {"mongo_client", "db", "collection", "unregistered", "sorted"}
 """What 1.0 gave the methods of a team, beside its subtasks."""
 
 
-def section(title: str) -> str:
-    """The text below a heading, up to the next one of its kind."""
-    return re.split(r"(?m)^## ", README.partition(f"\n## {title}\n")[2])[0]
-
-
 def undocumented(manager_class: type[migopy.MigrationsManager]) -> Iterator[str]:
-    """The names of what this class has and the README does not tell."""
+    """The names of what this class has and the documents do not tell."""
     settings, table = section("Settings"), section("Subtasks")
     for name, value in inspect.getmembers(manager_class):
         if name.isupper() and f"`{name}`" not in settings:
             yield f"the setting {name}"
         elif hasattr(value, "is_subtask") and f"| `fab migrations:{name}" not in table and name != "show_status":
             yield f"the subtask {name}"
-        elif (value.__doc__ or "").startswith("Override it") and f"`{name}(self" not in README:
+        elif (value.__doc__ or "").startswith("Override it") and f"`{name}(self" not in TEXT:
             yield f"the hook {name}"
     for name in names(manager_class):
         for option in list(inspect.signature(getattr(manager_class, name)).parameters)[1:]:
             written = syntax.WRITTEN.get(option, f"{option.rstrip('_')}=")
-            if written not in README:
+            if written not in TEXT:
                 yield f"the option {written} of {name}"
 
 
@@ -48,7 +41,7 @@ def not_told(names: Iterator[str] | tuple[str, ...] | list[str], where: str) -> 
     return [name for name in names if not re.search(rf"\b{name}\b", where)]
 
 
-class TestTheReadmeTells(unittest.TestCase):
+class TestTheDocumentsTell(unittest.TestCase):
     def test_every_setting_subtask_option_and_hook(self) -> None:
         self.assertEqual([], list(undocumented(migopy.MigrationsManager)))
 
@@ -71,13 +64,13 @@ class TestTheReadmeTells(unittest.TestCase):
         self.assertEqual(sorted(expected), sorted(undocumented(New)))
 
     def test_every_column_that_history_stores_and_shows(self) -> None:
-        stored = section("What is stored, and promised")
+        stored = PAGES["storage"]
         self.assertEqual([], not_told(history.Record._fields, stored))
-        self.assertEqual([], not_told(history.Event._fields, README))
+        self.assertEqual([], not_told(history.Event._fields, TEXT))
         self.assertEqual([], not_told(typing.get_args(history.EventKind), stored))
 
     def test_every_key_for_programs(self) -> None:
-        keys = re.findall(r"(?m)^\| (`\w+`.*)$", section("Subtasks"))
+        keys = re.findall(r"(?m)^\| (`\w+`.*)$", section("JSON", PAGES["programs"]))
         told = "\n".join(keys)
         found = status.Status(self.inventory(), {}, None)
         self.assertEqual([], not_told(list(history_rows(found)[0]), told))

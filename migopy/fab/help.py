@@ -1,0 +1,47 @@
+"""The texts of ``fab migrations:help``: the list, one subtask, and the pages of ``migopy/docs``."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+from ..errors import UnknownSubtask
+from ..terminal.options import nearest
+from .dispatch import ALIASES
+from .syntax import usage
+from .task import Manager, help_lines, names
+
+PAGES = Path(__file__).parents[1] / "docs"
+
+
+def overview(manager_class: type[Manager]) -> list[tuple[str, str]]:
+    """Command and description of every subtask, then command and title of every topic."""
+    command = f"fab {manager_class.FAB_TASK}:help"
+    return [*help_lines(manager_class), *((f"{command},{topic}", _title(page)) for topic, page in pages().items())]
+
+
+def explain(manager: Manager, word: str) -> str:
+    """The help of one subtask, or the page of one topic. Raises ``UnknownSubtask`` when there is neither."""
+    subtasks, topics = names(type(manager)), pages()
+    for name in (word, ALIASES.get(word)):
+        if name in subtasks:
+            method = getattr(manager, name)
+            paragraphs = [usage(manager.FAB_TASK, name, method), inspect.getdoc(method)]
+            return "\n\n".join(filter(None, paragraphs))
+    if word in topics:
+        return topics[word].read_text(encoding="utf-8").rstrip("\n")
+    near = nearest(word, [*subtasks, *topics])
+    hint = f", did you mean {near}? There are: " if near else "; there are: "
+    raise UnknownSubtask(
+        f"fab {manager.FAB_TASK}:help: there is no subtask or topic {word!r}{hint}{', '.join([*subtasks, *topics])}."
+    )
+
+
+def pages() -> dict[str, Path]:
+    """The pages by topic."""
+    return {path.stem: path for path in sorted(PAGES.glob("*.md"))}
+
+
+def _title(page: Path) -> str:
+    with page.open(encoding="utf-8") as lines:
+        return lines.readline().lstrip("# ").rstrip("\n")
