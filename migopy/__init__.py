@@ -1,23 +1,23 @@
 """MongoDB migrations for teams that deploy with Fabric 1.x.
 
-The house. Each room stands above those that it imports:
+The modules and packages, from top to bottom. Each may import only those below it:
 
-    manager     MigrationsManager: the subtasks and hooks of a fabfile; reads like the README
-    lazy        the door to the rooms that import PyMongo, opened when a subtask needs them
-    rehearsal   trying migrations on a copy of the database
-    run         what runs: what a subtask finds, what may run, the run itself, what is told of it
-    dumps       mongodump and mongorestore
-    batches     going through collections of any size in batches
-    store       what we keep in the database: history, log, lock, checkpoints
+    manager     MigrationsManager: the subtasks and hooks of a fabfile
+    lazy        imports the packages that need PyMongo at first use
+    rehearsal   tries migrations on a copy of the database
+    run         runs migrations: workspace, inventory, status, planning, runner, report
+    dumps       calls mongodump and mongorestore
+    batches     goes through large collections in batches
+    store       what migopy stores in the database: history, log, lock, checkpoints
     legacy      the calls of PyMongo 2 and 3 on today's PyMongo
-    files       the migrations directory: finding, naming and importing its files
-    mongo       how MongoDB is reached: server, client, concerns, failures, transactions
-    fab         the command line: the only room that knows Fabric
-    terminal    what people see, type and press: messages, tables, progress, signals
-    settings    what a team sets on its class, checked
-    errors      MigopyException and its kinds, StopTaskExecution
+    files       the migrations directory: finds, names and imports its files
+    mongo       reaches MongoDB: server, client, concerns, failures, transactions
+    fab         the command line, and the only package that knows Fabric
+    terminal    messages, tables, progress, options, signals
+    settings    the attributes that a team sets on its class
+    errors      MigopyException and its subclasses, StopTaskExecution
 
-To find something: tests mirror the rooms, and the longer documentation is in ``docs``.
+The folders of the tests have the same names. The longer documentation is in ``docs``.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Importing migopy does not import PyMongo, which ``Batches`` needs."""
     if name == "Batches":
-        from . import lazy
+        from . import lazy  # Batches needs PyMongo, which importing migopy must not import
 
         return lazy.batches.Batches
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

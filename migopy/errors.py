@@ -1,4 +1,23 @@
-"""What can go wrong, and what each kind of failure means for the exit code of ``fab``."""
+"""The exceptions of migopy.
+
+MigopyException          exit code 1 unless stated otherwise
+  ConfigurationError
+  UnknownSubtask
+  MigrationNotFound
+  BadMigration
+  WrongState
+  MigrationFailed
+  BatchFailed
+  NoSuchCall
+  ServerFailed
+    NotAllowed
+  DumpFailed
+  LockHeld               exit code 3
+  LockLost               exit code 3
+    RegisteredMeanwhile
+  CheckFailed            exit code 4
+StopTaskExecution        not an error
+"""
 
 from __future__ import annotations
 
@@ -9,11 +28,11 @@ from typing import Iterator, TypeVar
 Failure = TypeVar("Failure", bound="MigopyException")
 
 
-class MigopyException(Exception):  # noqa: N818 - the name is that of 1.0
-    """An expected failure: its text is one sentence that a person can act on.
+class MigopyException(Exception):  # noqa: N818 - the name comes from 1.0
+    """An expected failure. Its text is one sentence that tells a person what to do.
 
-    The task that ``create_task()`` makes shows it as one red line and ends ``fab`` with ``exit_code``. ``migration`` is
-    the name of the file that it is about, None where it is about no single one.
+    The task that ``create_task()`` makes prints the text in red and ends ``fab`` with ``exit_code`` (int).
+    ``migration`` (str) is the name of the migration file, or None if the failure is not about a single file.
     """
 
     exit_code = 1
@@ -23,25 +42,25 @@ class MigopyException(Exception):  # noqa: N818 - the name is that of 1.0
         self.migration = migration
 
     def with_context(self: Failure, before: str = "", after: str = "") -> Failure:
-        """The same failure, its text between what else is to be said where it is caught."""
+        """Add text before and after the text of this exception, and return the exception."""
         self.args = (" ".join(filter(None, [before, str(self), after])),)
         return self
 
 
 class ConfigurationError(MigopyException):
-    """A class attribute is missing or wrong, or the server that it names cannot be used."""
+    """A setting is missing or wrong, or the server that it names cannot be used."""
 
 
 class UnknownSubtask(MigopyException):
-    """No such subtask, or it does not take such an option."""
+    """The subtask does not exist, or it does not take these options."""
 
 
 class MigrationNotFound(MigopyException):
-    """No such migration file, or more than one that a short name fits."""
+    """No migration file has this name, or several files match a short name."""
 
 
 class BadMigration(MigopyException):
-    """A file that cannot be imported, lacks ``up`` or ``down``, or whose name does not fit."""
+    """The file cannot be imported, has a wrong name, or has no usable ``up`` or ``down``."""
 
 
 class WrongState(MigopyException):
@@ -49,19 +68,19 @@ class WrongState(MigopyException):
 
 
 class MigrationFailed(MigopyException):
-    """The team's own code raised; ``__cause__`` is what it raised, shown with its traceback."""
+    """The team's own code raised ``__cause__``, which is printed with its traceback."""
 
 
 class BatchFailed(MigopyException):
-    """A batch could not be done, or what was asked of batches makes no sense. Names the document, if it was one."""
+    """A batch failed, or ``Batches`` got wrong arguments. The text names the document, if one is to blame."""
 
 
 class NoSuchCall(MigopyException):
-    """A call that MongoDB or PyMongo no longer has, and for which migopy does not stand in."""
+    """MongoDB or PyMongo has removed this call, and migopy does not replace it."""
 
 
 class ServerFailed(MigopyException):
-    """MongoDB is not there, went away, or refused what was asked of it; that last is an answer (``answers``)."""
+    """MongoDB cannot be reached, or refused a command. ``answers`` (bool) is True if it still answers."""
 
     def __init__(self, text: str = "", *, answers: bool = True) -> None:
         super().__init__(text)
@@ -69,21 +88,21 @@ class ServerFailed(MigopyException):
 
 
 class NotAllowed(ServerFailed):
-    """The user of the settings lacks a right."""
+    """The database user lacks a right."""
 
 
 @contextlib.contextmanager
 def already_done(deed: str) -> Iterator[None]:
-    """Around writing down what has been done, so that a failure says first that it has: ``1_a.py is unregistered``."""
+    """Add to a failure what has succeeded before it: ``1_a.py is unregistered``."""
     try:
         yield
     except ServerFailed as error:
-        error.with_context(before=f"{deed}, but that could not be written down:")
+        error.with_context(before=f"{deed}, but this could not be recorded:")
         raise
 
 
 class LockHeld(MigopyException):
-    """Another run holds the lock: that of ``by`` (user@host), since then."""
+    """Another run holds the lock. ``by`` (str) is its user@host, ``since`` (datetime) is when it took the lock."""
 
     exit_code = 3
 
@@ -94,7 +113,7 @@ class LockHeld(MigopyException):
 
 
 class LockLost(MigopyException):
-    """The lease of this run ran out before it could be renewed; then perhaps no server answers (``answers``)."""
+    """The lease of this run expired. ``answers`` (bool) is False if no server answers any more."""
 
     exit_code = 3
 
@@ -104,11 +123,11 @@ class LockLost(MigopyException):
 
 
 class RegisteredMeanwhile(LockLost):
-    """Another run has registered the migration that this one was executing."""
+    """Another run registered the migration while this one was executing it."""
 
 
 def no_server_answers(error: BaseException | None) -> bool:
-    """Whether no server answers, so that asking it for something more would only be waiting again."""
+    """Whether the error says that no server answers. Another command would only wait again."""
     return isinstance(error, (ServerFailed, LockLost)) and not error.answers
 
 
@@ -117,10 +136,10 @@ class DumpFailed(MigopyException):
 
 
 class CheckFailed(MigopyException):
-    """``check``, ``plan`` or ``rehearse`` found something."""
+    """``check``, ``plan`` or ``rehearse`` found a problem."""
 
     exit_code = 4
 
 
-class StopTaskExecution(Exception):  # noqa: N818 - the name is that of 1.0
-    """Raised by ``task_hook``, or by anything the task runs, to end the task quietly. Not an error."""
+class StopTaskExecution(Exception):  # noqa: N818 - the name comes from 1.0
+    """Ends the task without an error. ``task_hook`` or any code that the task runs may raise it."""

@@ -1,6 +1,6 @@
-"""The one door to the rooms that a fabfile's other tasks must not pay for: each is imported when first asked for.
+"""The packages that import PyMongo, each imported at first use: ``lazy.run``, ``lazy.mongo``.
 
-``from . import lazy``, then ``lazy.run.Workspace``: PyMongo and what is built on it come with a subtask only.
+A fabfile loads migopy for every task, so tasks that need no database do not pay for PyMongo.
 """
 
 from __future__ import annotations

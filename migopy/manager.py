@@ -1,4 +1,4 @@
-"""The ``MigrationsManager``: the settings, and the subtasks as a fabfile's author knows them."""
+"""``MigrationsManager``: the subtasks and hooks of a fabfile."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .fab import env, task
 from .settings import Settings
 from .terminal import ColorsLogger, is_terminal, show, signals
 from .terminal.messages import ask
-from .terminal.options import exactly_one, is_yes, not_empty, positive
-from .terminal.tables import explained
-from .terminal.wording import duration, listed, plural
+from .terminal.options import is_yes, positive_number, require_exactly_one, require_not_empty
+from .terminal.tables import term_list
+from .terminal.wording import duration, join_with_and, plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,60 +38,56 @@ if TYPE_CHECKING:
 
     Client = pymongo.MongoClient[Dict[str, Any]]
 
-Made = TypeVar("Made", bound="MigrationsManager")
+Manager = TypeVar("Manager", bound="MigrationsManager")
 
 
 class MigrationsManager(Settings):
-    """Subclass it in the fabfile, set the attributes, and make the task: ``migrations = Migrations.create_task()``.
-
-    Making an object does no I/O.
-    """
+    """The base class for a fabfile. Set its attributes, then ``migrations = Migrations.create_task()``."""
 
     logger: ColorsLogger = ColorsLogger()
 
     @staticmethod
     def MongoClient(*args: Any, **kwargs: Any) -> Client:  # noqa: N802 - the name is that of 1.0
-        """Make the client; replace it by another callable that takes what ``pymongo.MongoClient`` takes."""
+        """Makes the client. To be replaced by any function with the arguments of ``pymongo.MongoClient``."""
         return lazy.mongo.make_client(*args, **kwargs)
 
-    def __new__(cls: type[Made], *options: object, **named: object) -> Made:
-        """Not in ``__init__``, which a team's class may have of its own without calling this one's."""
-        fab.refuse_as_task(cls, options, named)
+    def __new__(cls: type[Manager], *options: object, **named: object) -> Manager:
+        fab.refuse_as_task(cls, options, named)  # not in __init__, which a team may override without super()
         return super().__new__(cls)
 
     def __init__(self) -> None:
-        """An object takes no arguments; without this, ``__new__`` would take them all in silence."""
+        """Takes no arguments and does no I/O. Without this method, ``__new__`` would accept any arguments."""
 
     # The task
 
     @classmethod
     def create_task(cls) -> Callable[..., Any]:
-        """The function to assign to a name in the fabfile; Fabric's own ``task()`` may be put around it."""
+        """The function that becomes the task when the fabfile gives it a name. Fabric's ``task()`` may wrap it."""
         return fab.create_task(cls)
 
     @classmethod
     def task_hook(cls, subtask: str | None, option: str | None) -> None:
-        """Called before every subtask, for example to run it on a remote machine instead.
+        """Called before each subtask. Override it, for example to run the subtask on a remote machine instead.
 
-        ``subtask`` and ``option`` are what stands on the fab command line, in Fabric's own syntax, or None. Raise
-        ``StopTaskExecution`` to end the task here.
+        ``subtask`` and ``option`` (str or None) are the words of the fab command line, in Fabric's own syntax. Raise
+        ``StopTaskExecution`` to end the task.
         """
 
     @classmethod
     def fab_command(cls, subtask: str | None = None, option: str | None = None) -> str:
-        """The command line that does on another machine what the arguments of ``task_hook`` do here."""
+        """The command line (str) that runs the same on another machine, from the arguments of ``task_hook``."""
         return fab.fab_command(cls.FAB_TASK, subtask, option)
 
     @staticmethod
     def tasks(manager: MigrationsManager) -> dict[str, Callable[..., Any]]:
-        """The subtasks of a manager, by name."""
-        return {name: getattr(manager, name) for name in fab.names(type(manager))}
+        """The subtasks of a manager: bound methods by name."""
+        return {name: getattr(manager, name) for name in fab.subtask_names(type(manager))}
 
     # The subtasks
 
     @task(default=True)
     def show_status(self, json: str | None = None) -> None:
-        """Show the unregistered migrations, and whatever needs a person (json=yes for programs)"""
+        """Show the unregistered migrations, and all problems (json=yes for programs)"""
         workspace = self._workspace()
         inventory = workspace.inventory()
         status = workspace.status(inventory)
@@ -111,7 +107,7 @@ class MigrationsManager(Settings):
     @task
     def execute(self, spec_migr: str | None = None, to: str | None = None, *, json: str | None = None) -> None:
         """Execute the unregistered migrations in order: all, one (execute,NAME) or up to one (execute,to=NAME);
-        json=yes tells programs what was done
+        json=yes prints the result for programs
         """
         with self._outcome("execute", json) as outcome:
             workspace = self._workspace()
@@ -125,16 +121,16 @@ class MigrationsManager(Settings):
                     return self._nothing_to_execute(inventory, to)
                 plan = self._planning(workspace).plan("up", chosen, inventory, named=spec_migr)
                 for failure in plan.failed_before:
-                    self.logger.white(f"{failure}; trying it again")
+                    self.logger.white(f"{failure}; retrying it")
                 self._carry_out(lazy.run.EXECUTE, plan, workspace, outcome)
 
     @task
     def ignore(self, spec_migr: str | None = None, to: str | None = None, *, json: str | None = None) -> None:
         """Register migrations without executing them: all, one (ignore,NAME) or up to one (ignore,to=NAME);
-        json=yes tells programs what was done
+        json=yes prints the result for programs
         """
         with self._outcome("ignore", json) as outcome:
-            not_empty("NAME", spec_migr, f"{self._command('ignore')},NAME, or {self._command('ignore')} for all")
+            self._require_name("ignore", spec_migr)
             workspace = self._workspace()
             inventory = workspace.inventory()
             if not inventory.to_execute(spec_migr, to):
@@ -158,14 +154,14 @@ class MigrationsManager(Settings):
         self, spec_migr: str | None = None, last: str | None = None, to: str | None = None, *, json: str | None = None
     ) -> None:
         """Run down() and unregister: one (rollback,NAME), the N executed last (rollback,last=N)
-        or all executed after one (rollback,to=NAME), newest first; json=yes tells programs what was done
+        or all executed after one (rollback,to=NAME), newest first; json=yes prints the result for programs
         """
         with self._outcome("rollback", json) as outcome:
-            written = [self._command(f"rollback,{option}") for option in ("NAME", "last=N", "to=NAME")]
-            exactly_one("What is to be rolled back?", written, spec_migr, last, to)
+            usages = [self._command(f"rollback,{option}") for option in ("NAME", "last=N", "to=NAME")]
+            require_exactly_one("Which migrations should be rolled back?", usages, spec_migr, last, to)
             workspace = self._workspace()
             if not workspace.inventory().to_roll_back(spec_migr, last, to):
-                self.logger.green("No such migration was executed, nothing to roll back")
+                self.logger.green(f"No migration was executed after {to}, nothing to roll back")
                 return
             with workspace.hold_lock("rollback"):
                 inventory = workspace.inventory()
@@ -175,14 +171,14 @@ class MigrationsManager(Settings):
 
     @task
     def forget(self, name: str) -> None:
-        """Unregister a migration without running down(), the opposite of ignore: forget,NAME"""
+        """Unregister a migration without running down() (forget,NAME), the opposite of ignore"""
         workspace = self._workspace()
         workspace.require_something_to_forget(workspace.inventory(), name)
         with workspace.hold_lock("forget") as lock:
             inventory = workspace.inventory()
             known = workspace.require_something_to_forget(inventory, name)
             record = inventory.records.get(known)
-            what = "migration" if record else "how far it was:"
+            what = "migration" if record else "the progress of"
             self.logger.white_bold(f"Forgetting {what} {known}...")
             lock.confirm()
             if record:
@@ -195,7 +191,7 @@ class MigrationsManager(Settings):
 
     @task
     def plan(self, *, to: str | None = None, json: str | None = None) -> None:
-        """Show what execute would do, in order, and every problem; runs nothing (plan,to=NAME, json=yes)"""
+        """Show what execute would do and all problems; runs nothing (plan,to=NAME; json=yes for programs)"""
         workspace = self._workspace()
         inventory = workspace.inventory()
         chosen = inventory.up_to(to)
@@ -203,9 +199,8 @@ class MigrationsManager(Settings):
         planning = self._planning(workspace)
         steps, obstacles = planning.steps(chosen, status)
         if is_yes("json", json):
-            show(
-                lazy.run.report.as_json({"plan": steps, "obstacles": obstacles, **lazy.run.report.status_rows(status)})
-            )
+            rows = lazy.run.report.status_rows(status)
+            show(lazy.run.report.as_json({"plan": steps, "obstacles": obstacles, **rows}))
         else:
             if steps:
                 show(lazy.run.report.plan_table(steps))
@@ -227,21 +222,21 @@ class MigrationsManager(Settings):
         json: str | None = None,
     ) -> None:
         """Try migrations on a copy of the database, and show what they change and whether down() takes it back: all
-        unregistered, one (rehearse,NAME) or up to one (rehearse,to=NAME); with a sample of each collection, or as
-        documents=N|all says (keep=yes leaves the copy, json=yes for programs)
+        unregistered, one (rehearse,NAME) or up to one (rehearse,to=NAME). The copy has a sample of each collection:
+        documents=N or documents=all sets its size; keep=yes keeps the copy; json=yes for programs
         """
         results = lazy.rehearsal.Results()
-        with self._printed("rehearse", json, results.rows):
-            not_empty("NAME", spec_migr, f"{self._command('rehearse')},NAME, or {self._command('rehearse')} for all")
+        with self._json_output("rehearse", json, results.rows):
+            self._require_name("rehearse", spec_migr)
             limit, keeps = lazy.rehearsal.limit_of(documents), is_yes("keep", keep)
-            lazy.files.require_runs(self.before_rehearsal, "before_rehearsal")
+            lazy.files.require_plain_function(self.before_rehearsal, "before_rehearsal")
             workspace = self._workspace()
             inventory = workspace.inventory()
             chosen = inventory.to_execute(spec_migr, to)
             if not chosen:
                 return self._nothing_to_execute(inventory, to)
             for problem in workspace.status(inventory).unfinished_problems([migration.name for migration in chosen]):
-                self.logger.white(f"{problem.text.rstrip('.')}. The copy has what it left behind.")
+                self.logger.white(f"{problem.text.rstrip('.')}. The copy contains what it left behind.")
             stage_of, owner = lazy.rehearsal.open_stage, lazy.run.user_at_host()
             with stage_of(self.mongo_client, self.MongoClient, workspace.settings, owner, keep=keeps) as stage:
                 on_copy = self._workspace(stage.db, lazy.mongo.Server.for_rehearsal(workspace.settings))
@@ -256,8 +251,8 @@ class MigrationsManager(Settings):
 
     @task
     def check(self, pending: str | None = None, json: str | None = None) -> None:
-        """Exit with 0 if the database is up to date and nothing is wrong, else with 4; before a deployment
-        (check,pending=ok) with 0 if all that is unregistered could be executed (json=yes for programs)
+        """Exit with 0 if the database is up to date and has no problems, else with 4. Before a deployment
+        (check,pending=ok): exit with 0 if all unregistered migrations can be executed (json=yes for programs)
         """
         may_be_pending = is_yes("pending", pending, "ok")
         workspace = self._workspace()
@@ -267,7 +262,7 @@ class MigrationsManager(Settings):
         wrong = [plural(len(problems), "problem") if problems else "", "execute would stop" if obstacles else ""]
         if not may_be_pending:
             wrong.insert(0, plural(len(unregistered), "unregistered migration") if unregistered else "")
-        found = listed([*filter(None, wrong)])
+        found = join_with_and([*filter(None, wrong)])
         if is_yes("json", json):
             rows = lazy.run.report.status_rows(status)
             show(lazy.run.report.as_json({"ok": not found, "obstacles": obstacles, **rows}))
@@ -278,15 +273,13 @@ class MigrationsManager(Settings):
         if found:
             state = "Something is wrong" if may_be_pending else "Not up to date"
             raise CheckFailed(f"{state}: {found}. See {self._command('history')}.")
-        pending_ones = plural(len(unregistered), "migration") if unregistered else ""
-        self.logger.green(
-            f"Nothing is wrong, {pending_ones} to execute" if pending_ones else "Up to date, nothing is wrong"
-        )
+        to_execute = f"{plural(len(unregistered), 'migration')} to execute"
+        self.logger.green(f"Nothing is wrong, {to_execute}" if unregistered else "Up to date, nothing is wrong")
 
     @task
     def history(self, name: str | None = None, last: str | None = None, json: str | None = None) -> None:
         """Show every migration: its state, when, how long, by whom; one with its events (history,NAME),
-        or only the last (history,last=N; json=yes for programs)
+        or the N executed last (history,last=N; json=yes for programs)
         """
         report = lazy.run.report
         workspace = self._workspace()
@@ -295,12 +288,12 @@ class MigrationsManager(Settings):
         rows = report.history_rows(status)
         events = None
         if name is not None:
-            not_empty("NAME", name, f"{self._command('history')},NAME, or {self._command('history')} for all")
+            self._require_name("history", name)
             name = inventory.name(name)
             rows = [row for row in rows if row["name"] == name]
             events = report.event_rows(workspace.history.events(name))
         elif last is not None:
-            rows = report.newest_executed(rows, positive("last", last))
+            rows = report.newest_executed(rows, positive_number("last", last))
         problems = [problem for problem in status.problems if name in (None, problem.name)]
         if is_yes("json", json):
             show(report.as_json(report.history_document(rows, problems, events)))
@@ -311,7 +304,7 @@ class MigrationsManager(Settings):
     @task
     def create(self, words: str) -> str:
         """Write a new migration file, numbered after the highest: create,words of its name"""
-        not_empty("WORDS", words, f"{self._command('create')},WORDS")
+        require_not_empty("WORDS", words, f"{self._command('create')},WORDS")
         registered = self._workspace().history.records()
         directory = self._folder / self.MIGRATIONS_DIRECTORY
         path = lazy.files.create(directory, words, registered, self.MIGRATIONS_FILE_PATTERN, self.MIGRATION_TEMPLATE)
@@ -324,21 +317,20 @@ class MigrationsManager(Settings):
         mongodump = self._tool("mongodump")
         database = self._server.database_name()
         self.logger.white_bold("Doing mongo dump...")
-        folder = lazy.dumps.make(
-            self._dumps_folder, lambda folder: mongodump.run(lazy.dumps.dump_command(database, folder))
-        )
+        command = functools.partial(lazy.dumps.dump_command, database)
+        folder = lazy.dumps.make(self._dumps_folder, lambda folder: mongodump.run(command(folder)))
         if folder:
             return str(folder)
-        self.logger.white(f"The database {database} does not exist yet, there was nothing to dump.")
+        self.logger.white(f"The database {database} does not exist yet, nothing to dump.")
         return None
 
     @task
     def dbrestore(self, dump_folder: str, force: str | None = None, from_: str | None = None) -> None:
-        """Restore a dump in place of what is there, after a question: dbrestore,DUMP (force=yes answers it,
-        from=NAME takes the dump of another database)
+        """Replace the collections with those of a dump, after a question: dbrestore,DUMP (force=yes answers it;
+        from=NAME restores the dump of another database)
         """
-        not_empty("the name of the dump", dump_folder, "dbrestore,DUMP")
-        not_empty("from", from_, "from=NAME")
+        require_not_empty("DUMP", dump_folder, self._command("dbrestore,DUMP"))
+        require_not_empty("from", from_, self._command("dbrestore,DUMP,from=NAME"))
         mongorestore = self._tool("mongorestore")
         database = self._server.database_name()
         dump = lazy.dumps.find(dump_folder, self._dumps_folder, from_ or database)
@@ -347,8 +339,8 @@ class MigrationsManager(Settings):
         restore.require_rights()
         newer = restore.newer()
         if newer:
-            self.logger.white(f"Not in the dump, so they stay as they are: {', '.join(newer)}.")
-        self._agree(f"Replace the collections of {database} at {workspace.address} by those in {dump.root}?", force)
+            self.logger.white(f"These collections are not in the dump and stay unchanged: {', '.join(newer)}.")
+        self._ask_yes(f"Replace the collections of {database} at {workspace.address} with those in {dump.root}?", force)
         with workspace.hold_lock("dbrestore") as lock:
             command = lazy.dumps.restore_command(dump, database, without=restore.not_for_mongorestore)
             restore.run(lambda: mongorestore.run(command, lock.require_seconds_left), lock.confirm)
@@ -362,31 +354,31 @@ class MigrationsManager(Settings):
         if holder is None:
             self.logger.green("Nobody holds the lock.")
             return
-        kind = "held" if holder.held else "left behind"
-        self.logger.white_bold(f"The lock is {kind} by {workspace.description(holder)}{holder.expiry()}.")
-        self._agree("Free it? A run that still goes on will lose it and register nothing more.", force)
+        state = "is held" if holder.held else "was left behind"
+        self.logger.white_bold(f"The lock {state} by {workspace.description(holder)}{holder.expiry()}.")
+        self._ask_yes("Free it? If that run still works, it will lose the lock and register nothing more.", force)
         freed = workspace.unlock(holder)
-        self.logger.green("The lock is free." if freed else "It has been given back meanwhile.")
+        self.logger.green("The lock is free." if freed else "The lock was released in the meantime.")
 
     @task
     def help(self, topic: str | None = None) -> None:
         """Show this help, or the help of one subtask or topic (help,TOPIC)"""
-        from .fab.help import explain, overview  # the other tasks of a fabfile do not pay for it
+        from .fab.help import help_text, overview  # the other tasks of a fabfile do not pay for it
 
-        show(explained(overview(type(self))) if topic is None else explain(self, topic))
+        show(term_list(overview(type(self))) if topic is None else help_text(self, topic))
 
-    # For the team to use and to override
+    # For the team to use, and hooks to override
 
     @cached_property
     def mongo_client(self) -> Client:
-        """The client, connected at first use and closed when the task is done; not one that the application holds."""
+        """The client, connected at first use. It is closed after the task, unless the application holds it too."""
         client = lazy.mongo.connect(self.MongoClient, self._server)
-        self._until_closed.callback(lazy.mongo.close, client)
+        self._open_resources.callback(lazy.mongo.close, client)
         return client
 
     @cached_property
     def db(self) -> Database[dict[str, Any]]:
-        """The database of the settings, the one that ``up`` and ``down`` get."""
+        """The database of the settings, which ``up`` and ``down`` get."""
         db = lazy.mongo.database(self.mongo_client, self._server)
         return self._with_legacy_calls(db, lazy.store.Names(self.MIGRATIONS_COLLECTION))
 
@@ -396,40 +388,38 @@ class MigrationsManager(Settings):
         return self.db[self.MIGRATIONS_COLLECTION]
 
     def unregistered(self) -> list[str]:
-        """The names of the unregistered files, in order. Raises ``BadMigration`` when one is badly named."""
+        """The names of the unregistered files, in order. Raises ``BadMigration`` if a file has a wrong name."""
         inventory = self._workspace().inventory()
         inventory.require_good_names()
         return [migration.name for migration in inventory.unregistered]
 
     def sorted(self, names: list[str]) -> list[str]:
-        """The names in the order of their numbers, equal ones by name. Raises ``BadMigration`` for one without."""
-        number_of = lazy.files.numbering(self.MIGRATIONS_FILE_PATTERN)
+        """The names by number, then by name. Raises ``BadMigration`` if a name does not match the pattern."""
+        number_of = lazy.files.number_parser(self.MIGRATIONS_FILE_PATTERN)
         badly_named = [name for name in names if number_of(name) is None]
         lazy.files.require_good_names(badly_named, self.MIGRATIONS_FILE_PATTERN)
-        return lazy.files.in_order(names, number_of)
+        return lazy.files.sort_names(names, number_of)
 
     def before_each(self, name: str) -> None:
-        """Override it to do something before each ``up()`` and ``down()``; what it raises stops the run."""
+        """Override it to run code before each ``up()`` and ``down()``. An exception stops the run."""
 
     def after_each(self, name: str) -> None:
-        """Override it to do something after each ``up()`` and ``down()``; what it raises stops the run."""
+        """Override it to run code after each ``up()`` and ``down()``. An exception stops the run."""
 
     def before_rehearsal(self, db: Database[dict[str, Any]]) -> None:
-        """Override it to mask personal data in the copy, before anything else is done with it."""
+        """Override it to change the copy before a rehearsal, for example to mask personal data."""
 
     def on_failure(self, name: str, error: BaseException) -> None:
-        """Override it to tell somebody that an ``up()``, a ``down()`` or one of the hooks above failed; what it raises
-        is said and changes nothing.
-        """
+        """Override it to report that ``up()``, ``down()`` or a hook failed. Its own exceptions are only printed."""
 
     def close(self) -> None:
-        """Let go of what was taken at first use: the client, if there is one."""
-        self._until_closed.close()
+        """Close the client, if there is one."""
+        self._open_resources.close()
 
-    # What a subtask works with
+    # What the subtasks share
 
     def _workspace(self, db: Database[dict[str, Any]] | None = None, server: Server | None = None) -> Workspace:
-        """A new one, for the database of the settings or the copy of a rehearsal."""
+        """A new workspace, for the database of the settings or for the copy of a rehearsal."""
         settings = Settings.read(self)
         server = server or lazy.mongo.Server.from_settings(settings)
         if db is None:
@@ -443,12 +433,12 @@ class MigrationsManager(Settings):
     def _with_legacy_calls(self, db: Database[dict[str, Any]], names: Names) -> Database[dict[str, Any]]:
         if not self.LEGACY_PYMONGO:
             return db
-        self._until_closed.enter_context(lazy.legacy.warnings_shown(self.logger.white))
+        self._open_resources.enter_context(lazy.legacy.warnings_shown(self.logger.white))
         return lazy.legacy.database(db, names.others)
 
     @property
     def _folder(self) -> Path:
-        """Where relative directories count from: the fabfile's folder, or the working directory without a fab."""
+        """Relative directories are below it: the fabfile's folder, or the working directory without fab."""
         from pathlib import Path
 
         fabfile = env.get("real_fabfile")
@@ -462,7 +452,7 @@ class MigrationsManager(Settings):
         return lazy.dumps.Tool(name, self._server, lambda: self.mongo_client, fab.show_command)
 
     @cached_property
-    def _until_closed(self) -> contextlib.ExitStack:
+    def _open_resources(self) -> contextlib.ExitStack:
         return contextlib.ExitStack()
 
     # Running
@@ -471,11 +461,11 @@ class MigrationsManager(Settings):
         return lazy.run.Planning(workspace, require_dump=functools.partial(self._tool, "mongodump"))
 
     def _carry_out(self, direction: Direction, plan: Plan, workspace: Workspace, outcome: Outcome) -> None:
-        """Run one migration after the other and say so, up to the first that was interrupted."""
+        """Run the migrations and report each. Stops at the first that was interrupted."""
         for hook in ("before_each", "after_each", "on_failure"):
-            lazy.files.require_runs(getattr(self, hook), hook)
+            lazy.files.require_plain_function(getattr(self, hook), hook)
         outcome.plan([migration.name for migration in (*plan.ready, *plan.blocked)])
-        with signals.let_through():  # the team may have a dbdump() of its own
+        with signals.let_through():  # a team may override dbdump()
             dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
         if any(migration.in_transaction for migration in plan.ready):
             workspace.prepare_transactions()
@@ -499,13 +489,13 @@ class MigrationsManager(Settings):
 
     @contextlib.contextmanager
     def _outcome(self, subtask: str, json: str | None) -> Iterator[Outcome]:
-        """What is done inside, printed in the end where a program asked for it."""
+        """Collects what the block does. With ``json=yes`` it is printed at the end."""
         outcome = lazy.run.Outcome()
-        with self._printed(subtask, json, outcome.rows):
+        with self._json_output(subtask, json, outcome.rows):
             yield outcome
 
     @staticmethod
-    def _printed(
+    def _json_output(
         subtask: str, json: str | None, rows: Callable[[], Mapping[str, Any]]
     ) -> contextlib.AbstractContextManager[None]:
         return lazy.run.print_json_at_end(subtask, rows) if is_yes("json", json) else contextlib.nullcontext()
@@ -513,19 +503,22 @@ class MigrationsManager(Settings):
     def _command(self, subtask: str) -> str:
         return f"fab {self.FAB_TASK}:{subtask}"
 
+    def _require_name(self, subtask: str, name: str | None) -> None:
+        require_not_empty("NAME", name, f"{self._command(f'{subtask},NAME')}, or {self._command(subtask)} for all")
+
     def _nothing_to_execute(self, inventory: Inventory, to: str | None = None) -> None:
         which = f"All migrations up to {to}" if to and inventory.unregistered else "All migrations"
         self.logger.green(f"{which} registered, nothing to execute")
 
     def _show_obstacles(self, obstacles: Sequence[str], status: Status) -> None:
-        """Why execute would stop, then the problems that this has not told yet."""
+        """Show why execute would stop, then the problems that are not among these reasons."""
         for obstacle in obstacles:
             self.logger.red(f"execute would stop: {obstacle}")
-        untold = [problem for problem in status.problems if not any(problem.text in text for text in obstacles)]
-        self._show_problems(untold, status)
+        others = [problem for problem in status.problems if not any(problem.text in text for text in obstacles)]
+        self._show_problems(others, status)
 
     def _show_problems(self, problems: Sequence[Problem], status: Status | None = None) -> None:
-        """In red what went wrong, then what is no error and still worth a look, and who is at work now."""
+        """Show the problems, unfinished migrations in red, and who holds the lock."""
         for problem in problems:
             say = self.logger.red if problem.is_unfinished else self.logger.white
             say(problem.text)
@@ -535,12 +528,12 @@ class MigrationsManager(Settings):
             if status.running and status.running in status.progress:
                 self.logger.white(status.progress[status.running])
 
-    def _agree(self, question: str, force: str | None) -> None:
-        """Ask before something that cannot be undone; raises ``WrongState`` unless the answer, or ``force``, is yes."""
+    def _ask_yes(self, question: str, force: str | None) -> None:
+        """Ask before something that cannot be undone. Raises ``WrongState`` unless the answer or ``force`` is yes."""
         if is_yes("force", force):
             return
         if env.abort_on_prompts:
-            raise WrongState("Nothing was done: fab may not ask (--abort-on-prompts). Write force=yes to answer yes.")
+            raise WrongState("Nothing was done: --abort-on-prompts forbids questions. Write force=yes to answer yes.")
         if not is_terminal(sys.stdin):
             raise WrongState("Nothing was done: there is no terminal to ask on. Write force=yes to answer yes.")
         if not ask(question):

@@ -1,10 +1,11 @@
-"""The settings: their defaults, which values they take, and the checked values that the rest of migopy works with."""
+"""The settings: their defaults, the values that each accepts, and the checked settings of one manager."""
 
 from __future__ import annotations
 
+import collections.abc
 import os
 import re
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Mapping, NamedTuple, Protocol, runtime_checkable
 
 from .errors import ConfigurationError
 
@@ -21,10 +22,7 @@ def down(db):
 
 
 class Settings:
-    """The attributes that a team sets on its class, with their defaults.
-
-    ``Settings.read(manager)`` gives the checked values of one manager.
-    """
+    """The attributes that a team sets on its class, with their defaults."""
 
     MONGO_HOST: str | list[str] = "localhost"
     MONGO_PORT: int = 27017
@@ -32,49 +30,49 @@ class Settings:
     MONGO_USER: str | None = None
     MONGO_USER_PASSWORD: str | None = None
     MONGO_USER_PASS: str | None = None
-    """The name that 1.0 read; ``MONGO_USER_PASSWORD`` is the documented one."""
+    """Another name of ``MONGO_USER_PASSWORD``: the one that 1.0 read, but did not document."""
     MONGO_AUTH_DATABASE: str | None = None
-    """The database that knows the user; ``MONGO_DATABASE`` if not set, as in 1.0."""
+    """The database in which the user was created. Default: ``MONGO_DATABASE``, as in 1.0."""
     MONGO_URI: str | None = None
-    """A whole connection string; wins over host, port and user."""
+    """A connection string. Host, port and user are ignored if it is set."""
     MONGO_CLIENT_OPTIONS: Mapping[str, Any] = {}
-    """Further keyword arguments of the client, TLS for example."""
+    """More keyword arguments for the client, such as ``tls``."""
 
     MIGRATIONS_COLLECTION: str = "migrations"
     MIGRATIONS_DIRECTORY: str = "mongomigrations"
     MIGRATIONS_FILE_PATTERN: str = r"(?P<migr_nr>[0-9]+)_[a-z0-9_]+\.py"
 
     MIGRATION_TEMPLATE: str = TEMPLATE
-    """The text of a file that create makes; ``{words}`` in it stands for the words it was given."""
+    """The text of a file that ``create`` writes. ``{words}`` is replaced by the words of the command."""
 
     DO_MONGO_DUMP: bool = False
     MONGO_DUMP_DIRECTORY: str = "mongodumps"
 
     LOCK_LEASE: float = 60
-    """Seconds after which the lock of a run that died is free."""
+    """Seconds until the lock of a dead run is free."""
     LOCK_WAIT: float = 60
-    """Seconds to wait while another run holds the lock."""
+    """Seconds to wait for a lock that another run holds."""
     BATCH_MAX_LAG: float = 10
-    """Seconds that a member of the replica set may be behind before a migration in batches waits for it."""
+    """Seconds of replication lag at which a migration in batches waits."""
     STRICT: bool = False
-    """Whether execute refuses when a registered file changed or is missing, or an unregistered one is out of order."""
+    """Whether ``execute`` refuses if a registered file was changed or is missing, or if a file is out of order."""
     LEGACY_PYMONGO: bool = True
-    """Whether databases answer the calls that PyMongo 3 and 4 removed."""
+    """Whether databases have the methods that PyMongo 3 and 4 removed."""
 
     REHEARSAL_URI: str | None = None
-    """Another server for rehearsals; the database keeps its name there. By default the copy is on the same one."""
+    """The server for the copy that ``rehearse`` makes. Default: the server of the database."""
     REHEARSAL_DATABASE: str | None = None
-    """The name of the copy; by default that of the database with ``_rehearsal`` behind it."""
+    """The database for the copy. Default: ``MONGO_DATABASE``, plus ``_rehearsal`` if it is on the same server."""
 
     FAB_TASK: str = "migrations"
-    """The name that the task has in the fabfile."""
+    """The name of the task in the fabfile."""
 
     @classmethod
     def read(cls, source: object) -> Settings:
-        """The settings of a manager as they are now. Raises ``ConfigurationError`` for one of the wrong type."""
+        """The current settings of a manager. Raises ``ConfigurationError`` if one has a wrong type."""
         settings = Settings()
         for name in KINDS:
-            setattr(settings, name, checked(name, getattr(source, name)))
+            setattr(settings, name, check_setting(name, getattr(source, name)))
         return settings
 
     @property
@@ -87,60 +85,75 @@ class Settings:
         return f"{self.task}:{subtask}"
 
 
+@runtime_checkable
+class Logger(Protocol):
+    """What ``logger`` has to be."""
+
+    def white(self, message: object) -> None: ...
+
+    def red(self, message: object) -> None: ...
+
+    def green(self, message: object) -> None: ...
+
+    def white_bold(self, message: object) -> None: ...
+
+
 class Kind(NamedTuple):
-    """Which values a setting takes: their Python types, and how a person writes one."""
+    """The values that a setting accepts: their types, a description for people, and a minimum for numbers."""
 
-    types: tuple[type, ...]
-    words: str
-    least: float | None = None
+    types: tuple[Any, ...]
+    description: str
+    minimum: float | None = None
 
-    def takes(self, value: Any) -> bool:
-        is_known: bool = isinstance(value, self.types)
-        return is_known and (self.least is None or not value < self.least)
+    def accepts(self, value: Any) -> bool:
+        has_type: bool = isinstance(value, self.types)
+        return has_type and (self.minimum is None or not value < self.minimum)
 
-    def shown(self, value: Any) -> str:
-        """The value for the message: a number is shown, a text may be a password."""
+    def describe(self, value: Any) -> str:
+        """A number is shown, but never a string: it may be a password."""
         if value is None:
-            return "None"
-        is_number = self.least is not None and isinstance(value, (int, float))
-        return repr(value) if is_number else f"of the type {type(value).__name__}"
+            return "it is None"
+        is_number = self.minimum is not None and isinstance(value, (int, float))
+        return f"it is {value!r}" if is_number else f"its type is {type(value).__name__}"
 
 
-TEXT = Kind((str,), "text in quotes")
-TEXT_OR_NONE = Kind((str, type(None)), "text in quotes")
-PATH = Kind((str, os.PathLike), "a path in quotes")
+STRING = Kind((str,), "a string")
+STRING_OR_NONE = Kind((str, type(None)), "a string")
+PATH = Kind((str, os.PathLike), "a path")
 YES_OR_NO = Kind((bool, int, type(None)), "True or False")
 
 KINDS = {
-    "MONGO_HOST": Kind((str, list, tuple), "text in quotes, or a list of it"),
+    "MONGO_HOST": Kind((str, list, tuple), "a string, or a list of strings"),
     "MONGO_PORT": Kind((int, str), "a number"),
-    "MONGO_DATABASE": TEXT_OR_NONE,
-    "MONGO_USER": TEXT_OR_NONE,
-    "MONGO_USER_PASSWORD": TEXT_OR_NONE,
-    "MONGO_USER_PASS": TEXT_OR_NONE,
-    "MONGO_AUTH_DATABASE": TEXT_OR_NONE,
-    "MONGO_URI": TEXT_OR_NONE,
+    "MONGO_DATABASE": STRING_OR_NONE,
+    "MONGO_USER": STRING_OR_NONE,
+    "MONGO_USER_PASSWORD": STRING_OR_NONE,
+    "MONGO_USER_PASS": STRING_OR_NONE,
+    "MONGO_AUTH_DATABASE": STRING_OR_NONE,
+    "MONGO_URI": STRING_OR_NONE,
     "MONGO_CLIENT_OPTIONS": Kind((Mapping,), "a dictionary, such as {'tls': True}"),
-    "MIGRATIONS_COLLECTION": TEXT,
+    "MongoClient": Kind((collections.abc.Callable,), "a function, such as pymongo.MongoClient"),
+    "MIGRATIONS_COLLECTION": STRING,
     "MIGRATIONS_DIRECTORY": PATH,
-    "MIGRATIONS_FILE_PATTERN": Kind((str, re.Pattern), "a regular expression in quotes"),
-    "MIGRATION_TEMPLATE": TEXT,
+    "MIGRATIONS_FILE_PATTERN": Kind((str, re.Pattern), "a regular expression"),
+    "MIGRATION_TEMPLATE": STRING,
     "DO_MONGO_DUMP": YES_OR_NO,
     "MONGO_DUMP_DIRECTORY": PATH,
-    "LOCK_LEASE": Kind((int, float), "a number of seconds, at least 1", least=1),
-    "LOCK_WAIT": Kind((int, float), "a number of seconds, at least 0", least=0),
-    "BATCH_MAX_LAG": Kind((int, float), "a number of seconds, at least 0", least=0),
+    "LOCK_LEASE": Kind((int, float), "a number of seconds, at least 1", minimum=1),
+    "LOCK_WAIT": Kind((int, float), "a number of seconds, at least 0", minimum=0),
+    "BATCH_MAX_LAG": Kind((int, float), "a number of seconds, at least 0", minimum=0),
     "STRICT": YES_OR_NO,
     "LEGACY_PYMONGO": YES_OR_NO,
-    "REHEARSAL_URI": TEXT_OR_NONE,
-    "REHEARSAL_DATABASE": TEXT_OR_NONE,
-    "FAB_TASK": TEXT,
+    "REHEARSAL_URI": STRING_OR_NONE,
+    "REHEARSAL_DATABASE": STRING_OR_NONE,
+    "FAB_TASK": STRING,
+    "logger": Kind((Logger,), "an object with the methods white, red, green and white_bold"),
 }
 
 
-def checked(name: str, value: Any) -> Any:
-    """The value of a setting. Raises ``ConfigurationError`` if it is of the wrong type; a secret is never shown."""
+def check_setting(name: str, value: Any) -> Any:
+    """The value of a setting. Raises ``ConfigurationError`` if it has a wrong type."""
     kind = KINDS[name]
-    if not kind.takes(value):
-        raise ConfigurationError(f"{name} has to be {kind.words}; it is {kind.shown(value)}.")
+    if not kind.accepts(value):
+        raise ConfigurationError(f"{name} has to be {kind.description}; {kind.describe(value)}.")
     return value

@@ -22,7 +22,7 @@ from typing import Any, Mapping, NamedTuple
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from migopy.terminal.signals import PATIENCE
+from migopy.terminal.signals import HOLD_BACK_SECONDS
 from tests.reaper import reaper
 from tests.server import Mongod, ReplicaSet, Server, shared, wait_for
 
@@ -360,7 +360,7 @@ class RunTestCase(MongoTestCase):
     def end_of_pressed_twice(self, process: subprocess.Popen[str], timeout: float) -> Result:
         """Press Ctrl-C, and again when it is no longer held back, and wait for the end of the process."""
         os.killpg(process.pid, signal.SIGINT)
-        time.sleep(PATIENCE + 0.5)
+        time.sleep(HOLD_BACK_SECONDS + 0.5)
         os.killpg(process.pid, signal.SIGINT)
         return self.end_of(process, timeout)
 

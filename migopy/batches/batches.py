@@ -167,7 +167,7 @@ class Batches:
         identity = Identity(*which, self._begun[which])
         what = arguments.described(update, "update")
         total = functools.partial(counted, collection, filter, about)
-        return self._trail.begin(identity, what, total, session, self._line.tell)
+        return self._trail.begin(identity, what, total, session, self._line.say)
 
     @contextlib.contextmanager
     def _until_the_loop_goes_on(self, collection: Collection[Any], documents: Documents) -> Iterator[None]:
@@ -196,7 +196,7 @@ class Batches:
                 " is not written: let the loop go on, with continue instead of break."
             )
         for checkpoint in self._trail.left():
-            self._line.tell(
+            self._line.say(
                 f"{checkpoint.migration}: an earlier version of the file has gone through"
                 f" {checkpoint.progress.documents} with another filter, and left it at that"
             )
@@ -205,7 +205,7 @@ class Batches:
         if self._last and not self._last.checkpoint.finished:
             progress = self._last.checkpoint.progress
             half = "" if self._last.in_transactions else ", and perhaps a part of the next batch"
-            self._line.tell(
+            self._line.say(
                 f"{progress.migration}: {progress.documents} are done{half}; the next run goes on from there"
             )
 

@@ -6,7 +6,7 @@ from ..store.checkpoints import Progress
 from ..terminal import progress
 
 
-class Line(progress.Line):
+class Line(progress.ProgressLine):
     """Shows how far a walk is."""
 
     _waits = False

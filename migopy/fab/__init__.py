@@ -1,4 +1,4 @@
-"""The command line: the one room that knows Fabric 1.x, its tasks and how they are written.
+"""The command line: the only package that knows Fabric 1.x.
 
 Imports settings, terminal and errors.
 """
@@ -8,5 +8,5 @@ from .dispatch import refuse_as_task as refuse_as_task
 from .door import env as env
 from .door import show_command as show_command
 from .syntax import fab_command as fab_command
-from .task import names as names
+from .task import subtask_names as subtask_names
 from .task import task as task

@@ -1,4 +1,4 @@
-"""Subtasks: how a method becomes one, how the Fabric task finds it, and how its command line is written."""
+"""The task that Fabric runs: it finds the subtask, calls it, and turns its failure into an exit code."""
 
 from __future__ import annotations
 
@@ -7,34 +7,31 @@ import inspect
 from typing import Any, Callable, Mapping, Sequence
 
 from ..errors import MigopyException, MigrationFailed, StopTaskExecution, UnknownSubtask
-from ..settings import Settings, checked
+from ..settings import Logger, Settings, check_setting
 from ..terminal.messages import ColorsLogger
-from ..terminal.options import nearest
-from ..terminal.signals import ended_in_order
-from ..terminal.streams import outlive_readers, say
-from ..terminal.texts import masked
+from ..terminal.options import closest_word
+from ..terminal.signals import handle_signals
+from ..terminal.streams import ignore_missing_readers, say
+from ..terminal.texts import mask
 from ..terminal.tracebacks import team_traceback
 from .door import commands, crawl, env, output
-from .syntax import WRITTEN, as_text, fab_command, option_text, parameter_name, parse, usage
-from .task import Manager, default, help_lines, names
+from .syntax import NOTATION, command_line_options, fab_command, option_text, parameter_name, parse, usage
+from .task import Manager, default_subtask, help_lines, subtask_names
 
 ALIASES = {"status": "show_status"}
 
 
 def create_task(manager_class: type[Manager]) -> Callable[..., Any]:
-    """Make the function that Fabric runs as the task.
+    """Make the function that Fabric runs as the task."""
 
-    A plain function, not a ``fabric.tasks.Task``: one such object in a fabfile makes Fabric pass over the team's
-    plain functions (``fabric.main.extract_tasks``).
-    """
-
+    # Not a fabric.tasks.Task: if a fabfile has such an object, Fabric ignores the plain functions of the fabfile.
     def migrations(*options: object, **named: object) -> Any:
-        return run(manager_class, *as_text(options, named))
+        return run(manager_class, *command_line_options(options, named))
 
-    # Fabric's task() takes the name from here; FAB_TASK may be 'db.migrations' for a task in a module of the fabfile.
-    # It may be of the wrong type too, which a subtask says in a sentence; the fabfile's other tasks go on.
+    # Fabric's task() reads the name. FAB_TASK may be 'db.migrations' for a task in a module of the fabfile.
+    # It may also have a wrong type, which must not stop the other tasks of the fabfile.
     migrations.__name__ = migrations.__qualname__ = str(manager_class.FAB_TASK).rpartition(".")[2]
-    # fab -d of Fabric3 asks with inspect.getargspec(), which refuses a function with annotations.
+    # fab -d of Fabric3 calls inspect.getargspec(), which refuses a function with annotations.
     migrations.__annotations__ = {}
     lines = [f"{command} - {line}" for command, line in help_lines(manager_class)]
     migrations.__doc__ = "\n".join(["Mongo migrations (migopy)", "", *lines])
@@ -42,74 +39,84 @@ def create_task(manager_class: type[Manager]) -> Callable[..., Any]:
 
 
 def run(manager_class: type[Manager], options: list[str], named: dict[str, str]) -> Any:
-    """Run one subtask, and turn what went wrong into a red line and an exit code; nothing below this exits."""
-    outlive_readers()
+    """Run one subtask. A ``MigopyException`` becomes a red line and an exit code here, and nowhere else."""
+    ignore_missing_readers()
     try:
-        with ended_in_order():
+        with handle_signals():
             subtask, options, named = parse(options, named)
-            checked("FAB_TASK", manager_class.FAB_TASK)
+            check_setting("FAB_TASK", manager_class.FAB_TASK)
             manager_class.task_hook(subtask, option_text(options, named))
-            name_misspelt(manager_class)
+            warn_of_misspelt_settings(manager_class)
             manager = manager_class()
             try:
                 Settings.read(manager)
                 return call(manager, subtask, options, named)
             finally:
                 manager.close()
-                outlive_readers()  # migrations may have put other streams in place
+                ignore_missing_readers()  # migrations may have replaced the streams
     except StopTaskExecution:
         return None
     except MigopyException as error:
-        return fail(error, manager_class.logger)
+        return fail(error, manager_class)
 
 
 def call(manager: Manager, subtask: str | None, options: list[str], named: dict[str, str]) -> Any:
-    """Call the method of the subtask. Raises ``UnknownSubtask`` when there is none, or it takes other options."""
-    name = find(type(manager), subtask)
+    """Call the method of the subtask. Raises ``UnknownSubtask`` if it does not exist or does not take the options."""
+    name = method_name(type(manager), subtask)
     method = getattr(manager, name)
     try:
         bound = inspect.signature(method).bind(*options, **{parameter_name(name): named[name] for name in named})
     except TypeError as error:
         fab_task = manager.FAB_TASK
-        raise UnknownSubtask(f"fab {fab_task}:{name}: {fault(error)}. Write {usage(fab_task, name, method)}.") from None
+        wrong = wrong_options(error)
+        raise UnknownSubtask(f"fab {fab_task}:{name}: {wrong}. Write {usage(fab_task, name, method)}.") from None
     return method(*bound.args, **bound.kwargs)
 
 
-def fault(error: TypeError) -> str:
-    """What ``Signature.bind()`` says of wrong options, in the words of a command line."""
+PYTHON_WORDS = {
+    "too many positional arguments": "too many options",
+    "missing a required argument:": "missing",
+    "missing a required keyword-only argument:": "missing",
+    "multiple values for argument": "more than one",
+}
+"""What ``Signature.bind()`` says, and the same for people who write a command line."""
+
+
+def wrong_options(error: TypeError) -> str:
+    """The text of an error of ``Signature.bind()``, in the words of a command line."""
     text, unknown, option = str(error).partition("got an unexpected keyword argument ")
     if unknown:
         return f"there is no option {option}"
-    for option, word in WRITTEN.items():
-        text = text.replace(f"'{option}'", word)
+    for python, ours in PYTHON_WORDS.items():
+        text = text.replace(python, ours)
+    for parameter, notation in NOTATION.items():
+        text = text.replace(f"'{parameter}'", notation)
     return text
 
 
-def find(manager_class: type[Manager], subtask: str | None) -> str:
-    """The name of the method that is meant. Raises ``UnknownSubtask`` when there is none."""
-    known = names(manager_class)
-    for name in (subtask or default(manager_class), ALIASES.get(subtask or "")):
+def method_name(manager_class: type[Manager], subtask: str | None) -> str:
+    """The method of the subtask. Raises ``UnknownSubtask`` if it does not exist."""
+    known = subtask_names(manager_class)
+    for name in (subtask or default_subtask(manager_class), ALIASES.get(subtask or "")):
         if name in known:
             return name
     wanted = f"no subtask {subtask!r}" if subtask else "no default subtask"
-    near = nearest(subtask or "", known)
-    hint = f", did you mean {near}? There are: " if near else "; there are: "
-    raise UnknownSubtask(f"fab {manager_class.FAB_TASK} has {wanted}{hint}{', '.join(known)}.")
+    similar = closest_word(subtask or "", known)
+    hint = f" Did you mean {similar}?" if similar else ""
+    raise UnknownSubtask(f"fab {manager_class.FAB_TASK} has {wanted}.{hint} The subtasks are {', '.join(known)}.")
 
 
 @functools.lru_cache(maxsize=None)
-def name_misspelt(manager_class: type[Manager]) -> None:
-    """Say which attributes of the team's class look like settings and are none; once in a process.
-
-    Silent where the same class body sets the one that it looks like.
-    """
+def warn_of_misspelt_settings(manager_class: type[Manager]) -> None:
+    """Name the attributes of the team's class that look like settings but are not. Cached, to warn once."""
     classes = {cls: {name for name in vars(cls) if name.isupper()} for cls in manager_class.__mro__}
-    settings = {name for cls, found in classes.items() if _is_ours(cls) for name in found}
-    for cls, found in classes.items():
-        for name in sorted(found - settings):
-            near = nearest(name, settings)
-            if near and near not in found:
-                manager_class.logger.red(f"{cls.__name__}.{name} is no setting of migopy: did you mean {near}?")
+    settings = {name for cls, names in classes.items() if _is_ours(cls) for name in names}
+    for cls, names in classes.items():
+        for name in sorted(names - settings):
+            similar = closest_word(name, settings)
+            if similar and similar not in names:  # a class that sets the similar one too means both
+                warning = f"{cls.__name__}.{name} is not a setting of migopy. Did you mean {similar}?"
+                _logger(manager_class).red(warning)
 
 
 def _is_ours(cls: type) -> bool:
@@ -117,27 +124,32 @@ def _is_ours(cls: type) -> bool:
 
 
 def refuse_as_task(manager_class: type[Manager], options: Sequence[object], named: Mapping[str, object]) -> None:
-    """Fabric lists a fabfile's classes as tasks, and ``fab Migrations`` makes an object: say what to type instead."""
-    if env.get("command") and crawl(env.command, commands) is manager_class:
-        subtask, texts, pairs = parse(*as_text(options, named))
-        meant = fab_command(manager_class.FAB_TASK, subtask, option_text(texts, pairs))
-        sentence = f"{env.command} is the class that the task was made from, nothing was done. Write {meant}."
-        fail(UnknownSubtask(sentence), manager_class.logger)
+    """End ``fab Migrations``. Fabric lists the classes of a fabfile as tasks, and makes an object of this one."""
+    if not env.get("command") or crawl(env.command, commands) is not manager_class:
+        return
+    try:
+        task = check_setting("FAB_TASK", manager_class.FAB_TASK)
+        subtask, texts, pairs = parse(*command_line_options(options, named))
+        command = fab_command(task, subtask, option_text(texts, pairs))
+        raise UnknownSubtask(f"Nothing was done: {env.command} is a class, not the task. Write {command}.")
+    except MigopyException as error:
+        fail(error, manager_class)
 
 
-def fail(error: MigopyException, logger: ColorsLogger) -> MigopyException:
-    """Show the error and end ``fab``, unless the fabfile asked for something else.
-
-    Of the team's own code the traceback too, and below it the sentence again: the last line is the one that is read.
-    As Fabric's ``error()`` and ``abort()`` do: with ``settings(warn_only=True)`` fab goes on, and the error is what the
-    task returns; ``env.abort_exception`` is raised instead of ``SystemExit``.
-    """
+def fail(error: MigopyException, manager_class: type[Manager]) -> MigopyException:
+    """Print the error and end ``fab``. With ``settings(warn_only=True)`` return the error instead."""
+    logger = _logger(manager_class)
     logger.red(str(error))
     if isinstance(error, MigrationFailed) and error.__cause__:
-        say(masked(team_traceback(error.__cause__, whole=output.debug)))
-        logger.red(str(error))
+        say(mask(team_traceback(error.__cause__, whole=output.debug)))
+        logger.red(str(error))  # again, because people read the last line
     if env.warn_only:
         return error
-    if env.abort_exception:
-        raise env.abort_exception(masked(str(error))) from error
+    if env.abort_exception:  # set by a team, as for Fabric's own abort()
+        raise env.abort_exception(mask(str(error))) from error
     raise SystemExit(error.exit_code) from error
+
+
+def _logger(manager_class: type[Manager]) -> Logger:
+    """The team's logger, or ours if theirs cannot be used. A wrong logger is an error to print, too."""
+    return manager_class.logger if isinstance(manager_class.logger, Logger) else ColorsLogger()

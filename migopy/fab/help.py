@@ -1,4 +1,4 @@
-"""The texts of ``fab migrations:help``: the list, one subtask, and the pages of ``migopy/docs``."""
+"""The texts of ``fab migrations:help``: the list of subtasks, one subtask, and the pages of ``migopy/docs``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import inspect
 from pathlib import Path
 
 from ..errors import UnknownSubtask
-from ..terminal.options import nearest
+from ..terminal.options import closest_word
 from .dispatch import ALIASES
 from .syntax import usage
-from .task import Manager, help_lines, names
+from .task import Manager, help_lines, subtask_names
 
 PAGES = Path(__file__).parents[1] / "docs"
 
@@ -20,9 +20,9 @@ def overview(manager_class: type[Manager]) -> list[tuple[str, str]]:
     return [*help_lines(manager_class), *((f"{command},{topic}", _title(page)) for topic, page in pages().items())]
 
 
-def explain(manager: Manager, word: str) -> str:
-    """The help of one subtask, or the page of one topic. Raises ``UnknownSubtask`` when there is neither."""
-    subtasks, topics = names(type(manager)), pages()
+def help_text(manager: Manager, word: str) -> str:
+    """The help of a subtask, or the page of a topic. Raises ``UnknownSubtask`` if neither exists."""
+    subtasks, topics = subtask_names(type(manager)), pages()
     for name in (word, ALIASES.get(word)):
         if name in subtasks:
             method = getattr(manager, name)
@@ -30,10 +30,11 @@ def explain(manager: Manager, word: str) -> str:
             return "\n\n".join(filter(None, paragraphs))
     if word in topics:
         return topics[word].read_text(encoding="utf-8").rstrip("\n")
-    near = nearest(word, [*subtasks, *topics])
-    hint = f", did you mean {near}? There are: " if near else "; there are: "
+    known = [*subtasks, *topics]
+    similar = closest_word(word, known)
+    hint = f" Did you mean {similar}?" if similar else ""
     raise UnknownSubtask(
-        f"fab {manager.FAB_TASK}:help: there is no subtask or topic {word!r}{hint}{', '.join([*subtasks, *topics])}."
+        f"fab {manager.FAB_TASK}:help knows no subtask or topic {word!r}.{hint} It knows {', '.join(known)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line: how subtasks and their options are read, written and quoted."""
+"""Reading, writing and quoting subtasks and their options on the command line of fab."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import keyword
 import shlex
 from typing import Any, Callable, Mapping, Sequence
 
-WRITTEN = {
+NOTATION = {
     "spec_migr": "NAME",
     "name": "NAME",
     "dump_folder": "DUMP",
@@ -22,33 +22,32 @@ WRITTEN = {
     "from_": "from=NAME",
     "json": "json=yes",
 }
-"""How the options of our subtasks are written, as in the README; those of the team by the names of their parameters."""
+"""How messages write the options of our subtasks, by parameter name."""
 
 
-def as_text(options: Sequence[object], named: Mapping[str, object]) -> tuple[list[str], dict[str, str]]:
-    """What the command line would give for a call in Python: ``execute(migrations, 'execute', to=1)``.
+def command_line_options(options: Sequence[object], named: Mapping[str, object]) -> tuple[list[str], dict[str, str]]:
+    """The options of a call in Python as Fabric would pass them: ``execute(migrations, 'execute', to=1)``.
 
-    True is yes; None and False are left out, those before another option are empty then.
+    True becomes ``yes``. None and False are left out, or become an empty string before another option.
     """
-    texts = ["" if _is_left_out(value) else _text(value) for value in options]
+    texts = ["" if _is_left_out(value) else _option_value(value) for value in options]
     while texts and _is_left_out(options[len(texts) - 1]):
         texts.pop()
-    return texts, {name: _text(value) for name, value in named.items() if not _is_left_out(value)}
+    return texts, {name: _option_value(value) for name, value in named.items() if not _is_left_out(value)}
 
 
 def _is_left_out(value: object) -> bool:
     return value is None or value is False
 
 
-def _text(value: object) -> str:
+def _option_value(value: object) -> str:
     return "yes" if value is True else str(value)
 
 
 def parse(options: list[str], named: dict[str, str]) -> tuple[str | None, list[str], dict[str, str]]:
-    """Tell the subtask from its options; ``subtask=`` and ``spec_migr=`` may be written out, as in 1.0.
+    """Separate the subtask from its options. As in 1.0, ``subtask=`` and ``spec_migr=`` may be written out.
 
-    An empty subtask is none, ``fab migrations:`` is ``fab migrations``. An empty option is one: what it means is for
-    the subtask to say.
+    ``fab migrations:`` is ``fab migrations``, so an empty subtask becomes None. An empty option stays.
     """
     named = dict(named)
     options = ([named.pop("subtask")] if "subtask" in named else []) + options
@@ -58,48 +57,43 @@ def parse(options: list[str], named: dict[str, str]) -> tuple[str | None, list[s
 
 
 def parameter_name(option: str) -> str:
-    """No parameter can be called as a keyword of Python is: ``from=NAME`` goes to ``from_``."""
+    """``from`` goes to the parameter ``from_``: no parameter can have the name of a Python keyword."""
     return f"{option}_" if keyword.iskeyword(option) else option
 
 
 def usage(fab_task: str, name: str, method: Callable[..., Any]) -> str:
-    """How the command is written, what may be left out in brackets: ``fab migrations:execute[,NAME][,to=NAME]``."""
-    written = f"fab {fab_task}:{name}"
+    """What to write, optional parts in brackets: ``fab migrations:execute[,NAME][,to=NAME]``."""
+    command = f"fab {fab_task}:{name}"
     for position, parameter in enumerate(inspect.signature(method).parameters.values()):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            written += "[,...]"
+            command += "[,...]"
             continue
         option = parameter.name.rstrip("_")
         is_needed = parameter.default is parameter.empty
-        plain = option if is_needed or position == 0 else f"{option}=..."
-        word = WRITTEN.get(parameter.name, plain)
-        written += f",{word}" if is_needed else f"[,{word}]"
-    return written
+        word = NOTATION.get(parameter.name, option if is_needed or position == 0 else f"{option}=...")
+        command += f",{word}" if is_needed else f"[,{word}]"
+    return command
 
 
 def option_text(options: list[str], named: dict[str, str]) -> str | None:
-    """The options as they are written on the fab command line, for ``task_hook``; None without any.
-
-    Fabric's ``parse_arguments`` knows ``\\,`` and ``\\=`` but no way to write a backslash before a comma, so a value
-    that ends in one stands last.
-    """
-    pairs = [escaped(value) for value in options]
-    pairs += [f"{escaped(name)}={escaped(value)}" for name, value in named.items()]
-    positional_last = sorted(pairs, key=lambda pair: pair.endswith("\\"))
-    return ",".join(positional_last) if pairs else None
+    """The options as they are written on the fab command line, or None without options."""
+    texts = [escape(value) for value in options]
+    texts += [f"{escape(name)}={escape(value)}" for name, value in named.items()]
+    # Fabric reads \, as a comma in a value, so a value that ends in a backslash goes last.
+    return ",".join(sorted(texts, key=lambda text: text.endswith("\\"))) if texts else None
 
 
-def escaped(value: str) -> str:
+def escape(value: str) -> str:
     return value.replace(",", r"\,").replace("=", r"\=")
 
 
 def fab_command(fab_task: str, subtask: str | None, option: str | None) -> str:
-    """The command line, the task one shell word: ``fab migrations:execute,1_first.py``."""
+    """The command line, with the task as one shell word: ``fab migrations:execute,1_first.py``."""
     word = fab_task
     if subtask or option is not None:
-        word += f":{escaped(subtask or '')}"
+        word += f":{escape(subtask or '')}"
     if option is not None:
         word += f",{option}"
-    # Fabric's run() puts the line into double quotes and escapes only ", $ and ` there (_shell_escape), so a
-    # backslash of ours must not stand before one of them, or before another backslash: '\''$x' instead of '\$x'.
+    # Fabric's run() puts the line into double quotes and escapes only ", $ and ` in it. So we must write no backslash
+    # before one of them or before another backslash: '\''$x' instead of '\$x'.
     return "fab " + shlex.quote(word).replace("\\", "\\''")

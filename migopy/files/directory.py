@@ -1,4 +1,4 @@
-"""The migrations directory: which files are in it, in what order, and how one of them is imported."""
+"""The migrations directory: the names, the numbers and the order of its files, and new files."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from pathlib import Path
 from typing import Callable, Iterable, Sequence
 
 from ..errors import BadMigration, ConfigurationError
-from .migration import Migration, order
+from .migration import Migration, sort_key
 
 NUMBER_WIDTH = 3
-"""Digits of the number of the first migration that ``create`` makes."""
+"""Digits in the number of the first file that ``create`` writes."""
 
 
 def find(directory: Path, pattern: str) -> list[Migration]:
-    """The migration files of the directory, in order, those with a bad name last.
+    """The migration files of the directory in order, files with wrong names last.
 
-    Files that start with ``_`` are helpers; hidden ones, directories and what does not end in ``.py`` are passed over.
-    A link that leads nowhere counts as a file, one that cannot be read: what it stands for must not be left out in
-    silence. Raises ``ConfigurationError`` when the directory cannot be read or the pattern cannot be used.
+    Raises ``ConfigurationError`` if the directory cannot be read or the pattern cannot be used.
     """
     names = [entry.name for entry in _entries(directory) if entry.name.endswith(".py") and _may_be_a_file(entry)]
-    number_of = numbering(pattern)
+    number_of = number_parser(pattern)
+    # Files that start with _ are helpers, those that start with a dot are hidden.
     found = [Migration(number_of(name), name, directory) for name in names if name[0] not in "._"]
-    return sorted(found, key=lambda migration: migration.order)
+    return sorted(found, key=lambda migration: migration.sort_key)
 
 
-def no_files(directory: Path, pattern: str) -> dict[str, str]:
-    """What has the name of a migration and is no file, and what it is instead."""
-    number_of = numbering(pattern)
-    strays = [entry for entry in _entries(directory) if not entry.is_file() and number_of(entry.name) is not None]
+def unusable_entries(directory: Path, pattern: str) -> dict[str, str]:
+    """Directories and broken links with the name of a migration, each with the reason."""
+    number_of = number_parser(pattern)
+    found = [entry for entry in _entries(directory) if not entry.is_file() and number_of(entry.name) is not None]
     return {
-        entry.name: "it is a directory" if entry.is_dir() else "it is a link that leads nowhere"
-        for entry in sorted(strays, key=lambda entry: entry.name)
+        entry.name: "it is a directory" if entry.is_dir() else "it is a broken symbolic link"
+        for entry in sorted(found, key=lambda entry: entry.name)
     }
 
 
 def _may_be_a_file(entry: os.DirEntry[str]) -> bool:
+    # A broken link counts as a file that cannot be read: its migration must not be skipped silently.
     return entry.is_file() or (entry.is_symlink() and not entry.is_dir())
 
 
@@ -49,30 +49,30 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
             return list(entries)
     except FileNotFoundError:
         raise ConfigurationError(
-            f"The migrations directory {directory} does not exist: make it, or set MIGRATIONS_DIRECTORY."
+            f"The migrations directory {directory} does not exist. Create it, or set MIGRATIONS_DIRECTORY."
         ) from None
     except OSError as error:
         raise ConfigurationError(f"The migrations directory {directory} cannot be read: {error.strerror}.") from error
 
 
-def in_order(names: Iterable[str], number_of: Callable[[str], int | None]) -> list[str]:
-    return sorted(names, key=lambda name: order(number_of(name), name))
+def sort_names(names: Iterable[str], number_of: Callable[[str], int | None]) -> list[str]:
+    return sorted(names, key=lambda name: sort_key(number_of(name), name))
 
 
 def require_good_names(badly_named: Sequence[str], pattern: str) -> None:
-    """Raises ``BadMigration`` when there are any."""
+    """Raises ``BadMigration`` if there are any badly named files."""
     if badly_named:
         raise BadMigration(
-            f"Not the name of a migration: {', '.join(badly_named)}. A name has to match {pattern}, or"
-            " start with _ if the file is no migration.",
+            f"Not the name of a migration: {', '.join(badly_named)}. The name of a migration has to match {pattern};"
+            " the name of any other file has to start with _.",
             migration=badly_named[0],
         )
 
 
-def numbering(pattern: str) -> Callable[[str], int | None]:
-    """A function that gives the number of a file name, or None when the whole name does not match the pattern.
+def number_parser(pattern: str) -> Callable[[str], int | None]:
+    """A function that returns the number in a file name, or None if the name does not match the pattern.
 
-    A name that cannot be printed matches none: messages and documents could not hold it.
+    Raises ``ConfigurationError`` if the pattern cannot be used.
     """
     try:
         compiled = re.compile(pattern)
@@ -83,7 +83,7 @@ def numbering(pattern: str) -> Callable[[str], int | None]:
         ) from None
 
     def number_of(name: str) -> int | None:
-        match = compiled.fullmatch(name) if name.isprintable() else None
+        match = compiled.fullmatch(name) if name.isprintable() else None  # others cannot be shown or stored
         try:
             return int(match.group("migr_nr")) if match else None
         except (TypeError, ValueError):
@@ -95,11 +95,11 @@ def numbering(pattern: str) -> Callable[[str], int | None]:
 
 
 def new_name(words: str, names: Iterable[str], pattern: str) -> str:
-    """The name of a new file: numbered after the highest of the names, and as wide as that.
+    """The name of a new file, numbered after the highest name, with as many digits.
 
-    Raises ``BadMigration`` when the words make no name that matches the pattern.
+    Raises ``BadMigration`` if the name does not match the pattern.
     """
-    number_of = numbering(pattern)
+    number_of = number_parser(pattern)
     numbers = {name: number for name in names for number in [number_of(name)] if number is not None}
     last = max(numbers, key=lambda name: numbers[name], default=None)
     width = len(re.fullmatch(pattern, last).group("migr_nr")) if last else NUMBER_WIDTH  # type: ignore[union-attr]
@@ -108,12 +108,12 @@ def new_name(words: str, names: Iterable[str], pattern: str) -> str:
     slug = re.sub(r"[^a-z0-9]+", "_", "".join(letters)).strip("_")
     name = f"{number:0{width}}_{slug}.py"
     if number_of(name) != number:
-        raise BadMigration(f"{name} would not match MIGRATIONS_FILE_PATTERN {pattern}: choose other words.")
+        raise BadMigration(f"{name} would not match MIGRATIONS_FILE_PATTERN {pattern}. Choose other words.")
     return name
 
 
 def create(directory: Path, words: str, registered: Iterable[str], pattern: str, template: str) -> Path:
-    """Write a new migration file, and the directory if it is missing; never overwrites a file."""
+    """Write a new migration file, and make the directory if it does not exist. Never overwrites a file."""
     directory.mkdir(parents=True, exist_ok=True)
     text = template.replace("{words}", words)
     while True:

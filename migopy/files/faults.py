@@ -1,4 +1,4 @@
-"""What is wrong with a file that cannot be imported, in words."""
+"""Why a migration file cannot be imported, as a sentence."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from ..errors import BadMigration, MigopyException, MigrationFailed
 from ..terminal.texts import safe_str, summary
 
 
-def explain(path: Path, content: bytes, error: Exception | SystemExit) -> MigopyException:
-    """The failure for a file that cannot be imported: where, and what is wrong there."""
-    place = f"line {line_in(path, error)}"
+def import_failure(path: Path, content: bytes, error: Exception | SystemExit) -> MigopyException:
+    """The exception for a file that cannot be imported."""
+    place = f"line {innermost_line(path, error)}"
     if isinstance(error, SyntaxError):
         same_file = error.filename == str(path)
         place = f"line {error.lineno}" if same_file else f"{error.filename}, line {error.lineno}"
-        place += ", is Python 2 syntax" if is_python_2(error) else ""
-    no_text = not_text(content) if _is_of_compile(error) else None
-    why = f"as text: {no_text}" if no_text else f"({place}): {_without_place(error)}"
-    sentence = f"{path.name} cannot be imported {why}. No migration was run."
+        place += ", Python 2 syntax" if is_python_2(error) else ""
+    no_text = text_problem(content) if _may_come_from_compile(error) else None
+    why = f": {no_text}" if no_text else f" ({place}): {_error_text(error)}"
+    sentence = f"{path.name} cannot be imported{why}. No migration was run."
     if no_text or isinstance(error, (SyntaxError, ImportError, OSError, SystemExit)):
         return BadMigration(sentence, migration=path.name)
     return MigrationFailed(sentence, migration=path.name)
 
 
-def _without_place(error: BaseException) -> str:
-    """Type and text; those of a syntax error without its file and line, which stand before it."""
+def _error_text(error: BaseException) -> str:
+    """Type and text of the error, without the file and line that str() adds to a syntax error."""
     has_place = isinstance(error, SyntaxError) and error.lineno
     return summary(type(error)(error.msg)) if has_place else summary(error)  # type: ignore[attr-defined]
 
 
-def _is_of_compile(error: BaseException) -> bool:
-    """Whether ``compile()`` may have raised it; of null bytes it made a ValueError before Python 3.12."""
+def _may_come_from_compile(error: BaseException) -> bool:
+    # Before Python 3.12, compile() raised a ValueError for null bytes.
     return isinstance(error, SyntaxError) or (isinstance(error, ValueError) and "null bytes" in safe_str(error))
 
 
-ENCODING_NAMED = re.compile(rb"\A(?:[ \t\f]*(?:#[^\n]*)?\r?\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
-"""A comment in one of the first two lines of a file, as PEP 263 wants it."""
+ENCODING_COMMENT = re.compile(rb"\A(?:[ \t\f]*(?:#[^\n]*)?\r?\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+"""A comment in one of the first two lines that names the encoding of the file (PEP 263)."""
 
 
-def not_text(content: bytes) -> str | None:
-    """Why Python cannot read the content as text, and what to do; None if it can."""
+def text_problem(content: bytes) -> str | None:
+    """Why Python cannot read the content as text and what to do, or None if it can."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content:
-        return "it is UTF-16, or no text at all; save it as UTF-8"
-    named = ENCODING_NAMED.match(content)
+        return "it is UTF-16 or a binary file; save it as UTF-8"
+    named = ENCODING_COMMENT.match(content)
     encoding = named[1].decode() if named else "UTF-8"
     try:
         content.decode(encoding)
     except LookupError:
-        return f"Python does not know the encoding {encoding} that its first lines name"
+        return f"Python does not know the encoding {encoding}, which its first lines name"
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        advice = "" if named else ", or name its encoding in its first line, as in # coding: latin-1"
+        advice = "" if named else ", or name its encoding in the first line, such as # coding: latin-1"
         return f"line {line} is not {encoding} (byte 0x{content[error.start]:02x}); save it as UTF-8{advice}"
     return None
 
 
-# What the offending line of a Python 2 file looks like, where Python's own message does not say so.
+# Lines that only Python 2 accepts. The error message of Python 3 does not always say so.
 PYTHON_2_LINE = r"""
       ^\s*(print|exec)\s+[^=(]         # print 'text', exec code
     | ^\s*print\s*>>                     # print >> stream
@@ -72,11 +72,12 @@ PYTHON_2_LINE = r"""
 
 
 def is_python_2(error: SyntaxError) -> bool:
-    """Whether the line that Python 3 refuses is one that Python 2 took; ``TabError`` is for mixed tabs and spaces."""
+    """Whether Python 2 would accept the line."""
+    # TabError means mixed tabs and spaces.
     return isinstance(error, TabError) or bool(re.search(PYTHON_2_LINE, error.text or "", re.VERBOSE))
 
 
-def line_in(path: Path, error: BaseException) -> int | None:
-    """The line of the file at which the error came out of it, the innermost if it passed more than one."""
+def innermost_line(path: Path, error: BaseException) -> int | None:
+    """The line of the file in the innermost frame of the traceback, or None."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return lines[-1] if lines else None

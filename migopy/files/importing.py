@@ -10,12 +10,12 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, Iterator
 
-from .faults import explain
+from .faults import import_failure
 
 
 @contextlib.contextmanager
-def importable(folder: Path) -> Iterator[None]:
-    """Keep the folder on ``sys.path`` meanwhile: Fabric takes it off after loading the fabfile (``load_fabfile``)."""
+def on_sys_path(folder: Path) -> Iterator[None]:
+    """Keep the fabfile's folder on ``sys.path``. Fabric removes it after loading the fabfile."""
     entry = str(folder)
     sys.path.insert(0, entry)
     try:
@@ -26,30 +26,28 @@ def importable(folder: Path) -> Iterator[None]:
 
 
 def import_file(path: Path, content: bytes) -> ModuleType:
-    """Run a file as a module of a package, so that ``from . import _helpers`` works in it.
+    """Run the file as a module of a package, so that ``from . import _helpers`` works in it.
 
-    No ``__pycache__`` is written: a file that is run once gains nothing by it, and the folder may be read-only.
+    Raises ``BadMigration`` or ``MigrationFailed`` if that fails.
     """
-    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # a migration is run once, and its folder may be read-only
     try:
-        return _module(f"{_package(path.parent)}.{path.stem}", path, content)
-    except (Exception, SystemExit) as error:  # sys.exit(0) would look like success, and nothing has run
-        raise explain(path, content, error) from error
+        return _run_module(f"{_package_name(path.parent)}.{path.stem}", path, content)
+    except (Exception, SystemExit) as error:  # sys.exit(0) would look like success
+        raise import_failure(path, content, error) from error
     finally:
-        sys.dont_write_bytecode = kept
+        sys.dont_write_bytecode = before
 
 
-def _package(directory: Path) -> str:
-    """The name of the package that the files of one directory belong to; its ``__init__.py`` is run if there is one.
-
-    It is the path, which no other module can have: a directory may be called ``json`` or ``db/migrations``.
-    """
-    name = str(directory)
+def _package_name(directory: Path) -> str:
+    """The package of the files in the directory. Runs its ``__init__.py`` if there is one."""
+    name = str(directory)  # unique, unlike the name of the directory, which may be json
     if name in sys.modules:
         return name
     init = directory / "__init__.py"
     if init.exists():
-        _module(name, init, init.read_bytes(), submodule_search_locations=[name])
+        _run_module(name, init, init.read_bytes(), submodule_search_locations=[name])
     else:
         package = sys.modules[name] = ModuleType(name)
         package.__path__ = [name]
@@ -57,7 +55,7 @@ def _package(directory: Path) -> str:
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Runs what has been read already; Python's own would look for bytecode and read the file once more."""
+    """Runs content that was already read. Python's own loader would read the file again, or its bytecode."""
 
     def __init__(self, name: str, path: str, content: bytes) -> None:
         super().__init__(name, path)
@@ -67,8 +65,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
         return self.source_to_code(self._content, self.path)
 
 
-def _module(name: str, path: Path, content: bytes, **options: Any) -> ModuleType:
-    """Run a file under that name; what cannot be run to its end does not stay among the modules."""
+def _run_module(name: str, path: Path, content: bytes, **options: Any) -> ModuleType:
+    """Run the file as the module of this name. A module that fails is removed from ``sys.modules``."""
     loader = _Loader(name, str(path), content)
     spec = importlib.util.spec_from_file_location(name, path, loader=loader, **options)
     assert spec is not None  # it has a loader

@@ -1,4 +1,4 @@
-"""One migration file: its name, its checksum, and its functions once it is imported."""
+"""One migration file: its name, its checksum, and its functions after the import."""
 
 from __future__ import annotations
 
@@ -16,23 +16,18 @@ from typing import Any, Callable, NamedTuple
 from ..errors import BadMigration
 from .importing import import_file
 
-LAZY = (GeneratorType, map, filter)
-"""What does its work only when somebody goes through it; map() and filter() of Python 2 had done it."""
+LAZY_RESULTS = (GeneratorType, map, filter)
+"""Results that do their work only in a loop. In Python 2, map() and filter() did it at once."""
 
+MAY_DROP_HISTORY = re.compile(rb"drop|\bmigrations\b")
+"""Words in a file that may drop the history. Only after such a file is a round trip spent to look whether it did."""
 
-DROPPING = re.compile(rb"drop|\bmigrations\b")
-"""What stands in a file that may drop the history: to look after each other one would cost them all a round trip."""
-
-
-OFFERED = frozenset({"session", "batches"})
+OPTIONAL_PARAMETERS = frozenset({"session", "batches"})
 """What ``up`` and ``down`` may ask for by the name of a parameter."""
 
 
 class Migration(NamedTuple):
-    """One file of the directory. Finding it does not import it: listing works while a file has a syntax error.
-
-    ``number`` is None where the name does not match the pattern.
-    """
+    """A file of the directory, not imported. ``number`` is None if the name does not match the pattern."""
 
     number: int | None
     name: str
@@ -43,34 +38,32 @@ class Migration(NamedTuple):
         return self.directory / self.name
 
     @property
-    def order(self) -> tuple[bool, int, str]:
-        return order(self.number, self.name)
+    def sort_key(self) -> tuple[bool, int, str]:
+        return sort_key(self.number, self.name)
 
     def checksum(self) -> str:
-        """SHA-256 of the content, whatever the newline style that a checkout gave the file."""
+        """SHA-256 of the content. All kinds of newlines give the same checksum."""
         return _checksum(self._content())
 
     def load(self, function: str) -> LoadedMigration:
-        """Import the file and find its ``up`` or ``down``. It is read once: what is run is what the checksum is of.
+        """Import the file and find its ``up`` or ``down``.
 
-        Raises ``BadMigration`` when it cannot be imported, or has no such function that a call with what it asks for
-        would run.
+        Raises ``BadMigration`` if the file cannot be imported or the function cannot be called.
         """
-        content = self._content()
+        content = self._content()  # read once, so that the checksum is that of what runs
         module = import_file(self.path, content)
         call = getattr(module, function, None)
         if not callable(call):
             raise BadMigration(
                 f"{self.name} has no function {function}(db): add one. No migration was run.", migration=self.name
             )
-        may_drop = bool(DROPPING.search(content))
-        loaded = LoadedMigration(self, module, call, _checksum(content), may_drop)
-        require_runs(call, f"{function}() of {self.name}", migration=self.name)
+        loaded = LoadedMigration(self, module, call, _checksum(content), bool(MAY_DROP_HISTORY.search(content)))
+        require_plain_function(call, f"{function}() of {self.name}", migration=self.name)
         loaded.require_parameters(function)
         if loaded.in_transaction and loaded.in_batches:
             raise BadMigration(
-                f"{self.name}: {function}() asks for session and for batches, and one transaction cannot be many: leave"
-                " out one of the two. No migration was run.",
+                f"{function}() of {self.name} has the parameters session and batches: remove one of them. A migration"
+                " runs in one transaction or in batches. No migration was run.",
                 migration=self.name,
             )
         return loaded
@@ -79,16 +72,13 @@ class Migration(NamedTuple):
         try:
             return self.path.read_bytes()
         except OSError as error:
-            why = "it is a link that leads nowhere" if os.path.islink(self.path) else error.strerror
+            why = "it is a broken symbolic link" if os.path.islink(self.path) else error.strerror
             raise BadMigration(f"{self.path} cannot be read: {why}.", migration=self.name) from error
 
 
 @dataclass(frozen=True)
 class LoadedMigration:
-    """A migration whose file has been imported, with the function of it that is to run, and what it was then.
-
-    ``may_drop`` is whether the history may be gone when it has run.
-    """
+    """An imported migration and the function that will run. ``may_drop`` is whether it may drop the history."""
 
     migration: Migration
     module: ModuleType
@@ -102,36 +92,32 @@ class LoadedMigration:
 
     @cached_property
     def asks_for(self) -> frozenset[str]:
-        """What of ``OFFERED`` the function wants beside the database: the names of its parameters say it.
-
-        A decorator that passes all on (``functools.wraps``, ``**options``) has those of the function inside.
-        """
-        taken = inspect.signature(self.call, follow_wrapped=False).parameters.values()
-        passes_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken)
-        named = inspect.signature(self.call).parameters.values() if passes_on else taken
+        """The ``OPTIONAL_PARAMETERS`` that the function has."""
+        parameters = inspect.signature(self.call, follow_wrapped=False).parameters.values()
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            # A decorator with **options and functools.wraps passes them to the function inside.
+            parameters = inspect.signature(self.call).parameters.values()
         variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-        return OFFERED & {parameter.name for parameter in named if parameter.kind not in variable}
+        return OPTIONAL_PARAMETERS & {parameter.name for parameter in parameters if parameter.kind not in variable}
 
     def require_parameters(self, function: str) -> None:
-        """Raises ``BadMigration`` unless the function can be called with the database and what it asks for."""
+        """Raises ``BadMigration`` if the function cannot be called with the database and what it asks for."""
         try:
             signature = inspect.signature(self.call, follow_wrapped=False)
             signature.bind(None, **dict.fromkeys(self.asks_for))
         except (TypeError, ValueError) as error:
             raise BadMigration(
-                f"{function}() of {self.name} cannot be called ({error}): write {function}(db), or beside db what it"
-                f" asks for by name ({', '.join(sorted(OFFERED))}). No migration was run.",
+                f"{function}() of {self.name} cannot be called ({error}): write {function}(db), {function}(db, session)"
+                f" or {function}(db, batches). No migration was run.",
                 migration=self.name,
             ) from error
 
     @property
     def in_transaction(self) -> bool:
-        """A parameter named ``session`` asks for a transaction."""
         return "session" in self.asks_for
 
     @property
     def in_batches(self) -> bool:
-        """A parameter named ``batches`` asks for them."""
         return "batches" in self.asks_for
 
     @property
@@ -140,49 +126,47 @@ class LoadedMigration:
 
     @cached_property
     def verify(self) -> Callable[..., None] | None:
-        """What looks at what ``up()`` has done: ``verify(db)`` or ``verify(db, session)``, parameters named as there.
-
-        With other parameters a function of that name is the file's own affair; files of 2014 may have one.
-        """
+        """The function ``verify(db)`` or ``verify(db, session)`` that checks what ``up()`` did, or None."""
         verify = getattr(self.module, "verify", None)
         if not callable(verify) or not callable(getattr(self.module, "up", None)):
             return None
         database = list(inspect.signature(self.module.up).parameters)[:1]
+        # With other parameters the function is not ours: a file of 2014 may have a verify() of its own.
         return verify if list(inspect.signature(verify).parameters) in (database, [*database, "session"]) else None
 
-    def is_from_verify(self, error: BaseException) -> bool:
-        """Whether it was ``verify()`` that raised, and not ``up()``."""
+    def is_raised_by_verify(self, error: BaseException) -> bool:
+        """Whether ``verify()`` raised the error, and not ``up()``."""
         code = getattr(self.verify, "__code__", None)
         return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
-def order(number: int | None, name: str) -> tuple[bool, int, str]:
-    """What to sort by: the number, of equal ones the name; badly named files come last."""
+def sort_key(number: int | None, name: str) -> tuple[bool, int, str]:
+    """Sorts by number, then by name. Files without a number come last."""
     return number is None, number or 0, name
 
 
-def require_runs(function: Callable[..., Any], name: str, migration: str | None = None) -> None:
-    """Raises ``BadMigration`` when a call of the function would only make something that has to be run still."""
-    of_object = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself is looked at
+def require_plain_function(function: Callable[..., Any], name: str, migration: str | None = None) -> None:
+    """Raises ``BadMigration`` if calling the function would not run it, as with an async function."""
+    of_object = getattr(type(function), "__call__", None)  # noqa: B004 - not a test whether it is callable
     for call in (function, of_object):
-        for is_one, kind in (
+        for has_kind, kind in (
             (inspect.iscoroutinefunction, "an async function"),
-            (inspect.isgeneratorfunction, "a generator (there is a yield in it)"),
+            (inspect.isgeneratorfunction, "a generator (it contains a yield)"),
             (inspect.isasyncgenfunction, "an async generator"),
         ):
-            if is_one(call):
+            if has_kind(call):
                 raise BadMigration(
-                    f"{name} is {kind}, of which a call runs nothing: write a plain function. No migration was run.",
+                    f"{name} is {kind}: calling it runs nothing. Write a plain function. No migration was run.",
                     migration=migration,
                 )
 
 
-def not_run(result: Any) -> str | None:
-    """What a function has returned instead of doing its work, which a decorator may hide; None if it has done it."""
-    if not (inspect.isawaitable(result) or inspect.isasyncgen(result) or isinstance(result, LAZY)):
+def unrun_type(result: Any) -> str | None:
+    """The type of a result that shows that a function did not run, such as a coroutine, or None if it ran."""
+    if not (inspect.isawaitable(result) or inspect.isasyncgen(result) or isinstance(result, LAZY_RESULTS)):
         return None
     if hasattr(result, "close"):
-        result.close()  # else Python warns of a coroutine that was never awaited
+        result.close()  # otherwise Python warns of a coroutine that was never awaited
     return type(result).__name__
 
 

@@ -16,8 +16,8 @@ from pymongo.database import Database
 from pymongo.errors import InvalidName, PyMongoError
 
 from .. import errors
-from ..terminal.signals import PATIENCE
-from ..terminal.texts import masked, one_line, safe_str
+from ..terminal.signals import HOLD_BACK_SECONDS
+from ..terminal.texts import mask, one_line, safe_str
 from . import internals
 from .failures import server_errors
 from .server import Server, bad_port
@@ -152,7 +152,7 @@ def _mask_warnings() -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         yield
     for warning in caught:
-        warnings.warn_explicit(masked(str(warning.message)), warning.category, warning.filename, warning.lineno)
+        warnings.warn_explicit(mask(str(warning.message)), warning.category, warning.filename, warning.lineno)
 
 
 def _without_secrets(error: Exception, server: Server) -> str:
@@ -182,7 +182,7 @@ def end_commands_on_signal(client: MongoClient[dict[str, Any]], session: ClientS
         sessions = [*internals.take_idle_sessions(client), *([session.session_id] if session else [])]
         ending = threading.Thread(target=kill_sessions, args=(client, sessions), daemon=True)
         ending.start()
-        ending.join(PATIENCE)
+        ending.join(HOLD_BACK_SECONDS)
         raise
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping
 from urllib.parse import unquote
 
 from .. import errors
-from ..terminal.texts import hide
+from ..terminal.texts import add_secrets
 
 if TYPE_CHECKING:
     from ..settings import Settings
@@ -68,7 +68,7 @@ class Server:
         return server._with_database(settings.REHEARSAL_URI, name)
 
     def __post_init__(self) -> None:
-        hide(*self._secrets())
+        add_secrets(*self._secrets())
 
     def _secrets(self) -> Iterator[object]:
         """Passwords and tokens, whichever setting they are in."""

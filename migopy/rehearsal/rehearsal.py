@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
 from ..batches.batches import Batches
 from ..errors import ConfigurationError, MigopyException, MigrationFailed
-from ..files.faults import line_in
-from ..files.migration import not_run
+from ..files.faults import innermost_line
+from ..files.migration import unrun_type
 from ..mongo.failures import server_errors
 from ..run.context import EXECUTE, ROLL_BACK, Direction, Hooks, RunContext
 from ..run.planning import load, require_transactions
 from ..run.runner import Run
 from ..terminal import signals
-from ..terminal.progress import Line
+from ..terminal.progress import ProgressLine
 from ..terminal.texts import summary
-from ..terminal.wording import duration, in_bytes
+from ..terminal.wording import byte_size, duration
 from .result import Extent, Rehearsed
 from .scratch.comparing import Snapshot, compare
 from .scratch.copying import Copied, Copy, Original, originals
@@ -116,7 +116,7 @@ class Rehearsal:
 
     @contextlib.contextmanager
     def _on_scratch(self, logger: ColorsLogger) -> Iterator[None]:
-        with signals.held_back(), self._scratch as scratch, contextlib.ExitStack() as afterwards, signals.let_through():
+        with signals.hold_back(), self._scratch as scratch, contextlib.ExitStack() as afterwards, signals.let_through():
             if scratch.keep:
                 kept = f"The copy stays in {self._stage.where}, until the next rehearsal there"
                 afterwards.callback(logger.white, kept)
@@ -127,7 +127,7 @@ class Rehearsal:
     def _copy(self, results: Results, logger: ColorsLogger) -> None:
         started = time.monotonic()
         self.require_space()
-        with Line() as line:
+        with ProgressLine() as line:
             documents = self.copy(line)
         results.sampled = self.sampled
         logger.white(f"Copied {documents:,} documents in {duration(time.monotonic() - started)}")
@@ -170,12 +170,12 @@ class Rehearsal:
         needed, free = SPACE * self.extent.storage, stats["fsTotalSize"] - stats["fsUsedSize"]
         if needed > free:
             raise ConfigurationError(
-                f"The copy needs about {in_bytes(needed)} of disk, and at {self._scratch.address} there are"
-                f" {in_bytes(free)}: take a smaller sample with documents=N, or another server with REHEARSAL_URI."
+                f"The copy needs about {byte_size(needed)} of disk, and at {self._scratch.address} there are"
+                f" {byte_size(free)}: take a smaller sample with documents=N, or another server with REHEARSAL_URI."
                 " Nothing was copied."
             )
 
-    def copy(self, line: Line) -> int:
+    def copy(self, line: ProgressLine) -> int:
         """Copy the database; how many documents there are in the copy."""
         copy = Copy(self._source, self._scratch.db, self._limit, self._whole)
         total = self.extent.documents
@@ -191,7 +191,7 @@ class Rehearsal:
         """Let the team do something with the copy, and take a first look at it."""
         with self._guarded("before_rehearsal()"):
             try:
-                instead = not_run(before(self._db))
+                instead = unrun_type(before(self._db))
             except (Exception, SystemExit) as error:  # sys.exit() must not look like success
                 raise MigrationFailed(f"before_rehearsal() failed ({summary(error)}). No migration was run.") from error
         if instead:
@@ -277,7 +277,7 @@ class Rehearsal:
             with server_errors(self._scratch.address):
                 raise self._guard.not_looked
         if self._guard.stopped:
-            line = line_in(path, self._guard.stopped) if path else None
+            line = innermost_line(path, self._guard.stopped) if path else None
             place = f" (line {line})" if line else ""
             raise MigrationFailed(
                 f"{name}{place} was stopped: {self._guard.stopped}, which is not the copy; nothing of that was sent."

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 from ..terminal.tables import table
-from ..terminal.texts import one_line, shortened
+from ..terminal.texts import one_line, shorten
 from ..terminal.wording import duration, plural
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _row(one: Rehearsed) -> list[str]:
     took = "failed" if one.seconds is None else duration(one.seconds)
     whole = "" if one.whole is None else f"about {duration(one.whole)}"
     changed = ", ".join(change.name for change in one.changes) or ("" if one.seconds is None else "nothing")
-    return [one.name, took, whole, one.verdict_of_down, one.verdict_of_again, shortened(changed, 40)]
+    return [one.name, took, whole, one.verdict_of_down, one.verdict_of_again, shorten(changed, 40)]
 
 
 def _details(one: Rehearsed) -> Iterator[str]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Mapping, NamedTuple, Sequence
 
 from ..errors import CheckFailed, MigopyException
-from ..terminal.options import positive
-from ..terminal.wording import in_bytes, plural
+from ..terminal.options import positive_number
+from ..terminal.wording import byte_size, plural
 from .scratch.comparing import Change
 
 DOCUMENTS = 1000
@@ -28,7 +28,7 @@ class Extent(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{plural(self.collections, 'collection')} with about {plural(self.documents, 'document')}"
-            f" ({in_bytes(self.size)})"
+            f" ({byte_size(self.size)})"
         )
 
 
@@ -80,7 +80,7 @@ def limit_of(documents: str | None) -> int | None:
     """How many documents of each collection the option ``documents`` asks for; None for all."""
     if documents == "all":
         return None
-    return DOCUMENTS if documents is None else positive("documents", documents)
+    return DOCUMENTS if documents is None else positive_number("documents", documents)
 
 
 def judge(rehearsed: Sequence[Rehearsed], about_the_original: str) -> str:

@@ -11,7 +11,7 @@ from ..mongo.client import close, connect
 from ..mongo.failures import server_errors
 from ..mongo.kind import has_transactions
 from ..mongo.server import Server
-from ..terminal.wording import in_bytes, plural
+from ..terminal.wording import byte_size, plural
 from .result import Extent
 from .scratch.database import Scratch, is_same_server
 from .scratch.guard import Guard, Place, addresses, clients
@@ -124,7 +124,7 @@ class Stage:
             has_oplog = self.scratch.db.client is self.source.client and has_transactions(self.source.client)
         if has_oplog:
             yield (
-                f"The copy is on the servers of the original: {in_bytes(extent.size)} go through their oplog."
+                f"The copy is on the servers of the original: {byte_size(extent.size)} go through their oplog."
                 " REHEARSAL_URI names another."
             )
         if extent.sampled:

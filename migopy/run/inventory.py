@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Callable, Iterable, Mapping, Sequence
 
 from ..errors import MigrationNotFound, UnknownSubtask, WrongState
 from ..files.directory import require_good_names
-from ..files.migration import Migration, order
-from ..terminal.options import nearest, not_empty, positive
+from ..files.migration import Migration, sort_key
+from ..terminal.options import closest_word, positive_number, require_not_empty
 from ..terminal.wording import local_time, plural
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Inventory:
                 return exact
         fitting = [name for name in names if short_name.isdecimal() and self.number_of(name) == int(short_name)]
         if not fitting:
-            near = nearest(_stem(short_name), map(_stem, names))
+            near = closest_word(_stem(short_name), map(_stem, names))
             hint = f"did you mean {near}?" if near else f"see {self.command}:history."
             raise MigrationNotFound(f"No migration {short_name!r} in {self.directory}; {hint}")
         if len(fitting) > 1:
@@ -149,9 +149,9 @@ class Inventory:
         """The unregistered migrations up to this one, itself included; all if it is None."""
         if to is None:
             return self.unregistered
-        not_empty("to", to, "to=NAME")
+        require_not_empty("to", to, "to=NAME")
         last = self._order(self.name(to))
-        return [migration for migration in self.unregistered if migration.order <= last]
+        return [migration for migration in self.unregistered if migration.sort_key <= last]
 
     def to_roll_back(self, spec_migr: str | None, last: str | None, to: str | None) -> list[Migration]:
         """The registered migrations, newest first: the one in ``spec_migr``, the ``last`` so many, or all after ``to``.
@@ -167,7 +167,7 @@ class Inventory:
             newest_first = list(itertools.takewhile(lambda record: record.name != target, newest_first))
         executed = [record.name for record in newest_first if record.state == "executed"]
         if last:
-            executed = _first(executed, positive("last", last))
+            executed = _first(executed, positive_number("last", last))
         return self._files_of(executed)
 
     def _files_of(self, names: Iterable[str]) -> list[Migration]:
@@ -186,7 +186,7 @@ class Inventory:
         return record.at.timestamp() if record.at else 0.0, self._order(record.name)
 
     def _order(self, name: str) -> tuple[bool, int, str]:
-        return order(self.number_of(name), name)
+        return sort_key(self.number_of(name), name)
 
 
 def _stem(name: str) -> str:

@@ -40,8 +40,8 @@ from ..errors import (
     already_done,
     no_server_answers,
 )
-from ..files.faults import line_in
-from ..files.migration import LoadedMigration, not_run
+from ..files.faults import innermost_line
+from ..files.migration import LoadedMigration, unrun_type
 from ..mongo.client import RETRY_PAUSE_SECONDS, end_commands_on_signal
 from ..mongo.clock import clock
 from ..mongo.transaction import Transaction
@@ -167,7 +167,7 @@ class Run:
     def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> None:
         """Call a function of the team: only here can a signal interrupt the run."""
         with end_commands_on_signal(self._db.client, self._client_session), signals.let_through():
-            kind = not_run(function(*args, **options))
+            kind = unrun_type(function(*args, **options))
         if kind:
             name = getattr(function, "__name__", "it")
             raise NotRun(f"{name}() returned an object of type {kind}, and nothing in it has run")
@@ -303,7 +303,7 @@ class Run:
 
     def _call_on_failure(self, name: str, error: BaseException) -> None:
         try:
-            with signals.contained():
+            with signals.contain_forks():
                 self._hooks.on_failure(name, error)
         except BaseException as another:  # even sys.exit() or a second Ctrl-C: the failure itself matters more
             self._say(f"on_failure() itself failed, which changes nothing: {summary(another)}.")
@@ -333,9 +333,9 @@ class Run:
 
 def _place(migration: LoadedMigration, error: BaseException) -> str:
     """Where in the team's file it failed, as far as that is known: ``line 12, verify(), ``."""
-    line = line_in(migration.migration.path, error)
+    line = innermost_line(migration.migration.path, error)
     place = f"line {line}, " if line else ""
-    return place + ("verify(), " if migration.is_from_verify(error) else "")
+    return place + ("verify(), " if migration.is_raised_by_verify(error) else "")
 
 
 def _and_left(left: int) -> str:

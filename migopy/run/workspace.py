@@ -18,8 +18,8 @@ from bson.binary import UUID_SUBTYPE, Binary
 
 from ..batches import Batches, Line, Trail
 from ..errors import BadMigration, LockHeld, NotAllowed, ServerFailed, already_done
-from ..files.directory import find, no_files, numbering
-from ..files.importing import importable
+from ..files.directory import find, number_parser, unusable_entries
+from ..files.importing import on_sys_path
 from ..mongo import ServerKind, kill_sessions, look_up, server_errors, server_kind
 from ..store import Checkpoints, History, Holder, Lock, Names
 from ..terminal import signals
@@ -81,7 +81,7 @@ class Workspace:
         return Inventory(
             find(self.directory, pattern),
             records,
-            numbering(pattern),
+            number_parser(pattern),
             pattern,
             self.settings.MIGRATIONS_DIRECTORY,
             self.settings.task,
@@ -121,7 +121,7 @@ class Workspace:
         registered = [file for file in inventory.registered_files if file.name in noted] if with_registered else []
         # The unregistered files matter only if one of them may be a missing one under a new name.
         found, unreadable = _checksums([*registered, *(inventory.unregistered if missing else [])])
-        unreadable.update(no_files(self.directory, self.settings.MIGRATIONS_FILE_PATTERN))
+        unreadable.update(unusable_entries(self.directory, self.settings.MIGRATIONS_FILE_PATTERN))
         changed = [name for name, checksum in found.items() if checksum != noted.get(name, checksum)]
         return Contents(changed, _renamed(missing, noted, found), dict(sorted(unreadable.items())))
 
@@ -181,7 +181,7 @@ class Workspace:
 
     def importable(self) -> contextlib.AbstractContextManager[None]:
         """Keep the project's folder on ``sys.path``, for what migrations import from it."""
-        return importable(self.folder)
+        return on_sys_path(self.folder)
 
     @contextlib.contextmanager
     def hold_lock(self, subtask: str) -> Iterator[Lock]:
@@ -189,7 +189,7 @@ class Workspace:
 
         Raises ``LockHeld`` if another run keeps the lock for longer than ``LOCK_WAIT``.
         """
-        with signals.held_back():
+        with signals.hold_back():
             self._take(subtask)
             with self.lock, self.importable():
                 if self.lock.dead_run:
@@ -199,7 +199,7 @@ class Workspace:
 
     def unlock(self, holder: Holder) -> bool:
         """Take the lock away from this holder and no other, and log what it was doing; False if it has ended."""
-        with signals.held_back():
+        with signals.hold_back():
             freed = self.lock.take_away(holder)
             if freed is None:
                 return False

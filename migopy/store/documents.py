@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple, Sequence
 from bson.errors import InvalidBSON
 
 from ..mongo.concerns import MAJORITY_TIMEOUT_MS
-from ..terminal.texts import one_line, shortened
+from ..terminal.texts import one_line, shorten
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -38,7 +38,7 @@ class ForeignDocument(NamedTuple):
 
     @classmethod
     def from_document(cls, collection: str, document: Mapping[str, Any], why: str) -> ForeignDocument:
-        return cls(collection, shortened(one_line(repr(document.get("_id"))), 80), why)
+        return cls(collection, shorten(one_line(repr(document.get("_id"))), 80), why)
 
 
 def read_all(

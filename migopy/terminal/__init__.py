@@ -1,4 +1,4 @@
-"""What people see, type and press. No PyMongo.
+"""Messages, tables, progress, options and signals. No PyMongo.
 
 Imports errors.
 """

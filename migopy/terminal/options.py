@@ -1,4 +1,4 @@
-"""What the words of a command line mean: one of several options, a number, yes. Nothing of Fabric in it."""
+"""Checks of the options of a subtask. Knows nothing of Fabric."""
 
 from __future__ import annotations
 
@@ -6,37 +6,40 @@ from typing import Iterable
 
 from ..errors import UnknownSubtask
 
+SIMILARITY = 0.7
+"""The ratio of ``difflib`` from which a word may be another one with a typing mistake."""
+
 
 def is_yes(option: str, value: object, yes: str = "yes") -> bool:
-    """An option that can only be ``yes`` (True in Python) or left out. Raises ``UnknownSubtask`` for anything else."""
+    """Whether the option is given. Raises ``UnknownSubtask`` for any value but ``yes`` (True in Python)."""
     if value not in (None, False, True, yes):
         raise UnknownSubtask(f"{option} can only be {yes}, not {value!r}.")
     return value in (True, yes)
 
 
-def positive(option: str, value: object) -> int:
-    """An option that is a number from 1 on. Raises ``UnknownSubtask`` for anything else."""
+def positive_number(option: str, value: object) -> int:
+    """The value as a number. Raises ``UnknownSubtask`` if it is not a whole number of at least 1."""
     text = str(value)
     if not text.isdecimal() or int(text) < 1:
-        raise UnknownSubtask(f"{option} has to be a number from 1 on, not {text!r}.")
+        raise UnknownSubtask(f"{option} has to be a whole number, at least 1, not {text!r}.")
     return int(text)
 
 
-def not_empty(option: str, value: object, written: str) -> None:
-    """Raises ``UnknownSubtask`` for an empty text: that of an empty variable in a deploy script must not mean all."""
-    if value == "":
-        raise UnknownSubtask(f"Nothing was done: {option} is empty. Write {written}.")
+def require_not_empty(option: str, value: object, usage: str) -> None:
+    """Raises ``UnknownSubtask`` if the value is an empty string. ``usage`` says what to write."""
+    if value == "":  # an empty variable in a deploy script must not mean all migrations
+        raise UnknownSubtask(f"Nothing was done: {option} is empty. Write {usage}.")
 
 
-def exactly_one(question: str, written: list[str], *values: object) -> None:
-    """Raises ``UnknownSubtask`` unless one of the options is given and no other; ``written`` is how to write them."""
+def require_exactly_one(question: str, usages: list[str], *values: object) -> None:
+    """Raises ``UnknownSubtask`` unless exactly one of the options is given. ``usages`` say what to write."""
     given = [value for value in values if value is not None]
     if len(given) != 1 or given == [""]:
-        raise UnknownSubtask(f"{question} Write {' or '.join(written)}.")
+        raise UnknownSubtask(f"{question} Write {' or '.join(usages)}.")
 
 
-def nearest(word: str, known: Iterable[str], likeness: float = 0.7) -> str | None:
-    """The known word that was probably meant; None if there is none near. ``likeness`` is a ratio of ``difflib``."""
+def closest_word(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant, or None."""
     import difflib
 
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)), None)
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=SIMILARITY)), None)

@@ -1,4 +1,4 @@
-"""How far something is that takes long."""
+"""The progress of something that takes long, on stderr."""
 
 from __future__ import annotations
 
@@ -9,54 +9,56 @@ import time
 from typing import Callable
 
 from .streams import is_terminal, say
-from .texts import escaped
+from .texts import escape
 
 CLEAR_LINE = "\r\033[K"
 
-SHORTEST, LONGEST = 8, 24
-"""Characters of the bar; it is left out where there is no room for it."""
+MIN_BAR, MAX_BAR = 8, 24
+"""Characters of the bar. Without room for the minimum there is no bar."""
 
-BETWEEN_LOOKS, BETWEEN_LINES = 0.2, 30.0
-"""Seconds between two looks of the line on a terminal, and between two lines where there is none."""
+REDRAW_SECONDS = 0.2
+"""Seconds between two updates of the line in a terminal."""
+
+NEW_LINE_SECONDS = 30.0
+"""Seconds between two lines where there is no terminal."""
 
 
-class Line:
-    """Shows people on stderr how far something is: in a terminal one line that stays in place, else one now and then.
+class ProgressLine:
+    """Shows progress: a line that is redrawn in a terminal, else a new line from time to time.
 
-    What stays, such a line included, is given to ``tell``.
+    ``say`` gets the lines and messages that stay on the screen.
     """
 
-    def __init__(self, tell: Callable[[str], None] = say) -> None:
-        self._tell = tell
+    def __init__(self, say: Callable[[str], None] = say) -> None:
+        self._say = say
         self._in_place = is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
-        self._next = time.monotonic() + (0 if self._in_place else BETWEEN_LINES)
-        self._stands = False
+        self._next = time.monotonic() + (0 if self._in_place else NEW_LINE_SECONDS)
+        self._is_drawn = False
 
     def show(self, text: str, done: int, total: int | None, at_once: bool = False) -> None:
-        """Show the text, with a bar where the total is known, if it is time for the next one or ``at_once``."""
+        """Show the text, with a bar if the total is known. Does nothing if it is too early, unless ``at_once``."""
         if time.monotonic() < self._next and not at_once:
             return
         if self._in_place:
             columns = shutil.get_terminal_size().columns - 1
-            line = bar(done, total, columns - len(text)) + escaped(text)
+            line = bar(done, total, columns - len(text)) + escape(text)
             say(CLEAR_LINE + line[:columns], end="")
-            self._stands = True
+            self._is_drawn = True
         else:
-            self._tell(text)
-        self._next = time.monotonic() + (BETWEEN_LOOKS if self._in_place else BETWEEN_LINES)
+            self._say(text)
+        self._next = time.monotonic() + (REDRAW_SECONDS if self._in_place else NEW_LINE_SECONDS)
 
-    def tell(self, message: str) -> None:
-        """A message that stays."""
+    def say(self, message: str) -> None:
+        """Print a message in place of the line."""
         self.clear()
-        self._tell(message)
+        self._say(message)
 
     def clear(self) -> None:
-        """Leave the place to others."""
-        if self._stands:
+        if self._is_drawn:
             say(CLEAR_LINE, end="")
-            self._stands = False
+            self._is_drawn = False
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> ProgressLine:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,9 +66,9 @@ class Line:
 
 
 def bar(done: int, total: int | None, room: int) -> str:
-    """``[#########.............] ``; empty where the total is not known, or there is no room for it."""
-    length = min(LONGEST, room - len("[] "))
-    if not total or length < SHORTEST:
+    """``[#########.............] ``, or an empty string if the total is unknown or ``room`` is too small."""
+    length = min(MAX_BAR, room - len("[] "))
+    if not total or length < MIN_BAR:
         return ""
     filled = "#" * int(min(1.0, done / total) * length)
     return f"[{filled.ljust(length, '.')}] "

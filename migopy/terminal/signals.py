@@ -1,9 +1,8 @@
-"""Ctrl-C, SIGTERM and a lost terminal: when they take effect, and in which process.
+"""Ctrl-C, SIGTERM and SIGHUP: when they take effect, and in which process.
 
-While a task runs each of them raises ``KeyboardInterrupt``, as Ctrl-C does. From taking the lock until it is given back
-(``held_back()``) that happens only where the team's code runs, or something is waited for (``let_through()``): never
-between what the server has done and the line that notes it. A process forked by the team's code has none of this, and
-ends where that code does.
+While a task runs, each of them raises ``KeyboardInterrupt``. While the lock is held (``hold_back()``), this happens
+only inside ``let_through()``: in the team's code, or while migopy waits. So no signal comes between a write to the
+server and the code that notes it. A process that the team's code forks has none of these handlers.
 """
 
 from __future__ import annotations
@@ -19,61 +18,56 @@ import time
 from types import FrameType
 from typing import Any, Iterator, Mapping, NoReturn
 
-from .streams import occupy_closed_streams
+from .streams import reserve_standard_descriptors
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The last is what a process gets whose terminal or ssh connection is gone."""
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end a task. A lost terminal or ssh connection sends SIGHUP."""
 
-PATIENCE = 1.0
-"""Seconds after a first signal from which on another one is not held back: it may be a dead server that keeps us."""
+HOLD_BACK_SECONDS = 1.0
+"""Seconds after the first signal. A later signal is not held back, because the task may wait for a dead server."""
 
-TAKING = frozenset({"__enter__", "__exit__", "acquire", "release"})
-"""The functions in which a lock has been taken and no line knows it yet, or is to be given back and nobody else would
-do it: an exception raised there leaves it taken. PyMongo's pool would then be waited for without end.
-"""
+LOCKING_FUNCTIONS = frozenset({"__enter__", "__exit__", "acquire", "release"})
+"""Functions in which an exception may leave a thread lock taken, such as the lock of PyMongo's pool, for ever."""
 
-A_MOMENT = 0.001
-"""Seconds after which a signal is looked at again that has come in one of them."""
+RESEND_SECONDS = 0.001
+"""Seconds until a signal is sent again that arrived in a locking function."""
 
 
 class _Process:
-    """What this process does with a signal now. Signals belong to the process, so there is one of these."""
+    """What this process does with a signal now."""
 
     def __init__(self) -> None:
-        self.before: Mapping[signal.Signals, Any] = {}
-        """What stood for each of the signals before the task; empty while none is running."""
+        self.previous_handlers: Mapping[signal.Signals, Any] = {}
+        """The handlers from before the task. Empty while no task runs."""
         self.holds_back = False
         self.is_ending = False
-        self.first: float | None = None
+        self.first_at: float | None = None
         self.pending: int | None = None
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        self.first = self.first or now
-        is_patient = now - self.first < PATIENCE
-        if is_patient and self.holds_back:
+        self.first_at = self.first_at or now
+        may_wait = now - self.first_at < HOLD_BACK_SECONDS
+        if may_wait and self.holds_back:
             self.pending = number
-        elif is_patient and frame is not None and frame.f_code.co_name in TAKING:
-            _thread.start_new_thread(_send_again, (number,))  # one of threading's would take locks itself
+        elif may_wait and frame is not None and frame.f_code.co_name in LOCKING_FUNCTIONS:
+            _thread.start_new_thread(_send_again, (number,))  # threading.Thread would take locks itself
         else:
             self.take_effect(number, frame)
 
     def take_effect(self, number: int, frame: FrameType | None = None) -> None:
-        """Do what the signal did before the task; only that SIGTERM and SIGHUP raise too, as Ctrl-C does.
-
-        What is then written about the end is held back from the next signal, until code of the team runs again.
-        """
+        """Call the team's own handler, if there is one, else raise ``KeyboardInterrupt``."""
         self.pending = None
-        handler = self.before.get(signal.Signals(number), signal.SIG_DFL)
+        handler = self.previous_handlers.get(signal.Signals(number), signal.SIG_DFL)
         if callable(handler) and handler is not signal.default_int_handler:
             handler(number, frame)
             return
-        self.holds_back = self.is_ending = True
+        self.holds_back = self.is_ending = True  # the next signal must not stop what is logged about this one
         raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def _send_again(number: int) -> None:
-    time.sleep(A_MOMENT)
+    time.sleep(RESEND_SECONDS)
     signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
@@ -81,54 +75,51 @@ _process = _Process()
 
 
 @contextlib.contextmanager
-def ended_in_order() -> Iterator[None]:
-    """For the time of a task: what it holds is let go, whatever of these signals ends it."""
+def handle_signals() -> Iterator[None]:
+    """Handle the ending signals while a task runs, so that the task releases what it holds."""
     global _process
-    if threading.current_thread() is not threading.main_thread() or _process.before:
-        yield  # only the main thread may set signal handlers; and a task within a task has them
+    if threading.current_thread() is not threading.main_thread() or _process.previous_handlers:
+        yield  # only the main thread may set signal handlers, and a task inside a task has them already
         return
-    _follow_forks()
+    _register_fork_hooks()
     _process = _Process()
-    standing = {number: signal.getsignal(number) for number in ENDING}
-    _process.before = {number: handler for number, handler in standing.items() if handler not in (signal.SIG_IGN, None)}
+    handlers = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    ours = [number for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)]
+    _process.previous_handlers = {number: handlers[number] for number in ours}
     try:
-        for number in _process.before:
+        for number in _process.previous_handlers:
             signal.signal(number, _process.receive)
         yield
     finally:
-        _restore()
+        _restore_handlers()
 
 
-def _restore() -> None:
-    before, _process.before = _process.before, {}
-    for number, handler in before.items():
+def _restore_handlers() -> None:
+    handlers, _process.previous_handlers = _process.previous_handlers, {}
+    for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[None]:
-    """A signal that comes meanwhile takes effect at the end, unless something else has failed by then."""
-    with _holding_back(True):
+def hold_back() -> Iterator[None]:
+    """Let a signal take effect at the end of the block, unless the block raises an exception."""
+    with _set_holding(True):
         yield
     raise_pending()
 
 
 @contextlib.contextmanager
 def let_through() -> Iterator[None]:
-    """Around code of the team and around waiting: signals take effect at once, one held back before does now."""
-    with contained(), _holding_back(False):
+    """Let signals take effect at once. For code of the team, and for waiting."""
+    with contain_forks(), _set_holding(False):
         raise_pending()
         yield
 
 
 @contextlib.contextmanager
-def contained() -> Iterator[None]:
-    """Around code of the team: a process that was forked inside ends here, and a stream closed inside stays nothing.
-
-    The process is not the one that took the lock: the history, the log, the messages and the rest of the run are not
-    its own.
-    """
-    process = os.getpid()
+def contain_forks() -> Iterator[None]:
+    """End a process that the block forked, and replace standard streams that the block closed."""
+    process = os.getpid()  # only this process holds the lock and may write the history, the log and messages
     try:
         yield
     except BaseException as error:
@@ -136,19 +127,19 @@ def contained() -> Iterator[None]:
             _end_fork(error)
         raise
     finally:
-        occupy_closed_streams()
+        reserve_standard_descriptors()
     if os.getpid() != process:
         _end_fork(None)
 
 
 @contextlib.contextmanager
-def _holding_back(holds: bool) -> Iterator[None]:
-    kept = _process.holds_back
+def _set_holding(holds: bool) -> Iterator[None]:
+    before = _process.holds_back
     _process.holds_back = holds
     try:
         yield
     finally:
-        _process.holds_back = kept or _process.is_ending
+        _process.holds_back = before or _process.is_ending
 
 
 def raise_pending() -> None:
@@ -158,7 +149,7 @@ def raise_pending() -> None:
 
 
 def _end_fork(error: BaseException | None) -> NoReturn:
-    """As Python ends, without what the parent does at its exit."""
+    """End the process as Python does, but without the exit handlers of the parent."""
     code = error.code if isinstance(error, SystemExit) else error
     if isinstance(code, BaseException):
         sys.excepthook(type(code), code, code.__traceback__)
@@ -170,28 +161,29 @@ def _end_fork(error: BaseException | None) -> NoReturn:
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 
-# Forks. A child with our handlers would not end on SIGTERM while it runs nothing of Python's, which is how
-# multiprocessing.Pool.terminate() ends its workers. A signal that comes within fork() waits until they are gone.
+# A forked child must not keep our handlers. Python runs them only between two steps of Python code, so a child inside C
+# code would not end on SIGTERM, which is how multiprocessing.Pool.terminate() ends its workers. Signals are blocked
+# during fork(), until the child has removed the handlers.
 
 _masks = threading.local()
 
 
 @functools.lru_cache(maxsize=None)
-def _follow_forks() -> None:
-    """Once in the life of a process: ``os.register_at_fork`` knows no way back."""
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
+def _register_fork_hooks() -> None:
+    # Cached, because a process can never unregister them.
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
 
 
 def _before_fork() -> None:
-    _masks.kept = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING if _process.before else ())
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS if _process.previous_handlers else ())
 
 
 def _after_fork() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.kept)
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
 
 
-def _in_child() -> None:
+def _after_fork_in_child() -> None:
     global _process
-    _restore()
+    _restore_handlers()
     _process = _Process()
     _after_fork()

@@ -1,4 +1,4 @@
-"""The standard streams: writing to them, and what to do when nobody reads."""
+"""Writing to the standard streams, also when they are closed or nobody reads them."""
 
 from __future__ import annotations
 
@@ -10,43 +10,40 @@ import sys
 from typing import Any, Iterator, TextIO
 
 from ..errors import MigopyException
-from .texts import masked
+from .texts import mask
 
 STDERR = 2
-"""The last of the numbers of the standard streams."""
+"""The highest file descriptor of the standard streams."""
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Write to people, on stderr. Nothing is raised, whatever became of that."""
+    """Write a message to stderr. Never raises an exception."""
     with contextlib.suppress(Exception):
         _write(sys.stderr, text, end)
 
 
 def show(text: str) -> None:
-    """Write a table or a JSON document to stdout. Raises ``MigopyException`` where it cannot be written, to a full disk
-    for example; a stdout that nobody reads is none of our business.
-    """
+    """Write a table, a help text or a JSON document to stdout. Raises ``MigopyException`` if the disk is full."""
     try:
-        _write(sys.stdout, masked(text))
+        _write(sys.stdout, mask(text))
     except BrokenPipeError:
-        return
+        return  # as in fab ... | head -1
     except OSError as error:
-        raise MigopyException(f"The output cannot be written: {error.strerror}.") from error
+        raise MigopyException(f"Cannot write the output: {error.strerror}.") from error
 
 
 def _write(stream: TextIO | None, text: str, end: str = "\n") -> None:
-    """Write a text, to the stream of the moment; what it cannot encode is escaped as Python writes it."""
+    """Write the text. Characters that the stream cannot encode are escaped."""
     if stream is None or getattr(stream, "closed", False):
         return
     encoding = getattr(stream, "encoding", None) or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
-    with contextlib.suppress(AttributeError):  # not everything that stands in for a stream has it
+    with contextlib.suppress(AttributeError):  # a stream that a team puts in place may only have write()
         stream.flush()
 
 
 @contextlib.contextmanager
-def _gone() -> Iterator[None]:
-    """Around writing to what may have no reader, or be closed below Python."""
+def _ignore_missing_reader() -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -54,8 +51,8 @@ def _gone() -> Iterator[None]:
             raise
 
 
-class _Lasting:
-    """A stream that goes on without a reader: what is written to it is lost then, and nothing is raised."""
+class _PipeSafeStream:
+    """A stream that drops its output, and raises nothing, once its reader is gone."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -65,32 +62,30 @@ class _Lasting:
 
     def write(self, text: str) -> int:
         if not getattr(self._stream, "closed", False):
-            with _gone():
+            with _ignore_missing_reader():
                 self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with _gone(), contextlib.suppress(AttributeError):
+        with _ignore_missing_reader(), contextlib.suppress(AttributeError):
             self._stream.flush()
 
 
-def outlive_readers() -> None:
-    """From now on a reader that goes away (``| head -1``) stops neither us, nor a migration that prints, nor Fabric.
+def ignore_missing_readers() -> None:
+    """Make sure that a reader that goes away (``| head -1``) stops neither migopy nor the migrations.
 
-    It stays so until the end of the process: Fabric's own "Done." and Python's last flush come after us.
+    Stays in force until the process ends, because Fabric prints its own "Done." after the task.
     """
-    occupy_closed_streams()
+    reserve_standard_descriptors()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is not None and not isinstance(stream, _Lasting) and not is_terminal(stream):
-            setattr(sys, name, _Lasting(stream))
+        if stream is not None and not isinstance(stream, _PipeSafeStream) and not is_terminal(stream):
+            setattr(sys, name, _PipeSafeStream(stream))
 
 
-def occupy_closed_streams() -> None:
-    """Leave no number of a standard stream free that somebody has closed below Python.
-
-    The next connection would get that number, and our messages would be written into it.
-    """
+def reserve_standard_descriptors() -> None:
+    """Open /dev/null in the place of each standard stream whose file descriptor was closed."""
+    # The next connection would get the free descriptor, and our messages would be written into it.
     with contextlib.suppress(OSError):
         while (number := os.open(os.devnull, os.O_RDWR)) <= STDERR:
             os.set_inheritable(number, True)
@@ -98,7 +93,7 @@ def occupy_closed_streams() -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether the stream is a terminal; one that is closed, or is no real one, is none."""
+    """Whether the stream is a terminal. False for a closed stream."""
     try:
         return bool(stream and stream.isatty())
     except (AttributeError, ValueError, OSError):
@@ -106,11 +101,11 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def has_colours(stream: TextIO | None) -> bool:
-    """Whether it is a terminal that wants colours (https://no-color.org, and Fabric's own variable)."""
+    """Whether the stream is a terminal and no environment variable forbids colours (https://no-color.org)."""
     refused = os.environ.get("NO_COLOR") or os.environ.get("FABRIC_DISABLE_COLORS")
     return is_terminal(stream) and not refused
 
 
 def width_of(stream: TextIO | None) -> int:
-    """Columns of the terminal; what is no terminal takes lines of any length."""
+    """The columns of the terminal. Without a terminal, lines may have any length."""
     return shutil.get_terminal_size().columns if is_terminal(stream) else sys.maxsize

@@ -1,4 +1,4 @@
-"""The traceback of the team's own code, as far as it is about that code."""
+"""The traceback of an error, reduced to the team's own code."""
 
 from __future__ import annotations
 
@@ -8,60 +8,58 @@ import traceback
 
 from .texts import safe_str, without_reply
 
-DRIVER = ("migopy", "pymongo", "bson", "gridfs")
+LIBRARIES = ("migopy", "pymongo", "bson", "gridfs")
 STANDARD_LIBRARY = os.path.dirname(os.__file__)
 
 
 def team_traceback(error: BaseException, *, whole: bool = False) -> str:
-    """The traceback of an error, from the team's first frame to its last; ``whole`` leaves nothing out.
-
-    What stands below is how PyMongo sends a command; what stands above is how migopy has called the migration.
-    """
-    about = traceback.TracebackException.from_exception(error)
+    """The traceback from the team's first frame to its last. ``whole`` leaves nothing out."""
+    exception = traceback.TracebackException.from_exception(error)
     if not whole:
-        _leave_to_the_team(about)
-    text = "".join(about.format()).rstrip("\n")
+        _cut_to_team_frames(exception)
+    text = "".join(exception.format()).rstrip("\n")
     return text if whole else _without_replies(text, error)
 
 
-def _leave_to_the_team(about: traceback.TracebackException) -> None:
-    """Cut the frames of an error and of those it came from; one that never left PyMongo is left out altogether."""
-    frames = about.stack
-    teams = [place for place, frame in enumerate(frames) if _is_teams(frame)]
-    if teams:
-        below = range(teams[-1] + 1, len(frames))
-        del frames[next((place for place in below if _is_drivers(frames[place])), len(frames)) :]
-        del frames[: teams[0]]
+def _cut_to_team_frames(exception: traceback.TracebackException) -> None:
+    """Cut the frames of the exception, and of its causes. Internal causes are removed."""
+    frames = exception.stack
+    team_frames = [place for place, frame in enumerate(frames) if _is_team_frame(frame)]
+    if team_frames:
+        # Below the team's last frame PyMongo sends a command. Above the first one migopy calls the migration.
+        below = range(team_frames[-1] + 1, len(frames))
+        del frames[next((place for place in below if _is_library_frame(frames[place])), len(frames)) :]
+        del frames[: team_frames[0]]
     else:
-        frames[:] = [frame for frame in frames if not _is_drivers(frame)]
+        frames[:] = [frame for frame in frames if not _is_library_frame(frame)]
     for link in ("__cause__", "__context__"):
-        origin = getattr(about, link)
-        if origin is not None and _is_inner(origin):
-            setattr(about, link, None)
+        origin = getattr(exception, link)
+        if origin is not None and _is_internal(origin):
+            setattr(exception, link, None)
         elif origin is not None:
-            _leave_to_the_team(origin)
+            _cut_to_team_frames(origin)
 
 
-def _is_inner(about: traceback.TracebackException) -> bool:
-    """Whether an error, and what it came from, was raised and caught below the team's code."""
-    if any(_is_teams(frame) for frame in about.stack) or not any(_is_drivers(frame) for frame in about.stack):
+def _is_internal(exception: traceback.TracebackException) -> bool:
+    """Whether the exception and its causes were raised and caught by libraries only."""
+    if any(map(_is_team_frame, exception.stack)) or not any(map(_is_library_frame, exception.stack)):
         return False
-    return all(origin is None or _is_inner(origin) for origin in (about.__cause__, about.__context__))
+    return all(origin is None or _is_internal(origin) for origin in (exception.__cause__, exception.__context__))
 
 
-def _is_drivers(frame: traceback.FrameSummary) -> bool:
-    folders = (os.path.dirname(sys.modules[name].__file__ or "") for name in DRIVER if name in sys.modules)
+def _is_library_frame(frame: traceback.FrameSummary) -> bool:
+    folders = (os.path.dirname(sys.modules[name].__file__ or "") for name in LIBRARIES if name in sys.modules)
     return any(frame.filename.startswith(folder + os.sep) for folder in folders)
 
 
-def _is_teams(frame: traceback.FrameSummary) -> bool:
-    """Whether it is no frame of ours, of PyMongo's or of Python's; packages are installed in folders below Python's."""
-    inside = frame.filename.startswith(STANDARD_LIBRARY + os.sep) and "-packages" + os.sep not in frame.filename
-    return not inside and not frame.filename.startswith("<frozen ") and not _is_drivers(frame)
+def _is_team_frame(frame: traceback.FrameSummary) -> bool:
+    # Installed packages are in a folder of the standard library: site-packages or dist-packages.
+    is_python = frame.filename.startswith(STANDARD_LIBRARY + os.sep) and "-packages" + os.sep not in frame.filename
+    return not is_python and not frame.filename.startswith("<frozen ") and not _is_library_frame(frame)
 
 
 def _without_replies(text: str, error: BaseException | None) -> str:
-    seen: set[int] = set()  # a chain may end in itself
+    seen: set[int] = set()  # a chain of causes may contain itself
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         whole = safe_str(error)

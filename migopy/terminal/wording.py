@@ -1,4 +1,4 @@
-"""Times, durations, sizes and numbers in words."""
+"""Times, durations, sizes and numbers as people read them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Sequence
 if TYPE_CHECKING:
     from datetime import datetime
 
-
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-def in_bytes(number: float) -> str:
+def byte_size(number: float) -> str:
     """``512 B``, ``1.5 kB``, ``360 MB``."""
     power = 0
     while number >= 1000 and power < len(UNITS) - 1:
@@ -25,10 +24,10 @@ def plural(number: int, thing: str) -> str:
 
 
 def local_time(moment: datetime) -> str:
-    """``2026-01-31 12:00:00 CET``, in the zone of this machine."""
+    """``2026-01-31 12:00:00 CET``, in the time zone of this machine."""
     try:
         return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
-    except (OverflowError, ValueError, OSError):  # the first or the last day of the calendar, in another zone
+    except (OverflowError, ValueError, OSError):  # datetime.min or datetime.max in another time zone
         return f"{moment:%Y-%m-%d %H:%M:%S %Z}".rstrip()
 
 
@@ -44,6 +43,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def listed(words: Sequence[str]) -> str:
+def join_with_and(words: Sequence[str]) -> str:
     """``a, b and c``"""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, Na
 from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import WriteError
 
-from ...terminal.signals import held_back
+from ...terminal.signals import hold_back
 from . import sampling
 from .raw import (
     AT_ONCE,
@@ -134,7 +134,7 @@ class Copy:
         if "expireAfterSeconds" in options:
             options["expireAfterSeconds"] = longest()
         if original.name != STORED_FUNCTIONS:
-            with held_back():  # abandoned, it might be done when all has been dropped
+            with hold_back():  # abandoned, it might be done when all has been dropped
                 self._target.command("create", original.name, **options)
 
     def _fill(self, original: Original) -> Copied:

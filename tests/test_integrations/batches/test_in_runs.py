@@ -282,7 +282,7 @@ class TestWhatPeopleSee(BatchesTestCase):
     def test_in_a_pipe_it_says_something_now_and_then(self) -> None:
         fabfile = self.team.path / "fabfile.py"
         fabfile.write_text(
-            f"{fabfile.read_text()}\nimport migopy.terminal.progress\nmigopy.terminal.progress.BETWEEN_LINES = 0.5\n"
+            f"{fabfile.read_text()}\nimport migopy.terminal.progress\nmigopy.terminal.progress.NEW_LINE_SECONDS = 0.5\n"
         )
         self.by_function("import time\ntime.sleep(0.01)")
         lines = re.findall("(?m)^1_counts.py: .* documents.*$", self.fab("migrations:execute").stderr)

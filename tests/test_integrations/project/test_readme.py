@@ -103,9 +103,9 @@ class TestDocuments(NewcomerTestCase):
 
     def test_tables_name_every_subtask_and_every_setting(self) -> None:
         import migopy
-        from migopy.fab.task import names
+        from migopy.fab.task import subtask_names
 
-        for name in names(migopy.MigrationsManager):
+        for name in subtask_names(migopy.MigrationsManager):
             if name != "show_status":
                 self.assertRegex(section("Subtasks"), rf"\| `fab migrations:{name}\b")
         for name in vars(migopy.MigrationsManager):

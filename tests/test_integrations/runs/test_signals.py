@@ -211,7 +211,7 @@ class TestWhileATransactionCommits(InProcessTestCase):
         self.assertEqual((["1_once.py"], ["1_once.py"]), (self.ran(), self.registered()))
 
     def test_where_nobody_waits_for_the_answer_it_is_not_known(self) -> None:
-        with patch.object(signals, "PATIENCE", 0):
+        with patch.object(signals, "HOLD_BACK_SECONDS", 0):
             said = self.interrupted()
         self.assertIn("it is not known whether its transaction was committed, check fab migrations.", said)
         self.assertNotIn("registered", said)

@@ -11,7 +11,7 @@ from fabric.tasks import Task
 import migopy
 from migopy.errors import UnknownSubtask
 from migopy.fab import dispatch, syntax
-from migopy.fab.task import default, help_line, help_lines, names
+from migopy.fab.task import default_subtask, help_line, help_lines, subtask_names
 
 Parsed = Tuple[Optional[str], List[str], Dict[str, str]]
 
@@ -54,10 +54,10 @@ class TestTask(unittest.TestCase):
         self.assertIs(method, migopy.task()(method))
 
     def test_subtasks_come_in_the_order_of_definition_ours_first(self) -> None:
-        ours = names(migopy.MigrationsManager)
+        ours = subtask_names(migopy.MigrationsManager)
         self.assertEqual(OURS, ours[:4])
         self.assertLess({"dbdump", "help"}, set(ours))
-        self.assertEqual([*(name for name in ours if name != "ignore"), "zebra", "apple"], names(Team))
+        self.assertEqual([*(name for name in ours if name != "ignore"), "zebra", "apple"], subtask_names(Team))
 
     def test_a_method_overridden_without_the_decorator_is_no_subtask(self) -> None:
         with self.assertRaisesRegex(UnknownSubtask, "no subtask 'ignore'"):
@@ -66,12 +66,12 @@ class TestTask(unittest.TestCase):
     def test_tasks_gives_the_bound_methods_by_name(self) -> None:
         manager = Team()
         tasks = Team.tasks(manager)
-        self.assertEqual(names(Team), list(tasks))
+        self.assertEqual(subtask_names(Team), list(tasks))
         self.assertEqual("x", tasks["zebra"]("x"))
 
     def test_show_status_is_the_default(self) -> None:
-        self.assertEqual("show_status", default(migopy.MigrationsManager))
-        self.assertEqual("show_status", default(Team))
+        self.assertEqual("show_status", default_subtask(migopy.MigrationsManager))
+        self.assertEqual("show_status", default_subtask(Team))
 
     def test_the_default_of_a_subclass_wins_over_the_inherited_one(self) -> None:
         class Further(Team):
@@ -83,14 +83,14 @@ class TestTask(unittest.TestCase):
             @migopy.task
             def other(self) -> None: ...
 
-        self.assertEqual(["own", "own"], [default(Further), default(Last)])
+        self.assertEqual(["own", "own"], [default_subtask(Further), default_subtask(Last)])
         self.assertEqual("own", dispatch.call(Last(), None, [], {}))
 
     def test_a_default_that_was_taken_away_is_none(self) -> None:
         class Without(migopy.MigrationsManager):
             def show_status(self) -> None: ...  # type: ignore[override]
 
-        self.assertIsNone(default(Without))
+        self.assertIsNone(default_subtask(Without))
         with self.assertRaisesRegex(UnknownSubtask, "no default subtask; there are: execute, "):
             dispatch.call(Without(), None, [], {})
 
@@ -158,8 +158,8 @@ class TestCall(unittest.TestCase):
             def status(self) -> str:
                 return "ours"
 
-        self.assertEqual(["show_status", "status"], [dispatch.find(cls, "status") for cls in (Team, Other)])
-        self.assertNotIn("status", names(Team))
+        self.assertEqual(["show_status", "status"], [dispatch.method_name(cls, "status") for cls in (Team, Other)])
+        self.assertNotIn("status", subtask_names(Team))
 
     def test_a_surplus_a_missing_and_an_unknown_option_say_what_to_write(self) -> None:
         cases = {
@@ -269,7 +269,7 @@ class TestAsText(unittest.TestCase):
             (["ignore", ""], {}, (["ignore", ""], {})),
         ]
         for options, named, expected in cases:
-            self.assertEqual(expected, syntax.as_text(options, named))
+            self.assertEqual(expected, syntax.command_line_options(options, named))
 
 
 class TestUsage(unittest.TestCase):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from migopy.errors import BadMigration, ConfigurationError, MigrationFailed
 from migopy.files import directory as loader
-from migopy.files.faults import line_in
-from migopy.files.importing import importable
+from migopy.files.faults import innermost_line
+from migopy.files.importing import on_sys_path
 from migopy.files.migration import LoadedMigration, Migration
 from migopy.manager import MigrationsManager
 
@@ -89,7 +89,7 @@ class TestFind(FolderTestCase):
         )
 
     def test_the_whole_name_has_to_match_the_pattern(self) -> None:
-        number_of = loader.numbering(PATTERN)
+        number_of = loader.number_parser(PATTERN)
         for name in ("2_a.py_b.py", "2_a.pyx", "x2_a.py", "2_a.py\n", "2_.py"):
             self.assertIsNone(number_of(name), name)
         self.assertEqual(2, number_of("2_a.py"))
@@ -282,7 +282,7 @@ class TestLoad(FolderTestCase):
 class TestImportable(FolderTestCase):
     def test_the_folder_is_on_the_path_meanwhile_and_then_no_more(self) -> None:
         before = list(sys.path)
-        with self.assertRaises(KeyError), importable(self.folder):
+        with self.assertRaises(KeyError), on_sys_path(self.folder):
             self.assertEqual([str(self.folder), *before], sys.path)
             raise KeyError
         self.assertEqual(before, sys.path)
@@ -290,7 +290,7 @@ class TestImportable(FolderTestCase):
     def test_a_path_that_somebody_cleared_meanwhile_is_no_error(self) -> None:
         before = list(sys.path)
         self.addCleanup(sys.path.__setitem__, slice(None), before)
-        with importable(self.folder):
+        with on_sys_path(self.folder):
             sys.path.remove(str(self.folder))
         self.assertEqual(before, sys.path)
 
@@ -302,7 +302,7 @@ class TestErrors(FolderTestCase):
         try:  # assertRaises would take the traceback away
             loaded.call(None)
         except KeyError as error:
-            self.assertEqual(2, line_in(loaded.migration.path, error))
-            self.assertIsNone(line_in(Path("elsewhere.py"), error))
+            self.assertEqual(2, innermost_line(loaded.migration.path, error))
+            self.assertIsNone(innermost_line(Path("elsewhere.py"), error))
         else:
             self.fail("It did not raise.")

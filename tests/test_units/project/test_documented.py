@@ -10,7 +10,7 @@ from typing import Iterator
 
 import migopy
 from migopy.fab import syntax
-from migopy.fab.task import names
+from migopy.fab.task import subtask_names
 from migopy.run import status
 from migopy.run.report import event_rows, history_rows
 from migopy.store import history, lock
@@ -30,9 +30,9 @@ def undocumented(manager_class: type[migopy.MigrationsManager]) -> Iterator[str]
             yield f"the subtask {name}"
         elif (value.__doc__ or "").startswith("Override it") and f"`{name}(self" not in TEXT:
             yield f"the hook {name}"
-    for name in names(manager_class):
+    for name in subtask_names(manager_class):
         for option in list(inspect.signature(getattr(manager_class, name)).parameters)[1:]:
-            written = syntax.WRITTEN.get(option, f"{option.rstrip('_')}=")
+            written = syntax.NOTATION.get(option, f"{option.rstrip('_')}=")
             if written not in TEXT:
                 yield f"the option {written} of {name}"
 

@@ -13,7 +13,7 @@ from fabric.main import parse_arguments
 import migopy
 from migopy.fab import dispatch, syntax
 from migopy.fab.help import pages
-from migopy.fab.task import names
+from migopy.fab.task import subtask_names
 from tests.documents import ALL, FOR_USERS, PAGES, README, TOP, blocks, commands, prose, section
 
 LONGEST_LINE = 160
@@ -137,7 +137,7 @@ class TestCommands(unittest.TestCase):
     def bind(self, word: str) -> None:
         options, named = parse_arguments([word])[0][1:3]
         subtask, options, named = syntax.parse(options, named)
-        method = getattr(self.Team(), dispatch.find(self.Team, subtask))
+        method = getattr(self.Team(), dispatch.method_name(self.Team, subtask))
         bound = inspect.signature(method).bind(*options, **{syntax.parameter_name(key): named[key] for key in named})
         if subtask == "help" and options:
-            self.assertIn(bound.arguments["topic"], {*PAGES, *names(self.Team)})
+            self.assertIn(bound.arguments["topic"], {*PAGES, *subtask_names(self.Team)})

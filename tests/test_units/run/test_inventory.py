@@ -5,14 +5,14 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from migopy.errors import MigrationNotFound, UnknownSubtask, WrongState
-from migopy.files.directory import numbering
+from migopy.files.directory import number_parser
 from migopy.files.migration import Migration
 from migopy.manager import MigrationsManager
 from migopy.run.inventory import Inventory
 from migopy.store.history import Record, State
 
 NOON = datetime(2014, 1, 14, 12, tzinfo=timezone.utc)
-NUMBER_OF = numbering(MigrationsManager.MIGRATIONS_FILE_PATTERN)
+NUMBER_OF = number_parser(MigrationsManager.MIGRATIONS_FILE_PATTERN)
 
 
 def inventory(files: str, registered: str = "", ignored: str = "") -> Inventory:

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from migopy import ColorsLogger, MigopyException, Str
 from migopy.terminal.messages import RED
-from migopy.terminal.streams import has_colours, outlive_readers, say, show
+from migopy.terminal.streams import has_colours, ignore_missing_readers, say, show
 from migopy.terminal.tables import table
 from migopy.terminal.wording import duration, local_time
 
@@ -180,7 +180,7 @@ class TestStreams(unittest.TestCase):
     def test_messages_and_tables_go_on_without_a_stream(self) -> None:
         for name, stream in (("none", None), ("closed", closed()), ("without reader", without_reader(self))):
             with self.subTest(name), patch("sys.stderr", stream), patch("sys.stdout", stream):
-                outlive_readers()
+                ignore_missing_readers()
                 ColorsLogger().red("message")
                 show("table")
                 print("what a migration prints, and Fabric")
@@ -197,7 +197,7 @@ class TestStreams(unittest.TestCase):
     def test_a_stream_that_can_only_write_will_do(self) -> None:
         bare = Bare()
         with patch("sys.stderr", bare), patch("sys.stdout", bare):
-            outlive_readers()
+            ignore_missing_readers()
             ColorsLogger().red("message")
             show("table")
             sys.stdout.flush()
@@ -220,20 +220,20 @@ class TestStreams(unittest.TestCase):
 
     def test_a_stream_that_lasts_is_otherwise_the_one_it_was(self) -> None:
         with tempfile.TemporaryFile("w+", encoding="utf-8") as stream, patch("sys.stdout", stream):
-            outlive_readers()
-            outlive_readers()
+            ignore_missing_readers()
+            ignore_missing_readers()
             self.assertEqual((stream.fileno(), "utf-8"), (sys.stdout.fileno(), sys.stdout.encoding))
             self.assertEqual(2, print("x") or sys.stdout.tell())
 
     def test_a_terminal_stays_what_it_is(self) -> None:
         with terminal():
             stream = sys.stderr
-            outlive_readers()
+            ignore_missing_readers()
             self.assertIs(stream, sys.stderr)
 
     def test_errors_other_than_a_missing_reader_are_not_hidden_from_a_migration(self) -> None:
         with open("/dev/full", "w", buffering=1) as full, patch("sys.stdout", full):
-            outlive_readers()
+            ignore_missing_readers()
             with self.assertRaises(OSError):
                 print("x")
             os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())

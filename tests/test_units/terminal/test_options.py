@@ -3,7 +3,7 @@ from __future__ import annotations
 import unittest
 
 from migopy.errors import UnknownSubtask
-from migopy.terminal.options import exactly_one, is_yes, nearest, not_empty, positive
+from migopy.terminal.options import closest_word, is_yes, positive_number, require_exactly_one, require_not_empty
 
 
 class TestOptions(unittest.TestCase):
@@ -16,25 +16,27 @@ class TestOptions(unittest.TestCase):
                 is_yes("json", value)
 
     def test_a_number_from_1_on(self) -> None:
-        self.assertEqual([1, 12, 3], [positive("last", "1"), positive("last", "012"), positive("last", 3)])
+        self.assertEqual(
+            [1, 12, 3], [positive_number("last", "1"), positive_number("last", "012"), positive_number("last", 3)]
+        )
         for value in ("0", "-1", "x", "", "1.5", "²"):
             with self.assertRaisesRegex(UnknownSubtask, "^last has to be a number from 1 on, not "):
-                positive("last", value)
+                positive_number("last", value)
 
     def test_one_of_several_options_and_no_other(self) -> None:
         written = ["m:x,NAME", "m:x,last=N"]
         for given in (("1", None), (None, "2")):
-            exactly_one("Which?", written, *given)
+            require_exactly_one("Which?", written, *given)
         for wrong in ((None, None), ("1", "1"), ("", ""), ("", None), ("", "2")):
             with self.assertRaisesRegex(UnknownSubtask, r"^Which\? Write m:x,NAME or m:x,last=N\.$"):
-                exactly_one("Which?", written, *wrong)
+                require_exactly_one("Which?", written, *wrong)
 
     def test_an_empty_text_is_refused_and_nothing_at_all_is_not(self) -> None:
-        not_empty("to", None, "to=NAME")
-        not_empty("to", "1", "to=NAME")
+        require_not_empty("to", None, "to=NAME")
+        require_not_empty("to", "1", "to=NAME")
         with self.assertRaisesRegex(UnknownSubtask, r"^Nothing was done: to is empty\. Write to=NAME\.$"):
-            not_empty("to", "", "to=NAME")
+            require_not_empty("to", "", "to=NAME")
 
     def test_the_nearest_word_or_none(self) -> None:
-        self.assertEqual("execute", nearest("exceute", ["ignore", "execute"]))
-        self.assertIsNone(nearest("nope", ["ignore", "execute", "help"]))
+        self.assertEqual("execute", closest_word("exceute", ["ignore", "execute"]))
+        self.assertIsNone(closest_word("nope", ["ignore", "execute", "help"]))

@@ -8,7 +8,7 @@ from unittest.mock import patch
 from bson import BSON
 
 from migopy.terminal import texts
-from migopy.terminal.texts import LONGEST, escaped, hide, masked, one_line, summary
+from migopy.terminal.texts import MAX_LENGTH, add_secrets, escape, mask, one_line, summary
 
 
 class MuteError(Exception):
@@ -42,18 +42,18 @@ class TestSummary(unittest.TestCase):
             with self.subTest(repr(text)[:20]):
                 line = summary(ValueError(text))
                 self.assertTrue(line.isprintable())
-                self.assertLessEqual(len(line), LONGEST + 20)
+                self.assertLessEqual(len(line), MAX_LENGTH + 20)
                 BSON.encode({"error": line})
         self.assertTrue(summary(type("a\nb", (Exception,), {})()).isprintable())
 
 
 class TestEscaping(unittest.TestCase):
     def test_what_moves_a_cursor_is_written_as_python_writes_it(self) -> None:
-        self.assertEqual(r"a\x1b[2Jb\nc\x9bd\u202e\udcff", escaped("a\x1b[2Jb\nc\x9bd\u202e\udcff"))
+        self.assertEqual(r"a\x1b[2Jb\nc\x9bd\u202e\udcff", escape("a\x1b[2Jb\nc\x9bd\u202e\udcff"))
 
     def test_ordinary_text_stays_as_it_is(self) -> None:
-        self.assertEqual("zażółć 数字 🎉", escaped("zażółć 数字 🎉"))
-        self.assertEqual("a\nb\\x1b", escaped("a\nb\x1b", kept="\n"))
+        self.assertEqual("zażółć 数字 🎉", escape("zażółć 数字 🎉"))
+        self.assertEqual("a\nb\\x1b", escape("a\nb\x1b", keep="\n"))
 
     def test_white_space_becomes_one_space(self) -> None:
         self.assertEqual("a b c", one_line(" a\n\tb\r\n c "))
@@ -68,33 +68,33 @@ class TestSecrets(unittest.TestCase):
 
     def test_a_hidden_value_is_masked_however_it_is_quoted(self) -> None:
         secret = 'p"ss/wörd\\+1'
-        hide(secret)
+        add_secrets(secret)
         for spelled in (secret, repr(secret)[1:-1], json.dumps(secret)[1:-1], "p%22ss%2Fw%C3%B6rd%5C%2B1"):
-            self.assertEqual("<***>", masked(f"<{spelled}>"))
+            self.assertEqual("<***>", mask(f"<{spelled}>"))
 
     def test_of_a_percent_encoded_one_the_plain_one_is_masked_too(self) -> None:
-        hide("p%40ssword")
-        self.assertEqual("*** ***", masked("p@ssword p%40ssword"))
+        add_secrets("p%40ssword")
+        self.assertEqual("*** ***", mask("p@ssword p%40ssword"))
 
     def test_a_short_one_is_masked_as_a_word_only(self) -> None:
-        hide("a", "blog")
-        self.assertEqual("*** migration of weblog: ***", masked("blog migration of weblog: a"))
+        add_secrets("a", "blog")
+        self.assertEqual("*** migration of weblog: ***", mask("blog migration of weblog: a"))
 
     def test_no_secret_is_no_secret(self) -> None:
-        hide(None, "")
-        self.assertEqual("text", masked("text"))
+        add_secrets(None, "")
+        self.assertEqual("text", mask("text"))
 
     def test_a_number_may_be_one(self) -> None:
-        hide(12345678)
-        self.assertEqual("***", masked("12345678"))
+        add_secrets(12345678)
+        self.assertEqual("***", mask("12345678"))
 
     def test_the_password_of_any_connection_string_is_masked(self) -> None:
         for uri in ("mongodb://ann:{}@a:1,b:2/x", "mongodb+srv://ann:{}@host", "postgres://:{}@host"):
             for password in ("secret", "s@cret", "s:cr/et", "s%40"):
-                self.assertEqual(f"at {uri.format('***')}.", masked(f"at {uri.format(password)}."))
+                self.assertEqual(f"at {uri.format('***')}.", mask(f"at {uri.format(password)}."))
         for harmless in ("mongodb://host:27017/ of ann@web1", "http://host/path", "a:b@c"):
-            self.assertEqual(harmless, masked(harmless))
+            self.assertEqual(harmless, mask(harmless))
 
     def test_it_is_masked_before_the_text_is_cut(self) -> None:
-        hide("correct horse")
-        self.assertNotIn("corr", one_line("x" * (2 * LONGEST - 4) + "correct horse"))
+        add_secrets("correct horse")
+        self.assertNotIn("corr", one_line("x" * (2 * MAX_LENGTH - 4) + "correct horse"))
