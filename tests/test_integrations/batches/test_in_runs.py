@@ -196,7 +196,7 @@ class TestGoingOn(BatchesTestCase):
     def test_forget_of_an_unregistered_one_forgets_how_far_it_was(self) -> None:
         self.by_function(FAILS)
         self.fab("migrations:execute", code=1)
-        self.assertIn("Forgetting how far it was: 1_counts.py", self.fab("migrations:forget,1").stderr)
+        self.assertIn("Forgetting the progress of 1_counts.py", self.fab("migrations:forget,1").stderr)
         self.assertIsNone(self.checkpoint())
         self.by_function()
         self.fab("migrations:execute")
@@ -301,7 +301,7 @@ class TestWhatPeopleSee(BatchesTestCase):
         self.team.migration("1_first.py", "db.ran.insert_one({})")
         self.team.migration("2_both.py", arguments="db, session, batches")
         result = self.fab("migrations:execute", code=1)
-        self.assertRegex(result.stderr, r"2_both.py: up\(\) asks for session and for batches")
+        self.assertRegex(result.stderr, r"up\(\) of 2_both.py has the parameters session and batches: remove one")
         self.assertEqual(0, self.db.ran.count_documents({}))
         self.assertRegex(self.fab("migrations:plan", code=4).stderr, "execute would stop: 2_both.py: up")
 

@@ -180,11 +180,11 @@ class TestHistoryOfTheDump(HalfRestoredTestCase):
         result = self.project_of_dump.fab_in_terminal(task, env=self.with_tools(self.project_of_dump), input="yes\n")
         self.assert_code(0, result)
         self.assertLess(
-            result.output.index("Not in the dump, so they stay as they are: made later."),
+            result.output.index("These collections are not in the dump and stay unchanged: made later."),
             result.output.index("Replace the collections of"),
         )
         self.assertEqual(1, self.db["made later"].count_documents({}))
-        self.assertNotIn("Not in the dump", self.restore_into_empty().output)
+        self.assertNotIn("not in the dump", self.restore_into_empty().output)
 
     def restore_into_empty(self) -> Result:
         self.client.drop_database(self.database)

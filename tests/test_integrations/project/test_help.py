@@ -35,6 +35,6 @@ class TestHelp(FabTestCase):
         result = self.project(MONGO_PORT=free_port()).fab("migrations:help,nonsense")
         topics = ", ".join(PAGES)
         self.assert_one_sentence(
-            rf"fab migrations:help: there is no subtask or topic 'nonsense'; .*, {topics}\.", result
+            rf"fab migrations:help knows no subtask or topic 'nonsense'\. .*, {topics}\.", result
         )
         self.assertEqual("", result.stdout)

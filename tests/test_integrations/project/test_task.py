@@ -71,7 +71,7 @@ def deploy():
         self.assertEqual([], [line for line in lines if not line.startswith("fab migrations:")])
         self.assertIn("fab migrations:long - First line and second.", lines)
         self.assertIn("fab migrations:execute - Our own words", lines)
-        self.assertNotRegex(result.stdout, "silent|ignore - No|:ignore ")
+        self.assertNotRegex(result.output, "silent|ignore - No|:ignore ")
         self.assertEqual(
             (1, True), (lambda r: (r.code, "no subtask 'ignore'" in r.stderr))(project.fab("migrations:ignore"))
         )

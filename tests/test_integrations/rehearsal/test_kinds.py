@@ -93,7 +93,7 @@ class TestKinds(RehearsalTestCase, RunTestCase):
         self.team.migration("1_a.py", "assert db.notes.count_documents({}) == 19", down=None)
         result = self.fab("migrations:rehearse")
         self.assertRegex(
-            result.stderr, r"1_a\.py: failed on .* \(ZeroDivisionError: .*\); .* The copy has what it left"
+            result.stderr, r"1_a\.py: failed on .* \(ZeroDivisionError: .*\); .* The copy contains what it left"
         )
         self.team.migration("1_a.py", f"db.begun.insert_one({{}})\n{until_file(self.team.path / 'go')}", down=None)
         process = self.team.fab_start("migrations:execute")

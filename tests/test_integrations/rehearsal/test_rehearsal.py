@@ -71,7 +71,7 @@ class TestRehearsal(RehearsalTestCase):
         self.scratch.ours.insert_one({})
         with_mistakes = {
             "": f"{self.scratch.name} at {self.server.host}:{self.server.port} is there and has no mark of a rehearsal",
-            ",documents=none": "documents has to be a number from 1 on, not 'none'.",
+            ",documents=none": "documents has to be a whole number, at least 1, not 'none'.",
             ",2": "No migration '2' in mongomigrations",
         }
         for options, sentence in with_mistakes.items():
@@ -146,8 +146,8 @@ class TestRehearsal(RehearsalTestCase):
         wrong: dict[str, tuple[object, ...]] = {
             "No migration '9' in mongomigrations; .*": ("rehearse", "9"),
             "Two migrations are given, '1' and to='1': .*": ("rehearse", "1", {"to": "1"}),
-            "documents has to be a number from 1 on, not '0'.": ("rehearse", {"documents": "0"}),
-            "documents has to be a number from 1 on, not 'some'.": ("rehearse", {"documents": "some"}),
+            "documents has to be a whole number, at least 1, not '0'.": ("rehearse", {"documents": "0"}),
+            "documents has to be a whole number, at least 1, not 'some'.": ("rehearse", {"documents": "some"}),
             "keep can only be yes, not 'perhaps'.": ("rehearse", {"keep": "perhaps"}),
         }
         before = self.everything()

@@ -169,7 +169,7 @@ class TestFailure(RunTestCase):
         self.counting(project, "2_fails.py")
         result = project.fab("migrations:execute")
         self.assert_code(0, result)
-        self.assertRegex(result.stderr, "2_fails.py.*failed.*trying it again")
+        self.assertRegex(result.stderr, "2_fails.py.*failed.*retrying it")
         self.assertEqual(["1_ok.py", "2_fails.py", "2_fails.py", "3_last.py", "4_last.py"], self.ran())
 
     def test_a_migration_that_exits_ends_fab_with_a_failure(self) -> None:

@@ -113,11 +113,11 @@ class TestWaysOn(TeamTestCase):
         (folder / ".#1_a.py").symlink_to("someone@here.1")  # as an editor locks a file
         for command, code in (("show_status", 0), ("plan", 4), ("check", 4), ("history", 0)):
             result = self.fab(f"migrations:{command}", code=code)
-            self.assertIn("2_link.py: unreadable, it is a link that leads nowhere; fix it", result.stderr)
+            self.assertIn("2_link.py: unreadable, it is a broken symbolic link; fix it", result.stderr)
             self.assertIn("4_folder.py: unreadable, it is a directory; fix it, rename it or remove it", result.stderr)
             self.assertEqual(2, len(self.json(command, code=code)["problems"]))
         result = self.fab("migrations:execute", code=1)
-        self.assertRegex(result.stderr, r"2_link\.py cannot be read: it is a link that leads nowhere\.\n$")
+        self.assertRegex(result.stderr, r"2_link\.py cannot be read: it is a broken symbolic link\.\n$")
         self.assertEqual([], self.ran())
         (folder / "2_link.py").unlink()
         self.fab("migrations:execute")

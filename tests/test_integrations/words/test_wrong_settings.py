@@ -26,19 +26,19 @@ class WrongSettingsTestCase(MongoTestCase):
 class TestWrongSettings(WrongSettingsTestCase):
     def test_what_is_of_the_wrong_kind_is_named_and_not_shown(self) -> None:
         cases: list[tuple[str, dict[str, Any]]] = [
-            ("MONGO_USER_PASSWORD has to be text in quotes; it is of the type int", {"MONGO_USER_PASSWORD": 12345}),
-            ("MONGO_USER has to be text in quotes; it is of the type bytes", {"MONGO_USER": SECRET.encode()}),
-            ("MONGO_DATABASE has to be text in quotes; it is of the type bytes", {"MONGO_DATABASE": b"blog"}),
-            ("MONGO_URI has to be text in quotes; it is of the type bytes", {"MONGO_URI": SECRET.encode()}),
-            ("MONGO_HOST has to be text in quotes, or a list of it; it is None", {"MONGO_HOST": None}),
+            ("MONGO_USER_PASSWORD has to be a string; its type is int", {"MONGO_USER_PASSWORD": 12345}),
+            ("MONGO_USER has to be a string; its type is bytes", {"MONGO_USER": SECRET.encode()}),
+            ("MONGO_DATABASE has to be a string; its type is bytes", {"MONGO_DATABASE": b"blog"}),
+            ("MONGO_URI has to be a string; its type is bytes", {"MONGO_URI": SECRET.encode()}),
+            ("MONGO_HOST has to be a string, or a list of strings; it is None", {"MONGO_HOST": None}),
             ("MONGO_HOST has to be the name of a server .*, or a list", {"MONGO_HOST": ""}),
             ("MONGO_HOST has to be the name of a server .*, or a list", {"MONGO_HOST": ["localhost", 5]}),
             ("MONGO_PORT has to be a number from 1 to 65535", {"MONGO_PORT": 270170}),
             ("MONGO_CLIENT_OPTIONS has to be a dictionary.*; it is None", {"MONGO_CLIENT_OPTIONS": None}),
             ("MONGO_CLIENT_OPTIONS has to be a dictionary", {"MONGO_CLIENT_OPTIONS": [("tls", True)]}),
-            ("MIGRATIONS_DIRECTORY has to be a path in quotes; it is None", {"MIGRATIONS_DIRECTORY": None}),
+            ("MIGRATIONS_DIRECTORY has to be a path; it is None", {"MIGRATIONS_DIRECTORY": None}),
             ("MIGRATIONS_FILE_PATTERN has to be a regular expression", {"MIGRATIONS_FILE_PATTERN": b"x"}),
-            ("DO_MONGO_DUMP has to be True or False; it is of the type str", {"DO_MONGO_DUMP": "no"}),
+            ("DO_MONGO_DUMP has to be True or False; its type is str", {"DO_MONGO_DUMP": "no"}),
             ("MONGO_USER is set and MONGO_USER_PASSWORD is not", {"MONGO_USER": "ann"}),
             ("MONGO_USER is set and MONGO_USER_PASSWORD is not", {"MONGO_USER": "ann", "MONGO_USER_PASSWORD": ""}),
         ]

@@ -66,7 +66,7 @@ class TestNames(FabTestCase):
 class TestWords(FabTestCase):
     def test_a_subtask_that_is_nearly_right_and_status(self) -> None:
         project = self.noting(self.project(), "1_a.py")
-        self.assert_one_sentence(".*no subtask 'exceute', did you mean execute.*", project.fab("migrations:exceute"))
+        self.assert_one_sentence(".*no subtask 'exceute'. Did you mean execute.*", project.fab("migrations:exceute"))
         result = project.fab("--hide=status", "migrations:status")
         self.assertIn(f"{UNREGISTERED}1_a.py\n", result.stderr)
         self.assertNotIn("migrations:status ", project.fab("migrations:help").stdout)
@@ -76,15 +76,15 @@ class TestWords(FabTestCase):
         project = self.noting(self.project(body=body), "1_a.py")
         result = project.fab("-H", "one,two", "migrations", "migrations:help")
         self.assert_code(0, result)
-        sentence = "Migrations.MONGO_PASSWORD is no setting of migopy: did you mean MONGO_USER_PASSWORD?"
-        self.assertEqual([sentence], [line for line in result.stderr.splitlines() if "no setting" in line])
+        sentence = "Migrations.MONGO_PASSWORD is not a setting of migopy. Did you mean MONGO_USER_PASSWORD?"
+        self.assertEqual([sentence], [line for line in result.stderr.splitlines() if "a setting" in line])
         self.assertNotIn("s3cret", result.output)
 
     def test_the_class_that_fabric_lists_says_what_to_type(self) -> None:
         project = self.noting(self.project(), "1_a.py")
         for word, meant in (("", ""), (":execute", ":execute"), (":execute,to=1", ":execute,to=1")):
             result = project.fab(f"Migrations{word}")
-            sentence = rf"Migrations is the class .*, nothing was done\. Write fab '?migrations{meant}'?\."
+            sentence = rf"Nothing was done: Migrations is a class, not the task\. Write fab '?migrations{meant}'?\."
             self.assert_one_sentence(sentence, result)
         self.assertEqual([], self.notes())
 
@@ -100,7 +100,7 @@ class TestWords(FabTestCase):
             fabfile.read_text()
             + "\ndef make():\n    print(Migrations('blue').colour, sorted(Migrations.tasks(Migrations()))[0])\n"
         )
-        self.assertIn("is the class", project.fab("Migrations").stderr)
+        self.assertIn("is a class, not the task", project.fab("Migrations").stderr)
         self.assertEqual("blue check\n", project.fab("--hide=status", "make").stdout)
         with self.assertRaises(TypeError):
             migopy.MigrationsManager("what")  # type: ignore[call-arg]
@@ -112,5 +112,5 @@ class TestWords(FabTestCase):
         self.db.migrations_lock.insert_one({"_id": "lock", **holder})
         result = project.fab_in_terminal("--abort-on-prompts", "migrations:unlock", input="yes\n")
         self.assertEqual(1, result.code)
-        self.assertIn("Nothing was done: fab may not ask (--abort-on-prompts). Write force=yes", result.stdout)
+        self.assertIn("Nothing was done: --abort-on-prompts forbids questions. Write force=yes", result.stdout)
         self.assertIsNotNone(self.db.migrations_lock.find_one())

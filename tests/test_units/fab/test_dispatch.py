@@ -91,7 +91,7 @@ class TestTask(unittest.TestCase):
             def show_status(self) -> None: ...  # type: ignore[override]
 
         self.assertIsNone(default_subtask(Without))
-        with self.assertRaisesRegex(UnknownSubtask, "no default subtask; there are: execute, "):
+        with self.assertRaisesRegex(UnknownSubtask, r"no default subtask\. The subtasks are execute, "):
             dispatch.call(Without(), None, [], {})
 
 
@@ -145,12 +145,14 @@ class TestCall(unittest.TestCase):
     def test_an_unknown_subtask_names_those_there_are(self) -> None:
         for name in ("nope", "not_a_subtask", "close", "__init__", "MONGO_HOST"):
             sentence = self.sentence(name)
-            self.assertIn(f"fab migrations has no subtask {name!r}; there are: show_status, execute, ", sentence)
+            self.assertIn(f"fab migrations has no subtask {name!r}. The subtasks are show_status, execute, ", sentence)
             self.assertIn("zebra, apple.", sentence)
 
     def test_a_subtask_that_is_nearly_right_is_named(self) -> None:
-        self.assertIn("no subtask 'exceute', did you mean execute? There are: show_status, ", self.sentence("exceute"))
-        self.assertIn("no subtask 'zebar', did you mean zebra?", self.sentence("zebar"))
+        self.assertIn(
+            "no subtask 'exceute'. Did you mean execute? The subtasks are show_status, ", self.sentence("exceute")
+        )
+        self.assertIn("no subtask 'zebar'. Did you mean zebra?", self.sentence("zebar"))
 
     def test_status_is_show_status_unless_the_team_has_one_of_its_own(self) -> None:
         class Other(Team):
@@ -167,7 +169,7 @@ class TestCall(unittest.TestCase):
             self.sentence("zebra", what="x"): "Write fab migrations:zebra[,option].",
             self.sentence("apple"): "Write fab migrations:apple,first[,...][,...].",
             self.sentence("help", "x", "y"): "Write fab migrations:help[,TOPIC].",
-            self.sentence("forget"): "missing a required argument: NAME. Write fab migrations:forget,NAME.",
+            self.sentence("forget"): ": missing NAME. Write fab migrations:forget,NAME.",
         }
         for sentence, advice in cases.items():
             self.assertTrue(sentence.endswith(advice), sentence)

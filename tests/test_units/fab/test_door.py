@@ -27,7 +27,7 @@ class TestAnotherFabric(unittest.TestCase):
     def test_fabric_2_and_3_are_told_with_what_to_uninstall_and_install(self) -> None:
         package = "fab-classic" if sys.version_info >= (3, 10) else "fabric3"
         self.assertEqual(
-            "ImportError: migopy works with Fabric 1.x, and this is Fabric 3.2.2: pip uninstall fabric fabric2, then"
+            "ImportError: migopy needs Fabric 1.x, but this is Fabric 3.2.2. Run pip uninstall fabric fabric2, then"
             f" pip install --force-reinstall {package}.",
             self.imported(OTHER_FABRIC),
         )

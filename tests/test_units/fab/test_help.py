@@ -96,14 +96,14 @@ class TestAnythingElse(HelpTestCase):
             sentence = self.refused(word)
             self.assertRegex(
                 sentence,
-                r"^fab db:help: there is no subtask or topic '.*'; there are: show_status, execute, [^;\n]+\.$",
+                r"^fab db:help knows no subtask or topic '.*'\. It knows show_status, execute, [^;\n]+\.$",
             )
             for name in ("speed", "silent", "help", *PAGES):
                 self.assertIn(f", {name}", sentence)
 
     def test_what_is_nearly_right_is_named(self) -> None:
-        self.assertIn("'batchs', did you mean batches? There are: show_status, ", self.refused("batchs"))
-        self.assertIn("'exceute', did you mean execute?", self.refused("exceute"))
+        self.assertIn("'batchs'. Did you mean batches? It knows show_status, ", self.refused("batchs"))
+        self.assertIn("'exceute'. Did you mean execute?", self.refused("exceute"))
 
 
 class TestThePages(unittest.TestCase):

@@ -214,7 +214,7 @@ class TestStreams(unittest.TestCase):
     def test_a_full_disk_is_said_of_tables_and_stops_no_message(self) -> None:
         with open("/dev/full", "w", buffering=1) as full, patch("sys.stdout", full), patch("sys.stderr", full):
             ColorsLogger().red("message")
-            with self.assertRaisesRegex(MigopyException, "The output cannot be written: No space left on device"):
+            with self.assertRaisesRegex(MigopyException, "Cannot write the output: No space left on device"):
                 show("table")
             os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
 

@@ -20,7 +20,7 @@ class TestOptions(unittest.TestCase):
             [1, 12, 3], [positive_number("last", "1"), positive_number("last", "012"), positive_number("last", 3)]
         )
         for value in ("0", "-1", "x", "", "1.5", "²"):
-            with self.assertRaisesRegex(UnknownSubtask, "^last has to be a number from 1 on, not "):
+            with self.assertRaisesRegex(UnknownSubtask, "^last has to be a whole number, at least 1, not "):
                 positive_number("last", value)
 
     def test_one_of_several_options_and_no_other(self) -> None:
@@ -37,6 +37,6 @@ class TestOptions(unittest.TestCase):
         with self.assertRaisesRegex(UnknownSubtask, r"^Nothing was done: to is empty\. Write to=NAME\.$"):
             require_not_empty("to", "", "to=NAME")
 
-    def test_the_nearest_word_or_none(self) -> None:
+    def test_the_closest_word_or_none(self) -> None:
         self.assertEqual("execute", closest_word("exceute", ["ignore", "execute"]))
         self.assertIsNone(closest_word("nope", ["ignore", "execute", "help"]))
