@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 from typing import Any
+from unittest.mock import patch
 
-from tests.support import MongoTestCase, Project, Result
+from migopy.settings import KINDS, Settings
+from tests.cases import Ended, InProcessTestCase
+from tests.support import MongoTestCase, Project, Result, tools_on_path
 from tests.test_integrations.runs.test_settings import fabfile
 
 SECRET = "s3cr3t"
@@ -21,6 +26,157 @@ class WrongSettingsTestCase(MongoTestCase):
     def assert_one_sentence(self, sentence: str, result: Result) -> None:
         self.assertRegex(result.stderr, rf"^{sentence}\n$")
         self.assertEqual((1, ""), (result.code, result.stdout))
+
+
+STRING = "has to be a string; its type is {}."
+SECONDS = "has to be a number of seconds, at least {}; {}."
+YES_OR_NO = "has to be True or False; its type is {}."
+LOGGER = "has to be an object with the methods white, red, green and white_bold; {}."
+
+WRONG_TYPES: list[tuple[str, Any, str]] = [
+    ("MONGO_HOST", 5, "has to be a string, or a list of strings; its type is int."),
+    ("MONGO_HOST", None, "has to be a string, or a list of strings; it is None."),
+    ("MONGO_PORT", None, "has to be a number; it is None."),
+    ("MONGO_PORT", [27017], "has to be a number; its type is list."),
+    ("MONGO_DATABASE", 5, STRING.format("int")),
+    ("MONGO_USER", b"ann", STRING.format("bytes")),
+    ("MONGO_USER_PASSWORD", 12345, STRING.format("int")),
+    ("MONGO_USER_PASS", 12345, STRING.format("int")),
+    ("MONGO_AUTH_DATABASE", True, STRING.format("bool")),
+    ("MONGO_URI", 5, STRING.format("int")),
+    ("MONGO_CLIENT_OPTIONS", None, "has to be a dictionary, such as {'tls': True}; it is None."),
+    ("MONGO_CLIENT_OPTIONS", "tls=true", "has to be a dictionary, such as {'tls': True}; its type is str."),
+    ("MongoClient", None, "has to be a function, such as pymongo.MongoClient; it is None."),
+    ("MongoClient", "pymongo.MongoClient", "has to be a function, such as pymongo.MongoClient; its type is str."),
+    ("MIGRATIONS_COLLECTION", None, "has to be a string; it is None."),
+    ("MIGRATIONS_DIRECTORY", 5, "has to be a path; its type is int."),
+    ("MIGRATIONS_FILE_PATTERN", 5, "has to be a regular expression; its type is int."),
+    ("MIGRATION_TEMPLATE", None, "has to be a string; it is None."),
+    ("DO_MONGO_DUMP", "no", YES_OR_NO.format("str")),
+    ("MONGO_DUMP_DIRECTORY", ["dumps"], "has to be a path; its type is list."),
+    ("LOCK_LEASE", "60", SECONDS.format(1, "its type is str")),
+    ("LOCK_LEASE", 0, SECONDS.format(1, "it is 0")),
+    ("LOCK_WAIT", None, SECONDS.format(0, "it is None")),
+    ("LOCK_WAIT", -1, SECONDS.format(0, "it is -1")),
+    ("BATCH_MAX_LAG", None, SECONDS.format(0, "it is None")),
+    ("STRICT", "yes", YES_OR_NO.format("str")),
+    ("LEGACY_PYMONGO", [], YES_OR_NO.format("list")),
+    ("REHEARSAL_URI", 5, STRING.format("int")),
+    ("REHEARSAL_DATABASE", 5, STRING.format("int")),
+    ("FAB_TASK", 5, STRING.format("int")),
+    ("FAB_TASK", None, "has to be a string; it is None."),
+    ("logger", None, LOGGER.format("it is None")),
+    ("logger", logging.getLogger("team"), LOGGER.format("its type is Logger")),
+]
+"""A setting, a value of the wrong type, and what the sentence says after the name of the setting."""
+
+SUBTASKS: list[tuple[tuple[str, ...], dict[str, str]]] = [
+    ((), {}),
+    (("show_status",), {"json": "yes"}),
+    (("execute",), {}),
+    (("ignore", "1"), {}),
+    (("rollback",), {"last": "1"}),
+    (("forget", "1"), {}),
+    (("plan",), {}),
+    (("rehearse",), {}),
+    (("check",), {}),
+    (("history",), {}),
+    (("create", "a name"), {}),
+    (("dbdump",), {}),
+    (("dbrestore", "a dump"), {"force": "yes"}),
+    (("unlock",), {"force": "yes"}),
+    (("help",), {}),
+]
+
+
+class TestWrongTypes(InProcessTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.counting(self.team, "1_a.py")
+        path = tools_on_path(self.team.path / "bin", self.team.path / "calls")
+        self.entered(patch.dict(os.environ, PATH=path))
+
+    def assert_refused(self, sentence: str, ended: Ended) -> None:
+        self.assertEqual((1, "", f"{sentence}\n"), ended)
+
+    def assert_nothing_was_done(self) -> None:
+        names = {name for name in self.client.list_database_names() if self.database in name}
+        self.assertEqual(set(), names)
+        self.assertEqual(["1_a.py"], [path.name for path in (self.team.path / "mongomigrations").glob("*.py")])
+        self.assertFalse((self.team.path / "calls").exists() or (self.team.path / "mongodumps").exists())
+
+    def test_each_is_one_sentence_in_every_subtask(self) -> None:
+        for name, value, sentence in WRONG_TYPES:
+            manager = self.manager(**{name: value})
+            for options, named in SUBTASKS:
+                with self.subTest(f"{name}={value!r} {options}"):
+                    self.assert_refused(f"{name} {sentence}", self.run_task(*options, of=manager, **named))
+        self.assert_nothing_was_done()
+
+    def test_no_setting_and_no_subtask_is_forgotten(self) -> None:
+        attributes = {name for name in vars(Settings) if name.isupper()}
+        self.assertEqual(attributes | {"MongoClient", "logger"}, set(KINDS))
+        self.assertEqual(set(KINDS), {name for name, _, _ in WRONG_TYPES})
+        subtasks = {options[0] for options, _ in SUBTASKS if options}
+        self.assertEqual(set(self.manager().tasks(self.manager()())), subtasks)
+
+    def test_it_counts_where_an_object_sets_it_too(self) -> None:
+        def init(manager: Any) -> None:
+            manager.REHEARSAL_URI = 5
+            manager.logger = None
+
+        ended = self.run_task("execute", of=self.manager(__init__=init))
+        self.assert_refused(f"REHEARSAL_URI {STRING.format('int')}", ended)
+        self.assert_nothing_was_done()
+
+    def test_a_misspelt_setting_beside_a_wrong_logger_is_named_too(self) -> None:
+        ended = self.run_task("execute", of=self.manager(logger=None, MONGO_PASSWORD="x"))
+        lines = ended.stderr.splitlines()
+        self.assertRegex(lines[0], "^Migrations.MONGO_PASSWORD is not a setting of migopy")
+        self.assertEqual([f"logger {LOGGER.format('it is None')}"], lines[1:])
+
+    def test_a_logger_and_a_client_of_the_team_are_taken(self) -> None:
+        messages: list[str] = []
+
+        class Logger:
+            def white(self, message: object) -> None:
+                messages.append(str(message))
+
+            red = green = white_bold = white
+
+        ended = self.run_task("execute", of=self.manager(logger=Logger()))
+        self.assertEqual((0, "", ""), ended)
+        self.assertRegex("\n".join(messages), r"^Executing migration 1_a\.py\.\.\.\nExecuted 1_a\.py in .*$")
+        client = type("Client", (type(self.client),), {})
+        self.assertEqual(0, self.run_task("check", of=self.manager(MongoClient=client)).code)
+
+
+class TestTheFabfileOfAWrongSetting(WrongSettingsTestCase):
+    OTHER_TASK = "\n\ndef deploy():\n    print('deployed')\n"
+
+    def test_its_other_tasks_and_the_list_of_tasks_go_on(self) -> None:
+        wrong = [(name, value) for name, value, _ in WRONG_TYPES if not isinstance(value, logging.Logger)]
+        for name, value in dict(wrong).items():
+            with self.subTest(f"{name}={value!r}"):
+                project = self.project_of(**{name: value})
+                path = project.path / "fabfile.py"
+                path.write_text(path.read_text() + self.OTHER_TASK)
+                result = project.fab("--hide=status", "deploy", "migrations:help")
+                self.assertRegex(result.stderr, rf"^{name} has to be .*\.\n$")
+                self.assertEqual((1, "deployed\n"), (result.code, result.stdout))
+        listed = project.fab("-l")
+        self.assert_code(0, listed)
+        self.assertRegex(listed.stdout, "(?m)^    deploy$")
+
+    def test_the_list_of_tasks_and_the_class_among_them_with_a_wrong_fab_task(self) -> None:
+        for more in ("    FAB_TASK = 5\n", "    FAB_TASK = None\n    logger = None\n"):
+            project = self.project_of(more)
+            for options in (["-l"], ["-d", "migrations"]):
+                result = project.fab(*options)
+                self.assertEqual((0, ""), (result.code, result.stderr), result.output)
+                self.assertIn("Mongo migrations (migopy)", result.stdout)
+            self.assert_one_sentence("FAB_TASK has to be a string; it.*", project.fab("Migrations"))
+        self.assertNotIn(self.database, self.client.list_database_names())
 
 
 class TestWrongSettings(WrongSettingsTestCase):
