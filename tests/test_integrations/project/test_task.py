@@ -257,4 +257,4 @@ def careful():
 """
         result = self.project(more=more).fab("--hide=status", "careful")
         self.assert_code(0, result)
-        self.assertTrue(result.stdout.startswith("caught fab migrations has no subtask 'nope'; "), result.output)
+        self.assertTrue(result.stdout.startswith("caught fab migrations has no subtask 'nope'. "), result.output)

@@ -75,7 +75,7 @@ class TestMistakes(FabTestCase):
         project = self.project(more=TRY_EACH)
         directory = project.path / "mongomigrations"
         for attempt in self.attempts(project, (), ("execute",), ("ignore",), ("rollback", "1")):
-            self.assert_one_sentence(f"The migrations directory {directory} does not exist: .*", attempt)
+            self.assert_one_sentence(rf"The migrations directory {directory} does not exist\. Create it, .*", attempt)
         directory.write_text("a file")
         for attempt in self.attempts(project, (), ("execute",)):
             self.assert_one_sentence(f"The migrations directory {directory} cannot be read: Not a directory.*", attempt)
