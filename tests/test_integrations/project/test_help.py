@@ -34,7 +34,5 @@ class TestHelp(FabTestCase):
     def test_what_there_is_not_ends_with_exit_code_1(self) -> None:
         result = self.project(MONGO_PORT=free_port()).fab("migrations:help,nonsense")
         topics = ", ".join(PAGES)
-        self.assert_one_sentence(
-            rf"fab migrations:help knows no subtask or topic 'nonsense'\. .*, {topics}\.", result
-        )
+        self.assert_one_sentence(rf"fab migrations:help knows no subtask or topic 'nonsense'\. .*, {topics}\.", result)
         self.assertEqual("", result.stdout)

@@ -102,6 +102,8 @@ class TestRun(unittest.TestCase):
             self.sh(f"echo $PPID >leash; {self.waiting()}", seconds_left=kill_leash)
         if sys.platform.startswith("linux"):  # elsewhere there is nobody left who could
             wait_for("end of the tool", lambda: not runs(self.pid()), timeout=10)
+        # What the tool has started lives on, and would keep the output of the tests open.
+        os.kill(self.pid("child"), signal.SIGKILL)
 
     def waiting(self) -> str:
         return f"cd {shlex.quote(str(self.folder))}; sleep 60 & echo $! >child; echo $$ >pid; wait"
