@@ -44,9 +44,9 @@ while os.path.exists(folder) and time.monotonic() < deadline:  # who is being ki
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="migopy-tests-")).resolve()
-        self._running = self.folder / "running"
-        self._running.mkdir()
-        command = [sys.executable, "-I", "-S", "-c", self.SCRIPT, str(self._running), str(self.folder)]
+        self.running = self.folder / "running"
+        self.running.mkdir()
+        command = [sys.executable, "-I", "-S", "-c", self.SCRIPT, str(self.running), str(self.folder)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         tempfile.tempdir = str(self.folder)
         atexit.register(process.communicate)
@@ -55,12 +55,12 @@ while os.path.exists(folder) and time.monotonic() < deadline:  # who is being ki
 
     def start(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start a process in a session of its own; `options` are those of `subprocess.Popen`."""
-        starter = ["/bin/sh", "-c", self.STARTER, str(self._running), *command]
+        starter = ["/bin/sh", "-c", self.STARTER, str(self.running), *command]
         return subprocess.Popen(starter, start_new_session=True, **options)
 
     def ended(self, process: subprocess.Popen[Any]) -> None:
         """Its number may be that of another process soon; in a long test two of ours may have had the same."""
-        self._running.joinpath(str(process.pid)).unlink(missing_ok=True)
+        self.running.joinpath(str(process.pid)).unlink(missing_ok=True)
 
 
 def _end_with(parent: int) -> None:

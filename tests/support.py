@@ -23,6 +23,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from migopy.terminal.signals import HOLD_BACK_SECONDS
+from tests.fork_server import ForkedFab, ForkServer, can_fork
 from tests.reaper import reaper
 from tests.server import Mongod, ReplicaSet, Server, shared, wait_for
 
@@ -165,10 +166,11 @@ class Project:
         env: Mapping[str, str] | None = None,
         input: str | None = None,
         timeout: float = 60,
+        cold: bool = False,
     ) -> Result:
         """Run fab in the project's folder, or in `cwd` below it, and wait for its end. It has no terminal."""
         stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
-        process = self.fab_start(*args, cwd=cwd, env=env, stdin=stdin)
+        process = self.fab_start(*args, cwd=cwd, env=env, stdin=stdin, cold=cold)
         try:
             stdout, stderr = process.communicate(input, timeout)
         except subprocess.TimeoutExpired:
@@ -184,20 +186,26 @@ class Project:
         stdin: int = subprocess.DEVNULL,
         stdout: int = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
+        cold: bool = False,
     ) -> subprocess.Popen[str]:
         """Start fab and return at once; it is killed after the test.
 
-        It leads a process group of its own: Ctrl-C is `os.killpg(process.pid, signal.SIGINT)`.
+        It leads a process group of its own: Ctrl-C is `os.killpg(process.pid, signal.SIGINT)`. A `cold` one has
+        imported nothing before its fabfile.
         """
-        process: subprocess.Popen[str] = reaper().start(
-            fab_command_line(*args),
-            cwd=self.path / (cwd or "."),
-            env={**clean_environment(), **(env or {})},
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            encoding="utf-8",
-        )
+        options = {
+            "cwd": self.path / (cwd or "."),
+            "env": {**clean_environment(), **(env or {})},
+            "stdin": stdin,
+            "stdout": stdout,
+            "stderr": stderr,
+            "encoding": "utf-8",
+        }
+        process: subprocess.Popen[str]
+        if cold or not can_fork(env or {}):
+            process = reaper().start(fab_command_line(*args), **options)
+        else:
+            process = ForkedFab(fork_server(), fab_command_line(*args)[1:], **options)
         self._test_case.addCleanup(_end, process)
         return process
 
@@ -208,12 +216,14 @@ class Project:
         env: Mapping[str, str] | None = None,
         input: str = "",
         timeout: float = 60,
+        cold: bool = False,
     ) -> Result:
         """Run fab in a terminal, where `input` is typed ahead, and wait for its end."""
         ours, theirs = pty.openpty()
         try:
             terminal = {"TERM": "xterm-256color", **(env or {})}
-            process = self.fab_start(*args, cwd=cwd, env=terminal, stdin=theirs, stdout=theirs, stderr=theirs)
+            streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+            process = self.fab_start(*args, cwd=cwd, env=terminal, cold=cold, **streams)
             os.close(theirs)
             os.write(ours, input.encode())
             output = _read_terminal(ours, time.monotonic() + timeout)
@@ -226,6 +236,12 @@ def fab_command_line(*args: str) -> list[str]:
     """The command line of this environment's fab, which has to run the migopy that stands beside the tests."""
     require_same_files(migopy_of_fab())
     return [sys.executable, str(FAB), *args]
+
+
+@functools.lru_cache(maxsize=None)
+def fork_server() -> ForkServer:
+    """Where this process has its fabs from."""
+    return ForkServer(reaper(), FAB, clean_environment())
 
 
 @functools.lru_cache(maxsize=None)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import signal
-import unittest
 import warnings
-from pathlib import Path
 
 with warnings.catch_warnings():  # Fabric and its Paramiko warn of themselves when they are imported
     warnings.simplefilter("ignore")
     import fabric.main  # noqa: F401
 
+from tests import load_folder
+
 # What a shell starts in the background ignores Ctrl-C, under nohup also SIGHUP, and so would every fab started here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-
-def load_tests(loader: unittest.TestLoader, tests: unittest.TestSuite, pattern: str | None) -> unittest.TestSuite:
-    here = Path(__file__).parent
-    return loader.discover(str(here), pattern or "test*.py", str(here.parent.parent))
+load_tests = load_folder(__file__)

@@ -36,7 +36,7 @@ def deploy():
     print("deployed")
 """
         project = self.project(more=more, MONGO_PORT=free_port())
-        listed, others = project.fab("-l"), project.fab("deploy", "migrations:help")
+        listed, others = project.fab("-l", cold=True), project.fab("deploy", "migrations:help", cold=True)
         self.assertEqual([0, 0], [listed.code, others.code], others.output)
         self.assertTrue(listed.stdout.endswith("\n[]\n"), listed.stdout)
         self.assertRegex(others.stdout, r"(?s)^deployed\nfab migrations:show_status - .*\n\nDone\.\n\[\]\n$")

@@ -63,7 +63,7 @@ class TestTheStart(MongoTestCase):
         shown = "import atexit, sys\natexit.register(lambda: print('modules:', *sys.modules))\n"
         project = Project(self, f"{shown}{fabfile}\n\ndef deploy():\n    pass\n")
         for task in ("-l", "deploy", "migrations:help"):
-            result = project.fab(task)
+            result = project.fab(task, cold=True)
             self.assertEqual(0, result.code, result.output)
             modules = result.stdout.splitlines()[-1].split()[1:]
             of_help = {"migopy.fab.help"} if task == "migrations:help" else set()
@@ -102,14 +102,14 @@ class TestTheEnd(MongoTestCase):
     def test_no_thread_of_our_client_is_waited_for(self) -> None:
         project = self.watched()
         for subtask in ("show_status", "execute", "rollback,1"):
-            result = project.fab(f"migrations:{subtask}")
+            result = project.fab(f"migrations:{subtask}", cold=True)
             self.assertEqual("joined:", result.stdout.splitlines()[-1], result.output)
 
     def test_a_client_of_the_team_ends_as_it_did_closed_or_not(self) -> None:
         for then in ("", "    client.close()\n"):
             body = f"    client = MongoClient({self.server.uri!r})\n    client.admin.command('ping')\n{then}"
             project = self.watched(f"\n\ndef own():\n    global client\n{body}")
-            result = project.fab("own", "migrations", "migrations:execute")
+            result = project.fab("own", "migrations", "migrations:execute", cold=True)
             self.assertEqual(0, result.code, result.output)
             self.assertTrue(result.stdout.splitlines()[-1].startswith(OF_A_CLIENT), result.stdout)
 
@@ -133,7 +133,7 @@ class Wrapped:
 
 Migrations.MongoClient = Wrapped
 """
-        result = self.watched(other).fab("migrations")
+        result = self.watched(other).fab("migrations", cold=True)
         self.assertEqual(0, result.code, result.output)
         self.assertIn("closed", result.stdout)
         self.assertTrue(result.stdout.splitlines()[-1].startswith(OF_A_CLIENT), result.stdout)
