@@ -18,8 +18,6 @@ from .settings import Settings
 from .terminal import ColorsLogger, is_terminal, show, signals
 from .terminal.messages import ask
 from .terminal.options import is_yes, positive_number, require_exactly_one, require_not_empty
-from .terminal.tables import term_list
-from .terminal.wording import duration, join_with_and, plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -259,10 +257,7 @@ class MigrationsManager(Settings):
         status = workspace.status(workspace.inventory(), with_contents=True)
         unregistered, problems = status.inventory.unregistered, status.problems
         _, obstacles = self._planning(workspace).steps(unregistered, status)
-        wrong = [plural(len(problems), "problem") if problems else "", "execute would stop" if obstacles else ""]
-        if not may_be_pending:
-            wrong.insert(0, plural(len(unregistered), "unregistered migration") if unregistered else "")
-        found = join_with_and([*filter(None, wrong)])
+        found = lazy.run.report.wrong([] if may_be_pending else unregistered, problems, obstacles)
         if is_yes("json", json):
             rows = lazy.run.report.status_rows(status)
             show(lazy.run.report.as_json({"ok": not found, "obstacles": obstacles, **rows}))
@@ -273,8 +268,7 @@ class MigrationsManager(Settings):
         if found:
             state = "Something is wrong" if may_be_pending else "Not up to date"
             raise CheckFailed(f"{state}: {found}. See {self._command('history')}.")
-        to_execute = f"{plural(len(unregistered), 'migration')} to execute"
-        self.logger.green(f"Nothing is wrong, {to_execute}" if unregistered else "Up to date, nothing is wrong")
+        self.logger.green(lazy.run.report.nothing_wrong(unregistered))
 
     @task
     def history(self, name: str | None = None, last: str | None = None, json: str | None = None) -> None:
@@ -363,9 +357,9 @@ class MigrationsManager(Settings):
     @task
     def help(self, topic: str | None = None) -> None:
         """Show this help, or the help of one subtask or topic (help,TOPIC)"""
-        from .fab.help import help_text, overview  # the other tasks of a fabfile do not pay for it
+        from .fab.help import help_text  # the other tasks of a fabfile do not pay for it
 
-        show(term_list(overview(type(self))) if topic is None else help_text(self, topic))
+        show(help_text(self, topic))
 
     # For the team to use, and hooks to override
 
@@ -462,15 +456,14 @@ class MigrationsManager(Settings):
 
     def _carry_out(self, direction: Direction, plan: Plan, workspace: Workspace, outcome: Outcome) -> None:
         """Run the migrations and report each. Stops at the first that was interrupted."""
-        for hook in ("before_each", "after_each", "on_failure"):
+        for hook in lazy.run.HOOKS:
             lazy.files.require_plain_function(getattr(self, hook), hook)
         outcome.plan([migration.name for migration in (*plan.ready, *plan.blocked)])
         with signals.let_through():  # a team may override dbdump()
             dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
         if any(migration.in_transaction for migration in plan.ready):
             workspace.prepare_transactions()
-        hooks = lazy.run.Hooks(self.before_each, self.after_each, self.on_failure)
-        context = workspace.context(direction, self.db, plan.status, hooks, self.logger)
+        context = workspace.context(direction, self.db, plan.status, self, self.logger)
         run = lazy.run.Run(direction, dataclasses.replace(context, dump=lazy.dumps.facts(dump, workspace.db.name)))
         started, several = time.monotonic(), len(plan.ready) > 1
         with run.announced(plan.ready):
@@ -479,10 +472,9 @@ class MigrationsManager(Settings):
                 self.logger.white_bold(f"{direction.doing} migration {migration.name}...{position}")
                 with outcome.record(migration.name, direction.done.lower(), run.finished, workspace.lock.now):
                     seconds = run.migrate(migration, plan.left_after(place))
-                self.logger.white(f"{direction.done} {migration.name} in {duration(seconds)}")
+                self.logger.white(direction.report(migration.name, seconds))
         if several:
-            took = duration(time.monotonic() - started)
-            self.logger.green(f"{direction.done} {len(plan.ready)} migrations in {took}")
+            self.logger.green(direction.report(f"{len(plan.ready)} migrations", time.monotonic() - started))
         plan.stop_at_interrupted()
 
     # Messages

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import os
 import re
-from typing import Any, Mapping, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Mapping, Sequence
 
 from .errors import ConfigurationError
 
@@ -85,35 +85,30 @@ class Settings:
         return f"{self.task}:{subtask}"
 
 
-@runtime_checkable
-class Logger(Protocol):
-    """What ``logger`` has to be."""
+class Kind:
+    """The values that a setting accepts.
 
-    def white(self, message: object) -> None: ...
+    ``types`` are their types, or ``methods`` what they have to have; ``description`` is for people, ``minimum`` for
+    numbers.
+    """
 
-    def red(self, message: object) -> None: ...
-
-    def green(self, message: object) -> None: ...
-
-    def white_bold(self, message: object) -> None: ...
-
-
-class Kind(NamedTuple):
-    """The values that a setting accepts: their types, a description for people, and a minimum for numbers."""
-
-    types: tuple[Any, ...]
-    description: str
-    minimum: float | None = None
+    def __init__(
+        self, types: tuple[Any, ...], description: str, minimum: float | None = None, methods: Sequence[str] = ()
+    ) -> None:
+        self.description = description
+        self._types = types
+        self._minimum = minimum
+        self._methods = methods
 
     def accepts(self, value: Any) -> bool:
-        has_type: bool = isinstance(value, self.types)
-        return has_type and (self.minimum is None or not value < self.minimum)
+        has_type = isinstance(value, self._types) and all(hasattr(value, method) for method in self._methods)
+        return has_type and (self._minimum is None or not value < self._minimum)
 
     def describe(self, value: Any) -> str:
         """A number is shown, but never a string: it may be a password."""
         if value is None:
             return "it is None"
-        is_number = self.minimum is not None and isinstance(value, (int, float))
+        is_number = self._minimum is not None and isinstance(value, (int, float))
         return f"it is {value!r}" if is_number else f"its type is {type(value).__name__}"
 
 
@@ -147,7 +142,11 @@ KINDS = {
     "REHEARSAL_URI": STRING_OR_NONE,
     "REHEARSAL_DATABASE": STRING_OR_NONE,
     "FAB_TASK": STRING,
-    "logger": Kind((Logger,), "an object with the methods white, red, green and white_bold"),
+    "logger": Kind(
+        (object,),
+        "an object with the methods white, red, green and white_bold",
+        methods=("white", "red", "green", "white_bold"),
+    ),
 }
 
 

@@ -7,13 +7,12 @@ import inspect
 from typing import Any, Callable, Mapping, Sequence
 
 from ..errors import MigopyException, MigrationFailed, StopTaskExecution, UnknownSubtask
-from ..settings import Logger, Settings, check_setting
+from ..settings import KINDS, Settings, check_setting
 from ..terminal.messages import ColorsLogger
 from ..terminal.options import closest_word
 from ..terminal.signals import handle_signals
 from ..terminal.streams import ignore_missing_readers, say
 from ..terminal.texts import mask
-from ..terminal.tracebacks import team_traceback
 from .door import commands, crawl, env, output
 from .syntax import NOTATION, command_line_options, fab_command, option_text, parameter_name, parse, usage
 from .task import Manager, default_subtask, help_lines, subtask_names
@@ -141,6 +140,8 @@ def fail(error: MigopyException, manager_class: type[Manager]) -> MigopyExceptio
     logger = _logger(manager_class)
     logger.red(str(error))
     if isinstance(error, MigrationFailed) and error.__cause__:
+        from ..terminal.tracebacks import team_traceback  # only a failure needs it
+
         say(mask(team_traceback(error.__cause__, whole=output.debug)))
         logger.red(str(error))  # again, because people read the last line
     if env.warn_only:
@@ -150,6 +151,6 @@ def fail(error: MigopyException, manager_class: type[Manager]) -> MigopyExceptio
     raise SystemExit(error.exit_code) from error
 
 
-def _logger(manager_class: type[Manager]) -> Logger:
+def _logger(manager_class: type[Manager]) -> ColorsLogger:
     """The team's logger, or ours if theirs cannot be used. A wrong logger is an error to print, too."""
-    return manager_class.logger if isinstance(manager_class.logger, Logger) else ColorsLogger()
+    return manager_class.logger if KINDS["logger"].accepts(manager_class.logger) else ColorsLogger()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import UnknownSubtask
 from ..terminal.options import closest_word
+from ..terminal.tables import term_list
 from .dispatch import ALIASES
 from .syntax import usage
 from .task import Manager, help_lines, subtask_names
@@ -20,8 +21,13 @@ def overview(manager_class: type[Manager]) -> list[tuple[str, str]]:
     return [*help_lines(manager_class), *((f"{command},{topic}", _title(page)) for topic, page in pages().items())]
 
 
-def help_text(manager: Manager, word: str) -> str:
-    """The help of a subtask, or the page of a topic. Raises ``UnknownSubtask`` if neither exists."""
+def help_text(manager: Manager, word: str | None) -> str:
+    """The list of subtasks and topics, the help of a subtask, or the page of a topic.
+
+    Raises ``UnknownSubtask`` if there is no such subtask or topic.
+    """
+    if word is None:
+        return term_list(overview(type(manager)))
     subtasks, topics = subtask_names(type(manager)), pages()
     for name in (word, ALIASES.get(word)):
         if name in subtasks:

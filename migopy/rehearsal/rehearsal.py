@@ -13,9 +13,9 @@ from ..errors import ConfigurationError, MigopyException, MigrationFailed
 from ..files.faults import innermost_line
 from ..files.migration import unrun_type
 from ..mongo.failures import server_errors
-from ..run.context import EXECUTE, ROLL_BACK, Direction, Hooks, RunContext
+from ..run.direction import EXECUTE, ROLL_BACK, Direction
 from ..run.planning import load, require_transactions
-from ..run.runner import Run
+from ..run.runner import NoHooks, Run, RunContext
 from ..terminal import signals
 from ..terminal.progress import ProgressLine
 from ..terminal.texts import summary
@@ -248,7 +248,7 @@ class Rehearsal:
             history=self._workspace.history,
             db=self._db,
             records=self._workspace.history.records(),
-            hooks=Hooks(_nothing, _nothing, _nothing),
+            hooks=NoHooks(),
             batches=lambda migration: Batches(),
             forget=_nothing,
             say=_nothing,

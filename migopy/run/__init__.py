@@ -4,14 +4,15 @@ Imports batches, files, legacy, store, mongo, settings, terminal and errors.
 """
 
 from . import report as report
-from .context import EXECUTE as EXECUTE
-from .context import ROLL_BACK as ROLL_BACK
-from .context import Direction as Direction
-from .context import Hooks as Hooks
-from .context import RunContext as RunContext
+from .direction import EXECUTE as EXECUTE
+from .direction import ROLL_BACK as ROLL_BACK
+from .direction import Direction as Direction
 from .outcome import Outcome as Outcome
 from .outcome import print_json_at_end as print_json_at_end
 from .planning import Planning as Planning
+from .runner import HOOKS as HOOKS
+from .runner import Hooks as Hooks
 from .runner import Run as Run
+from .runner import RunContext as RunContext
 from .workspace import Workspace as Workspace
 from .workspace import user_at_host as user_at_host

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from ..files.migration import LoadedMigration
     from ..store import History
-    from .context import Direction, RunLock
+    from .direction import Direction, RunLock
 
 
 class Registrar:

@@ -6,9 +6,10 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
+from ..files.migration import Migration
 from ..terminal.messages import BOLD, RED
 from ..terminal.tables import table
-from ..terminal.wording import duration, local_time, plural
+from ..terminal.wording import duration, join_with_and, local_time, plural
 from .status import UNFINISHED
 
 if TYPE_CHECKING:
@@ -141,6 +142,22 @@ def _progress_text(row: Row) -> list[str]:
     if not progress:
         return []
     return [f"{100 * progress['done'] // progress['total']} %" if progress["total"] else f"{progress['done']:,} done"]
+
+
+def wrong(unregistered: Sequence[Migration], problems: Sequence[Problem], obstacles: Sequence[str]) -> str:
+    """``2 unregistered migrations and 1 problem``; empty if nothing is wrong."""
+    found = [
+        plural(len(unregistered), "unregistered migration") if unregistered else "",
+        plural(len(problems), "problem") if problems else "",
+        "execute would stop" if obstacles else "",
+    ]
+    return join_with_and([*filter(None, found)])
+
+
+def nothing_wrong(unregistered: Sequence[Migration]) -> str:
+    if not unregistered:
+        return "Up to date, nothing is wrong"
+    return f"Nothing is wrong, {plural(len(unregistered), 'migration')} to execute"
 
 
 def history_document(rows: Sequence[Row], problems: Sequence[Problem], events: Sequence[Row] | None) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 Between ``fab`` and ``up()`` these context managers are entered, in this order:
 
-1.  ``terminal.signals.ended_in_order``: Ctrl-C, SIGTERM and SIGHUP raise ``KeyboardInterrupt``.
+1.  ``terminal.signals.handle_signals``: Ctrl-C, SIGTERM and SIGHUP raise ``KeyboardInterrupt``.
 2.  ``outcome.print_json_at_end``, only with ``json=yes``: stdout is sent to stderr, one document is printed at the end.
-3.  ``terminal.signals.held_back``: from here on a signal takes effect only inside of ``let_through``.
+3.  ``terminal.signals.hold_back``: from here on a signal takes effect only inside of ``let_through``.
 4.  ``store.Lock``: a thread renews the lock, which ``Workspace.hold_lock`` has taken.
 5.  ``files.importing.importable``: the folder of the fabfile is on ``sys.path``.
 6.  ``legacy.warnings_shown``, when ``db`` is first used: each call of PyMongo 2 and 3 is shown once.
@@ -14,7 +14,7 @@ Between ``fab`` and ``up()`` these context managers are entered, in this order:
     a migration with a parameter ``session``, ``mongo.transaction.Transaction`` runs the rest, perhaps several times.
 10. ``batches.Batches``, for a migration with a parameter ``batches``: tells at the end how far it is.
 11. ``mongo.client.end_commands_on_signal``: the server ends the commands of an interrupted migration.
-12. ``terminal.signals.let_through``: signals take effect at once. With ``contained``, a forked process ends here.
+12. ``terminal.signals.let_through``: signals take effect at once. With ``contain_forks``, a forked process ends here.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ import contextlib
 import functools
 import inspect
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Protocol, Sequence
 
 from pymongo.errors import NetworkTimeout, OperationFailure
 
 from .. import legacy
+from ..batches.batches import Batches
 from ..errors import (
     BatchFailed,
     LockLost,
@@ -45,15 +47,16 @@ from ..files.migration import LoadedMigration, unrun_type
 from ..mongo.client import RETRY_PAUSE_SECONDS, end_commands_on_signal
 from ..mongo.clock import clock
 from ..mongo.transaction import Transaction
-from ..store.history import EventKind
+from ..store.history import EventKind, History, Record
 from ..terminal import signals
 from ..terminal.texts import summary
 from ..terminal.wording import duration
-from .context import Direction, RunContext
+from .direction import Direction, RunLock
 from .registrar import Registrar
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
+    from pymongo.database import Database
 
 
 # Error codes of MongoDB (src/mongo/base/error_codes.yml).
@@ -63,6 +66,47 @@ TRANSACTION_ENDED = (251, 290)  # NoSuchTransaction, TransactionExceededLifetime
 
 class NotRun(Exception):  # noqa: N818 - people read the name in front of its text
     """The team's function returned something that has not run yet."""
+
+
+class Hooks(Protocol):
+    """The methods of a team's class that a run calls; a ``MigrationsManager`` has them."""
+
+    def before_each(self, name: str) -> None:
+        return None
+
+    def after_each(self, name: str) -> None:
+        return None
+
+    def on_failure(self, name: str, error: BaseException) -> None:
+        return None
+
+
+class NoHooks(Hooks):
+    """A rehearsal does not call the hooks, which belong to the real database."""
+
+
+HOOKS = [name for name in vars(Hooks) if not name.startswith("_")]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a run works with.
+
+    ``records`` are the registrations at its beginning, ``dump`` the facts about the dump taken before. ``batches``
+    makes the batches of a migration, ``forget`` deletes the checkpoints of one that has ended. ``say`` shows a message
+    where no exception of ours can carry it: Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as without migopy.
+    """
+
+    lock: RunLock
+    history: History
+    db: Database[dict[str, Any]]
+    records: Mapping[str, Record]
+    hooks: Hooks
+    batches: Callable[[LoadedMigration], Batches]
+    forget: Callable[[str], None]
+    say: Callable[[str], None]
+    task: str = "fab migrations"
+    dump: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Run:

@@ -25,8 +25,9 @@ from ..store import Checkpoints, History, Holder, Lock, Names
 from ..terminal import signals
 from ..terminal.texts import one_line
 from ..version import __version__
-from .context import Direction, Hooks, RunContext
+from .direction import Direction
 from .inventory import Inventory
+from .runner import Hooks, RunContext
 from .status import Contents, Status
 
 if TYPE_CHECKING:

@@ -1,18 +1,12 @@
-"""What a run is given: its direction, its lock, and everything else that it works with."""
+"""Which way a run goes, in words, and what it needs of its lock."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple, Protocol, Sequence
+from typing import Literal, NamedTuple, Protocol, Sequence
 
-from ..files.migration import LoadedMigration
-from ..store.history import EventKind, History, Record
-
-if TYPE_CHECKING:
-    from pymongo.database import Database
-
-    from ..batches.batches import Batches
+from ..store.history import EventKind
+from ..terminal.wording import duration
 
 
 class Direction(NamedTuple):
@@ -31,6 +25,10 @@ class Direction(NamedTuple):
     @property
     def executes(self) -> bool:
         return self.subtask == "execute"
+
+    def report(self, what: str, seconds: float) -> str:
+        """``Executed 1_first.py in 12 ms``"""
+        return f"{self.done} {what} in {duration(seconds)}"
 
 
 EXECUTE = Direction(
@@ -59,14 +57,6 @@ ROLL_BACK = Direction(
 )
 
 
-class Hooks(NamedTuple):
-    """Methods of the team. ``on_failure`` is called when a migration or one of the other two fails."""
-
-    before_each: Callable[[str], None]
-    after_each: Callable[[str], None]
-    on_failure: Callable[[str, BaseException], None]
-
-
 class RunLock(Protocol):
     """The methods of a lock that a run uses."""
 
@@ -83,24 +73,3 @@ class RunLock(Protocol):
     def give_back(self, error: BaseException | None = None) -> None: ...
 
     def now(self) -> datetime: ...
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What a run works with.
-
-    ``records`` are the registrations at its beginning, ``dump`` the facts about the dump taken before. ``batches``
-    makes the batches of a migration, ``forget`` deletes the checkpoints of one that has ended. ``say`` shows a message
-    where no exception of ours can carry it: Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as without migopy.
-    """
-
-    lock: RunLock
-    history: History
-    db: Database[dict[str, Any]]
-    records: Mapping[str, Record]
-    hooks: Hooks
-    batches: Callable[[LoadedMigration], Batches]
-    forget: Callable[[str], None]
-    say: Callable[[str], None]
-    task: str = "fab migrations"
-    dump: Mapping[str, Any] = field(default_factory=dict)
