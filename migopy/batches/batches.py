@@ -197,8 +197,8 @@ class Batches:
             )
         for checkpoint in self._trail.unfinished():
             self._line.say(
-                f"{checkpoint.migration}: an earlier version of the file did {checkpoint.progress.documents} with another"
-                " filter and did not finish; this version has not resumed that"
+                f"{checkpoint.migration}: an earlier version of the file did {checkpoint.progress.documents} with"
+                " another filter and did not finish; this version has not resumed that"
             )
 
     def _tell_where_the_next_run_resumes(self) -> None:

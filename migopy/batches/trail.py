@@ -97,10 +97,10 @@ class Trail:
         return self._unclaimed
 
     def _prepare_to_resume(self, before: Checkpoint, update: str, session: ClientSession, say: Say) -> None:
-        name, far = before.migration, before.progress.documents
+        name, documents = before.migration, before.progress.documents
         if before.finished and before.update != update:
             raise WrongState(
-                f"{name}: an earlier run finished {far} with another update than the file has now. To start over,"
+                f"{name}: an earlier run finished {documents} with another update than the file has now. To start over,"
                 f" run the subtask forget,{name}; to accept what was done, ignore,{name}.",
                 migration=name,
             )
@@ -109,22 +109,22 @@ class Trail:
             kill_sessions(self.client, [before.session])
         changed = "" if before.checksum == self._run["checksum"] else " with the changed file"
         if not before.finished:
-            say(f"{name}: {far} are done, resuming from there{changed}")
+            say(f"{name}: {documents} are done, resuming from there{changed}")
 
     def _refuse_other_walk(self, identity: Identity, say: Say) -> None:
         """Raises ``WrongState`` when the same file has left another unfinished walk through the collection."""
         for other in self.unfinished():
             if other.identity.collection != identity.collection:
                 continue
-            name, far = other.migration, other.progress.documents
+            name, documents = other.migration, other.progress.documents
             if other.checksum == self._run["checksum"]:
                 raise WrongState(
-                    f"{name}: {far} are done, but with another filter or in another order of calls than now, and the"
-                    " file has not changed. Use the same filters in the same order in every run, without the current"
+                    f"{name}: {documents} are done, but with another filter or in another order of calls than now, and"
+                    " the file has not changed. Use the same filters in the same order in every run, without the current"
                     f" time. To start over, run the subtask forget,{name}.",
                     migration=name,
                 )
-            say(f"{name}: {far} are done by an earlier version of the file with another filter; starting over")
+            say(f"{name}: {documents} are done by an earlier version of the file with another filter; starting over")
 
 
 class NoTrail:

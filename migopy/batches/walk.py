@@ -107,7 +107,7 @@ class Walk:
         self._batch_began = time.monotonic()
         size, last = self._pace.size, self.checkpoint.last
         if not self._ids_ahead and not self.checkpoint.finished:
-            with self._explained_errors():
+            with self._explain_errors():
                 id_range = next_range(self.collection, last, size)
             if id_range:
                 self._batch_size = size
@@ -125,7 +125,7 @@ class Walk:
         return batch
 
     def _next_ids(self, filter: Mapping[str, Any], size: int) -> Ids:
-        with self._explained_errors():
+        with self._explain_errors():
             ids = next_ids(self.collection, filter, self.checkpoint.last, size)
         self._require_writable_ids(ids)
         return ids
@@ -160,7 +160,7 @@ class Walk:
         # Undecoded, because only then their size is known before they take more memory.
         found: list[bytes] = []
         size = 0
-        with self._explained_errors(), self.collection.find_raw_batches(
+        with self._explain_errors(), self.collection.find_raw_batches(
             projection=projection, session=session, **find
         ) as cursor:
             for piece in cursor:
@@ -200,7 +200,7 @@ class Walk:
         return f"the document after _id {before[0]!r}" if before else "the first document"
 
     @contextlib.contextmanager
-    def _explained_errors(self) -> Iterator[None]:
+    def _explain_errors(self) -> Iterator[None]:
         try:
             yield
         except OperationFailure as error:
