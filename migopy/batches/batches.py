@@ -206,7 +206,7 @@ class Batches:
             progress = self._last_walk.checkpoint.progress
             next_batch = "" if self._last_walk.in_transactions else ", and perhaps part of the next batch"
             self._line.say(
-                f"{progress.migration}: {progress.documents} are done{next_batch}; the next run resumes from there"
+                f"{progress.migration}: {progress.documents} are done{next_batch}; the next run continues from there"
             )
 
 

@@ -109,7 +109,7 @@ class Trail:
             kill_sessions(self.client, [before.session])
         changed = "" if before.checksum == self._run["checksum"] else " with the changed file"
         if not before.finished:
-            say(f"{name}: {documents} are done, resuming from there{changed}")
+            say(f"{name}: {documents} are done, continuing from there{changed}")
 
     def _refuse_other_walk(self, identity: Identity, say: Say) -> None:
         """Raises ``WrongState`` when the same file has left another unfinished walk through the collection."""
@@ -120,8 +120,8 @@ class Trail:
             if other.checksum == self._run["checksum"]:
                 raise WrongState(
                     f"{name}: {documents} are done, but with another filter or in another order of calls than now, and"
-                    " the file has not changed. Use the same filters in the same order in every run, without the current"
-                    f" time. To start over, run the subtask forget,{name}.",
+                    " the file has not changed. Use the same filters in the same order in every run, without the"
+                    f" current time. To start over, run the subtask forget,{name}.",
                     migration=name,
                 )
             say(f"{name}: {documents} are done by an earlier version of the file with another filter; starting over")

@@ -141,13 +141,13 @@ class Rehearsal:
         """Let the team change the copy, and take the first snapshot of it."""
         with self._inside_copy("before_rehearsal()"):
             try:
-                instead = unrun_type(before(self._db))
+                kind = unrun_type(before(self._db))
             except (Exception, SystemExit) as error:  # sys.exit() must not look like success
                 raise MigrationFailed(f"before_rehearsal() failed ({summary(error)}). No migration was run.") from error
-        if instead:
+        if kind:
             raise MigrationFailed(
-                f"before_rehearsal() returned a {instead} object instead of doing its work: write a plain function. No"
-                " migration was run."
+                f"before_rehearsal() returned an object of type {kind}, and nothing in it has run. Write a plain"
+                " function. No migration was run."
             )
         with server_errors(self._scratch.address):
             self._digester = Digester(min(time.time(), server_time(self._scratch.db)))

@@ -119,7 +119,7 @@ class TestGoingOn(BatchesTestCase):
         self.by_function()
         again = self.fab("migrations:execute")
         self.assertIn(
-            "1_counts.py: 60 of 200 documents of users are done, resuming from there with the changed file",
+            "1_counts.py: 60 of 200 documents of users are done, continuing from there with the changed file",
             again.stderr,
         )
         self.assertEqual(({1: COUNT}, ["1_counts.py"], None), (self.n(), self.registered(), self.checkpoint()))
@@ -144,7 +144,7 @@ class TestGoingOn(BatchesTestCase):
         self.assertIn("users, _id 77: ZeroDivisionError", result.stderr)
         self.assertEqual({0: 60, 1: 140}, self.n())
         self.by_function()
-        self.assertIn("60 of 200 documents of users are done, resuming", self.fab("migrations:rollback,1").stderr)
+        self.assertIn("60 of 200 documents of users are done, continuing", self.fab("migrations:rollback,1").stderr)
         self.assertEqual(({0: COUNT}, [], None), (self.n(), self.registered(), self.checkpoint()))
 
     def test_finished_walks_are_not_done_again_and_the_result_is_that_of_all(self) -> None:

@@ -77,7 +77,7 @@ class TestKinds(RehearsalTestCase, RunTestCase):
             ("yield", r"before_rehearsal is a generator .* No migration was run\."),
             (
                 "return (db for _ in [1])",
-                r"before_rehearsal\(\) returned a generator object instead of doing its work: write a plain",
+                r"before_rehearsal\(\) returned an object of type generator, and nothing in it has run",
             ),
         ):
             with self.subTest(body):
