@@ -226,7 +226,7 @@ class MigrationsManager(Settings):
         results = lazy.rehearsal.Results()
         with self._json_output("rehearse", json, results.rows):
             self._require_name("rehearse", spec_migr)
-            limit, keeps = lazy.rehearsal.limit_of(documents), is_yes("keep", keep)
+            limit, keeps = lazy.rehearsal.sample_limit(documents), is_yes("keep", keep)
             lazy.files.require_plain_function(self.before_rehearsal, "before_rehearsal")
             workspace = self._workspace()
             inventory = workspace.inventory()
@@ -245,7 +245,7 @@ class MigrationsManager(Settings):
                 finally:
                     if results.rehearsed and not is_yes("json", json):
                         show(results.as_text())
-            self.logger.green(lazy.rehearsal.judge(results.rehearsed, stage.about_the_original))
+            self.logger.green(lazy.rehearsal.judge(results.rehearsed, stage.state_of_original))
 
     @task
     def check(self, pending: str | None = None, json: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Going through a collection in batches, each done whole, from where the run before has stopped.
+"""Batches: going through a collection in pieces, with a checkpoint after each piece.
 
 Imports store, mongo, legacy, terminal and errors.
 """

@@ -1,4 +1,4 @@
-"""What the author of a migration gives, looked at before anything is done with it."""
+"""Checks of what a migration passes to ``batches``, before anything is done with it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .. import legacy
 from ..errors import BatchFailed
 from ..store.checkpoints import digest
 
-NOT_OF_VIEWS = 166  # CommandNotSupportedOnView, src/mongo/base/error_codes.yml
+NOT_SUPPORTED_ON_VIEW = 166  # CommandNotSupportedOnView, src/mongo/base/error_codes.yml
 
 
-def plain(collection: Any) -> Collection[Any]:
-    """The collection as PyMongo makes it, for one that answers the calls of PyMongo 2 as well."""
+def pymongo_collection(collection: Any) -> Collection[Any]:
+    """PyMongo's own collection, without the calls of PyMongo 2."""
     if not isinstance(collection, Collection):
-        raise BatchFailed(f"Batches are of a collection, such as db.users, not of {collection!r}.")
+        raise BatchFailed(f"batches takes a collection, such as db.users, not {collection!r}.")
     database = collection.database
     found: Collection[Any] = Database(legacy.plain(database.client), database.name).get_collection(
         collection.name, codec_options=collection.codec_options, write_concern=WriteConcern(1)
@@ -29,37 +29,37 @@ def plain(collection: Any) -> Collection[Any]:
     return found
 
 
-def filter(value: Any) -> Mapping[str, Any]:
+def valid_filter(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, abc.Mapping):
-        raise BatchFailed(f"The filter of batches has to be a dict, {{}} for all documents, not {value!r}.")
-    described(value, "filter")
+        raise BatchFailed(f"The filter for batches has to be a dict ({{}} for all documents), not {value!r}.")
+    fingerprint(value, "filter")
     return value
 
 
-def described(value: Any, what: str) -> str:
-    """A digest of a filter or an update, the name of a function; empty for a loop."""
+def fingerprint(value: Any, what: str) -> str:
+    """A digest of a filter or an update, or the name of a function; empty for None."""
     if callable(value):
         return str(getattr(value, "__qualname__", type(value).__qualname__))
     try:
         return "" if value is None else digest(value)
     except (BSONError, OverflowError) as error:
-        raise BatchFailed(f"MongoDB cannot be given the {what} {value!r}: {error}.") from error
+        raise BatchFailed(f"The {what} {value!r} cannot be sent to MongoDB: {error}.") from error
 
 
-def size(value: Any, default: int) -> int:
+def valid_size(value: Any, default: int) -> int:
     if value is None:
         return default
     if not isinstance(value, int) or value < 1:
-        raise BatchFailed(f"The size of batches has to be a number of documents, not {value!r}.")
+        raise BatchFailed(f"The size of a batch has to be a number of documents, at least 1, not {value!r}.")
     return value
 
 
 def require_update(value: Any) -> None:
-    """Raises ``BatchFailed`` for what is neither an update nor a function."""
+    """Raises ``BatchFailed`` unless the value is an update or a function."""
     if not callable(value) and not is_update(value):
         raise BatchFailed(
-            "The update of batches has to be operators ({'$set': ...}), a pipeline ([{'$set': ...}]) or a function of"
-            f" one document, not {value!r}."
+            "The update for batches has to be update operators ({'$set': ...}), a pipeline ([{'$set': ...}]) or a"
+            f" function of one document, not {value!r}."
         )
 
 
@@ -71,19 +71,23 @@ def is_update(value: Any) -> bool:
 
 
 def require_id(projection: Any) -> None:
-    """A projection without ``_id`` would leave nobody a way to write to the document."""
+    """Raises ``BatchFailed`` for a projection without ``_id``."""
+    # Without its _id nobody could write to the document.
     if isinstance(projection, abc.Mapping) and "_id" in projection and not projection["_id"]:
-        raise BatchFailed("The projection of batches has to leave the _id in.")
+        raise BatchFailed("The projection for batches has to include _id.")
 
 
-def measured(collection: Collection[Any]) -> tuple[int, float]:
-    """About how many documents it has, and how many bytes each. Raises ``BatchFailed`` for what is no collection."""
+def count_and_size(collection: Collection[Any]) -> tuple[int, float]:
+    """About how many documents the collection has, and their average size in bytes (0 if not known).
+
+    Raises ``BatchFailed`` for a view or a time series.
+    """
     try:
         stats = collection.database.command("collStats", collection.name)
     except OperationFailure as error:
-        if error.code == NOT_OF_VIEWS:
-            raise BatchFailed(f"{collection.name} is a view: give batches the collection it looks at.") from error
+        if error.code == NOT_SUPPORTED_ON_VIEW:
+            raise BatchFailed(f"{collection.name} is a view: batches needs the collection behind it.") from error
         return collection.estimated_document_count(), 0
     if "timeseries" in stats:
-        raise BatchFailed(f"{collection.name} is a time series, whose documents have no _id to go by.")
+        raise BatchFailed(f"{collection.name} is a time series: batches needs an index on _id, and it has none.")
     return stats.get("count", 0), stats.get("avgObjSize", 0)

@@ -1,4 +1,4 @@
-"""``Batches``: what a migration walks through a collection with."""
+"""``Batches``: what a migration goes through a collection with."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..mongo.kind import has_transactions
 from ..store.checkpoints import Checkpoint, Identity
 from . import arguments
 from .lag import ReplicaSet
-from .pace import ROOM_HERE, ROOM_THERE, Pace
+from .pace import MAX_BYTES_IN_PYTHON, MAX_BYTES_IN_SERVER, Pace
 from .progress import Line, NoLine
 from .trail import NoTrail, Trail
-from .walk import BatchHooks, TooMuch, Walk
-from .writes import Documents, by_function, explained, in_server
+from .walk import BatchHooks, BatchTooLarge, Walk
+from .writes import Documents, explain_failure, update_by_function, update_in_server
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,29 +26,25 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
 
+SIZE_IN_SERVER, SIZE_IN_PYTHON = 10_000, 1_000
+"""Default number of documents in a batch: where the server changes them, and where Python reads them."""
 
-IN_SERVER, IN_PYTHON = 10_000, 1_000
-"""Documents of a batch, if nothing else is asked for: where the server changes them, and where they are read."""
+MAX_LAG_SECONDS = 10.0
+"""How far a member of the replica set may be behind before a walk waits for it."""
 
+COUNT_MILLISECONDS, SAMPLE_MILLISECONDS = 100, 1_000
+"""How long counting may take before a walk, and how long reading a sample where counting takes longer."""
 
-MAX_LAG = 10.0
-"""Seconds that a member of the replica set may be behind before it is waited for."""
-
-
-COUNTING, LOOKING = 100, 1_000
-"""Milliseconds that counting may take before a walk, and looking at some documents where that is too long."""
-
-
-LOOKED_AT = 1_000
-"""So many documents, at random, tell how many of all fit, to some per cent."""
+SAMPLE_DOCUMENTS = 1_000
+"""Enough random documents to estimate how many match, within a few per cent."""
 
 
 class Batches:
     """What ``up(db, batches)`` and ``down(db, batches)`` get.
 
-    A batch and the note of how far the walk is are one transaction, where the server has them; elsewhere the note is
-    written after the batch, which may then be done twice. Made without arguments, as for a test, it keeps no note, asks
-    for no lock and shows nothing.
+    A batch and its checkpoint are written in one transaction where the server has transactions. Elsewhere the
+    checkpoint is written after the batch, so the last batch may be done twice. Made without arguments, as for a test,
+    it keeps no checkpoint, needs no lock and shows nothing.
     """
 
     def __init__(
@@ -56,29 +52,33 @@ class Batches:
         trail: Trail | NoTrail | None = None,
         confirm: Callable[[], None] = lambda: None,
         line: Line | None = None,
-        max_lag: float = MAX_LAG,
+        max_lag: float = MAX_LAG_SECONDS,
     ) -> None:
         self._trail = trail or NoTrail()
         self._line = line or NoLine()
-        self._watch = BatchHooks(confirm, self._trail.move, self._line.follow, max_lag)
-        self._begun: Counter[tuple[str, str]] = Counter()
-        self._walking: str | None = None
-        self._last: Walk | None = None
+        self._hooks = BatchHooks(confirm, self._trail.move, self._line.follow, max_lag)
+        self._walk_counts: Counter[tuple[str, str]] = Counter()
+        self._open_collection: str | None = None
+        self._last_walk: Walk | None = None
         self._unwritten: list[str] = []
 
     def update(
         self, collection: Collection[Any], filter: Mapping[str, Any], update: Any, size: int | None = None
     ) -> int:
-        """Update all documents that fit the filter; how many were changed, those of earlier runs included.
+        """Update all documents that match the filter; returns how many were changed, in earlier runs too.
 
-        ``update`` is what ``update_many`` takes, operators or a pipeline, and is done by the server. Or it is a
-        function of one document that returns such an update for it, or None to leave it; it may be called again for
-        the same document. Raises ``BatchFailed`` that names the document with which a batch could not be done.
+        ``update`` is what ``update_many`` takes: operators or a pipeline, which the server applies. Or it is a
+        function of one document that returns such an update, or None to leave the document as it is; it may be called
+        more than once for the same document. ``size`` is the number of documents in a batch, 10,000 or (for a
+        function) 1,000 by default. Raises ``BatchFailed`` that names the document on which a batch failed.
         """
         arguments.require_update(update)
-        default, room = (IN_PYTHON, ROOM_HERE) if callable(update) else (IN_SERVER, ROOM_THERE)
-        asked = arguments.size(size, default)
-        with self._walk(arguments.plain(collection), arguments.filter(filter), update, asked, room) as walk:
+        default, max_bytes = (
+            (SIZE_IN_PYTHON, MAX_BYTES_IN_PYTHON) if callable(update) else (SIZE_IN_SERVER, MAX_BYTES_IN_SERVER)
+        )
+        batch_size = arguments.valid_size(size, default)
+        pymongo_collection, valid_filter = arguments.pymongo_collection(collection), arguments.valid_filter(filter)
+        with self._walk(pymongo_collection, valid_filter, update, batch_size, max_bytes) as walk:
             if callable(update):
                 self._update_by_function(walk, update)
             else:
@@ -88,21 +88,21 @@ class Batches:
 
     @staticmethod
     def _update_in_server(walk: Walk, update: Any) -> None:
-        for which in iter(walk.next, []):
+        for batch in iter(walk.next_batch, []):
             try:
-                walk.write(functools.partial(in_server, update, walk, which))
+                walk.write(functools.partial(update_in_server, update, walk, batch))
             except PyMongoError as error:
-                if not walk.in_smaller_pieces(error):
-                    raise explained(walk, which, update, error) from error
+                if not walk.shrink_after(error):
+                    raise explain_failure(walk, batch, update, error) from error
 
     @staticmethod
     def _update_by_function(walk: Walk, function: Callable[[Any], Any]) -> None:
-        going_on = True
-        while going_on:
+        has_more = True
+        while has_more:
             try:
-                going_on = walk.write(functools.partial(by_function, function, walk))
-            except (TooMuch, PyMongoError) as error:
-                if not walk.in_smaller_pieces(error):
+                has_more = walk.write(functools.partial(update_by_function, function, walk))
+            except (BatchTooLarge, PyMongoError) as error:
+                if not walk.shrink_after(error):
                     raise
 
     def __call__(
@@ -110,71 +110,71 @@ class Batches:
         collection: Collection[Any],
         filter: Mapping[str, Any] | None = None,
         projection: Any = None,
-        size: int = IN_PYTHON,
+        size: int = SIZE_IN_PYTHON,
     ) -> Iterator[Documents]:
-        """Lists of the documents that fit the filter, in the order of their ``_id``s.
+        """Lists of at most ``size`` documents that match the filter, in the order of their ``_id``s.
 
-        What ``documents.write(collection, requests)`` is given is written when the loop goes on.
+        What the loop gives to ``documents.write(collection, requests)`` is written when it asks for the next list.
+        Raises ``BatchFailed`` that names the document on which a batch failed.
         """
         arguments.require_id(projection)
-        asked = arguments.size(size, IN_PYTHON)
-        return self._loop(
-            arguments.plain(collection), arguments.filter({} if filter is None else filter), projection, asked
-        )
+        batch_size = arguments.valid_size(size, SIZE_IN_PYTHON)
+        pymongo_collection = arguments.pymongo_collection(collection)
+        valid_filter = arguments.valid_filter({} if filter is None else filter)
+        return self._loop(pymongo_collection, valid_filter, projection, batch_size)
 
     def _loop(
         self, collection: Collection[Any], filter: Mapping[str, Any], projection: Any, size: int
     ) -> Iterator[Documents]:
-        with self._walk(collection, filter, None, size, ROOM_HERE) as walk:
+        with self._walk(collection, filter, None, size, MAX_BYTES_IN_PYTHON) as walk:
             for ids, found in walk.batches(projection):
                 documents = Documents(found, collection.database.client)
-                with self._until_the_loop_goes_on(collection, documents):
+                with self._notice_break(collection, documents):
                     yield documents
-                walk.write(functools.partial(documents.carry_out, ids))
+                walk.write(functools.partial(documents.send, ids))
             walk.finish()
 
     @contextlib.contextmanager
     def _walk(
-        self, collection: Collection[Any], filter: Mapping[str, Any], update: Any, size: int, room: int
+        self, collection: Collection[Any], filter: Mapping[str, Any], update: Any, size: int, max_bytes: int
     ) -> Iterator[Walk]:
-        """Begin a walk, or go on with it, and say how far it was when it ends before its end."""
+        """Begin or resume a walk; only one is open at a time."""
         name = collection.name
         client = collection.database.client
-        if self._walking:
-            raise BatchFailed(f"A walk through {name} cannot begin inside of the one through {self._walking}.")
+        if self._open_collection:
+            raise BatchFailed(f"batches is still going through {self._open_collection}: finish that before {name}.")
         if self._trail.client is not None and self._trail.client is not client:
-            raise BatchFailed(f"{name} belongs to another client than db, with which the batches are noted.")
-        about, bytes_each = arguments.measured(collection)
-        self._walking = name
+            raise BatchFailed(f"{name} belongs to another MongoClient than db: use a collection of db or db.client.")
+        count, average_bytes = arguments.count_and_size(collection)
+        self._open_collection = name
         try:
             with client.start_session() as session:
-                checkpoint = self._begin(collection, filter, update, about, session)
+                checkpoint = self._begin(collection, filter, update, count, session)
                 in_transactions = has_transactions(client)
                 replica_set = ReplicaSet(client.get_database("admin")) if in_transactions else None
-                pace = Pace(size, bytes_each, room)
-                walk = Walk(collection, filter, checkpoint, pace, session, replica_set, in_transactions, self._watch)
-                self._last = walk
+                pace = Pace(size, average_bytes, max_bytes)
+                walk = Walk(collection, filter, checkpoint, pace, session, replica_set, in_transactions, self._hooks)
+                self._last_walk = walk
                 yield walk
         finally:
-            self._walking = None
+            self._open_collection = None
             self._line.clear()
 
     def _begin(
-        self, collection: Collection[Any], filter: Mapping[str, Any], update: Any, about: int, session: ClientSession
+        self, collection: Collection[Any], filter: Mapping[str, Any], update: Any, count: int, session: ClientSession
     ) -> Checkpoint:
-        which = collection.full_name, arguments.described(filter, "filter")
-        self._begun[which] += 1
-        identity = Identity(*which, self._begun[which])
-        what = arguments.described(update, "update")
-        total = functools.partial(counted, collection, filter, about)
-        return self._trail.begin(identity, what, total, session, self._line.say)
+        which = collection.full_name, arguments.fingerprint(filter, "filter")
+        self._walk_counts[which] += 1
+        identity = Identity(*which, self._walk_counts[which])
+        total = functools.partial(estimate_matches, collection, filter, count)
+        return self._trail.begin(identity, arguments.fingerprint(update, "update"), total, session, self._line.say)
 
     @contextlib.contextmanager
-    def _until_the_loop_goes_on(self, collection: Collection[Any], documents: Documents) -> Iterator[None]:
-        """A ``break`` leaves what the body has asked to write; nobody is told before the migration ends."""
+    def _notice_break(self, collection: Collection[Any], documents: Documents) -> Iterator[None]:
         try:
             yield
         except GeneratorExit:
+            # An error raised here would be lost: __exit__() raises it.
             if documents.writes:
                 self._unwritten.append(collection.name)
             raise
@@ -187,45 +187,45 @@ class Batches:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Raises ``BatchFailed`` if something that the migration has asked for was not done."""
+        """Raises ``BatchFailed`` if something that the migration asked to write was not written."""
         if error:
-            return self._tell_how_far_it_is()
+            return self._tell_where_the_next_run_resumes()
         if self._unwritten:
             raise BatchFailed(
-                f"The loop over {self._unwritten[0]} was left in the middle of a batch, and what the batch was to write"
-                " is not written: let the loop go on, with continue instead of break."
+                f"The loop over {self._unwritten[0]} ended early (break or return), so its last batch was not written:"
+                " let the loop run to its end, with continue instead of break."
             )
-        for checkpoint in self._trail.left():
+        for checkpoint in self._trail.unfinished():
             self._line.say(
-                f"{checkpoint.migration}: an earlier version of the file has gone through"
-                f" {checkpoint.progress.documents} with another filter, and left it at that"
+                f"{checkpoint.migration}: an earlier version of the file did {checkpoint.progress.documents} with"
+                " another filter and did not finish; this version has not resumed that"
             )
 
-    def _tell_how_far_it_is(self) -> None:
-        if self._last and not self._last.checkpoint.finished:
-            progress = self._last.checkpoint.progress
-            half = "" if self._last.in_transactions else ", and perhaps a part of the next batch"
+    def _tell_where_the_next_run_resumes(self) -> None:
+        if self._last_walk and not self._last_walk.checkpoint.finished:
+            progress = self._last_walk.checkpoint.progress
+            next_batch = "" if self._last_walk.in_transactions else ", and perhaps part of the next batch"
             self._line.say(
-                f"{progress.migration}: {progress.documents} are done{half}; the next run goes on from there"
+                f"{progress.migration}: {progress.documents} are done{next_batch}; the next run continues from there"
             )
 
 
-def counted(collection: Collection[Any], filter: Mapping[str, Any], about: int) -> int | None:
-    """About how many of ``about`` documents fit, if that can be known quickly."""
+def estimate_matches(collection: Collection[Any], filter: Mapping[str, Any], count: int) -> int | None:
+    """About how many of ``count`` documents match the filter; None if that cannot be known quickly."""
     if not filter:
-        return about
+        return count
     try:
-        return collection.count_documents(filter, maxTimeMS=COUNTING)
+        return collection.count_documents(filter, maxTimeMS=COUNT_MILLISECONDS)
     except ExecutionTimeout:
-        return _reckoned(collection, filter, about)
-    except OperationFailure:  # a filter for looking and not for counting ($where, $near)
+        return _estimate_from_sample(collection, filter, count)
+    except OperationFailure:  # a filter that find() takes and count_documents() does not ($where, $near)
         return None
 
 
-def _reckoned(collection: Collection[Any], filter: Mapping[str, Any], about: int) -> int | None:
-    fitting: list[dict[str, Any]] = [{"$sample": {"size": LOOKED_AT}}, {"$match": filter}, {"$count": "n"}]
+def _estimate_from_sample(collection: Collection[Any], filter: Mapping[str, Any], count: int) -> int | None:
+    pipeline: list[dict[str, Any]] = [{"$sample": {"size": SAMPLE_DOCUMENTS}}, {"$match": filter}, {"$count": "n"}]
     try:
-        found = next(iter(collection.aggregate(fitting, maxTimeMS=LOOKING)), None)
+        found = next(iter(collection.aggregate(pipeline, maxTimeMS=SAMPLE_MILLISECONDS)), None)
     except OperationFailure:
         return None
-    return round(about * found["n"] / LOOKED_AT) if found else None
+    return round(count * found["n"] / SAMPLE_DOCUMENTS) if found else None

@@ -1,4 +1,4 @@
-"""How far the slowest member of a replica set is behind."""
+"""How far the slowest member of a replica set is behind its primary."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from ..mongo.kind import hello
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-SECONDARY = 2  # a state of replSetGetStatus; one that is down, or makes its first copy, is not waited for
+# A member that is down, or that makes its first copy of the data, has another state and is not waited for.
+SECONDARY = 2  # a state in replSetGetStatus
 
 
-class Behind(NamedTuple):
+class Lag(NamedTuple):
+    """How far one member is behind."""
+
     host: str
     seconds: float
 
 
 class ReplicaSet:
-    """Its members as the server sees them, and where the right to ask for that is missing as PyMongo's monitor does.
+    """The members of a replica set, as the server sees them.
 
-    ``admin`` is the database of that name. Of a member that is delayed on purpose the delay does not count.
+    ``admin`` is the database admin. Where the user may not ask it, PyMongo's heartbeats tell. The delay of a member
+    that is delayed on purpose does not count.
     """
 
     def __init__(self, admin: Database[dict[str, Any]]) -> None:
@@ -33,14 +37,14 @@ class ReplicaSet:
             members = admin.command("replSetGetConfig")["config"]["members"]
             self._delays = {member["host"]: _delay(member) for member in members}
 
-    def slowest(self) -> Behind | None:
-        """The one that is the furthest behind the primary; None without secondaries."""
+    def largest_lag(self) -> Lag | None:
+        """The lag of the slowest secondary; None without secondaries."""
         if self._delays is not None:
             with contextlib.suppress(OperationFailure):
-                return _slowest(self._in_status(self._delays))
-        return _slowest(self._by_heartbeats())
+                return _largest(self._lags_in_status(self._delays))
+        return _largest(self._lags_in_heartbeats())
 
-    def _in_status(self, delays: Mapping[str, float]) -> dict[str, float]:
+    def _lags_in_status(self, delays: Mapping[str, float]) -> dict[str, float]:
         members = self._admin.command("replSetGetStatus")["members"]
         newest = max(member["optimeDate"] for member in members if "optimeDate" in member)
         return {
@@ -49,14 +53,11 @@ class ReplicaSet:
             if member["state"] == SECONDARY
         }
 
-    def _by_heartbeats(self) -> dict[str, float]:
-        """What each member last said of its last write (``hello.lastWrite``), as far as it can become primary.
-
-        The difference is that of the specification of maxStalenessSeconds, which knows that they were not asked at the
-        same moment.
-        """
+    def _lags_in_heartbeats(self) -> dict[str, float]:
+        """By the last write that each member has reported (``hello.lastWrite``)."""
         candidates = hello(self._admin.client).get("hosts", ())
         members = self._admin.client.topology_description.server_descriptions().values()
+        # As in the specification of maxStalenessSeconds: the members were not asked at the same moment.
         late = {
             f"{member.address[0]}:{member.address[1]}": member.last_update_time - member.last_write_date
             for member in members
@@ -70,6 +71,6 @@ def _delay(member: Mapping[str, Any]) -> float:
     return float(member.get("secondaryDelaySecs", member.get("slaveDelay", 0)))
 
 
-def _slowest(behind: Mapping[str, float]) -> Behind | None:
-    host = max(behind, key=lambda host: behind[host], default=None)
-    return None if host is None else Behind(host, behind[host])
+def _largest(lags: Mapping[str, float]) -> Lag | None:
+    host = max(lags, key=lambda host: lags[host], default=None)
+    return None if host is None else Lag(host, lags[host])

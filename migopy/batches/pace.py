@@ -1,45 +1,47 @@
-"""How many documents a batch has: as many as are asked for, fewer where they are large or the server is slow."""
+"""How many documents the next batch has: as many as asked for, or fewer."""
 
 from __future__ import annotations
 
-SLOW = 1.0
-"""Seconds that a batch may take. A transaction may take 60 on the server, and one that waits blocks others."""
+# A transaction may take 60 s on the server, and other writers of its documents wait for it.
+SLOW_BATCH_SECONDS = 1.0
 
-ROOM_HERE = 4 * 1024 * 1024
-"""Bytes of documents that are read at once; decoded and encoded again they take some times that."""
+MAX_BYTES_IN_PYTHON = 4 * 1024 * 1024
+"""Bytes of documents that are read at once; decoded they take several times as much memory."""
 
-ROOM_THERE = 16 * 1024 * 1024
-"""Bytes of documents that the server changes at once: one transaction."""
+MAX_BYTES_IN_SERVER = 16 * 1024 * 1024
+"""Bytes of documents that the server changes at once, in one transaction."""
 
 
 class Pace:
-    """``size`` is the number of documents of the next batch."""
+    """``size`` is the number of documents of the next batch.
 
-    def __init__(self, size: int, bytes_each: float, room: int) -> None:
-        self._asked = size
-        self._room = room
-        self._fits = size
-        self.weighed(bytes_each)
-        self.size = self._most
+    It shrinks where documents are large or batches are slow. ``max_bytes`` is the limit for one batch.
+    """
+
+    def __init__(self, size: int, average_bytes: float, max_bytes: int) -> None:
+        self._wanted_size = size
+        self._max_bytes = max_bytes
+        self.set_average_bytes(average_bytes)
+        self.size = self._max_size
 
     @property
-    def _most(self) -> int:
-        return min(self._asked, self._fits)
+    def _max_size(self) -> int:
+        return min(self._wanted_size, self._max_documents)
 
-    def weighed(self, bytes_each: float) -> None:
-        """How large the documents are, as far as is known."""
-        self._fits = max(1, int(self._room / bytes_each)) if bytes_each else self._asked
+    def set_average_bytes(self, average_bytes: float) -> None:
+        """Note how large the documents are; 0 if that is not known."""
+        self._max_documents = max(1, int(self._max_bytes / average_bytes)) if average_bytes else self._wanted_size
 
     def fits(self, size: int) -> bool:
-        """Whether so many bytes may be held at once."""
-        return size <= self._room
+        """Whether a batch may have so many bytes."""
+        return size <= self._max_bytes
 
-    def took(self, count: int, seconds: float) -> None:
-        """Half of it when a batch of so many was slow, twice of it when it was quick, until the size asked for."""
-        if seconds > SLOW:
+    def adjust(self, count: int, seconds: float) -> None:
+        """Halve the size after a slow batch of ``count`` documents, double it after a quick one."""
+        if seconds > SLOW_BATCH_SECONDS:
             self.halve(count)
-        elif seconds < SLOW / 4:
-            self.size = min(self._most, self.size * 2)
+        elif seconds < SLOW_BATCH_SECONDS / 4:
+            self.size = min(self._max_size, self.size * 2)
 
     def halve(self, count: int) -> None:
         self.size = max(1, count // 2)

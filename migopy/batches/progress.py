@@ -1,4 +1,4 @@
-"""How far a walk is, in words."""
+"""The progress of a walk, as a line on the terminal."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ class Line(progress.ProgressLine):
 
     _waits = False
 
-    def follow(self, walk: Progress, why: str = "") -> None:
-        """Show how far it is, if it is time; ``why`` says at once why it does not go on just now."""
-        begins_to_wait = bool(why) and not self._waits
-        self._waits = bool(why)
-        self.show(f"{walk}; {why}" if why else str(walk), walk.done, walk.total, at_once=begins_to_wait)
+    def follow(self, walk: Progress, waiting_for: str = "") -> None:
+        """Show the progress, if it is time for that; at once when the walk begins to wait for something."""
+        begins_to_wait = bool(waiting_for) and not self._waits
+        self._waits = bool(waiting_for)
+        self.show(f"{walk}; {waiting_for}" if waiting_for else str(walk), walk.done, walk.total, at_once=begins_to_wait)
 
 
 class NoLine(Line):
-    """Nobody looks on."""
+    """Shows nothing."""
 
     def __init__(self) -> None:
         super().__init__(lambda message: None)
 
-    def follow(self, walk: Progress, why: str = "") -> None:
+    def follow(self, walk: Progress, waiting_for: str = "") -> None:
         pass

@@ -1,4 +1,4 @@
-"""One way through a collection: what is next, and each batch done together with its checkpoint."""
+"""One walk through a collection: finding the next batch, and writing it together with its checkpoint."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..errors import BatchFailed
 from ..mongo.concerns import EXACTLY, is_exact
 from ..mongo.failures import server_message
 from ..mongo.transaction import Transaction
-from .ids import After, IdRange, Ids, among, page, stretch
-from .lag import Behind, ReplicaSet
+from .ids import After, IdRange, Ids, filter_within, next_ids, next_range
+from .lag import Lag, ReplicaSet
 from .pace import Pace
 
 if TYPE_CHECKING:
@@ -26,43 +26,43 @@ if TYPE_CHECKING:
 
     from ..store.checkpoints import Checkpoint, Progress
 
-PAGE = 10_000
-"""How many ``_id``s are read ahead."""
+IDS_READ_AHEAD = 10_000
 
-AGAIN_PAUSE = 0.02
-"""Seconds before a batch whose transaction met another one is tried again."""
+RETRY_PAUSE_SECONDS = 0.02
+"""Before a batch is retried whose transaction collided with another one."""
 
-LAG_POLL = 1.0
-"""Seconds between two looks at how far the slowest member is behind."""
+LAG_POLL_SECONDS = 1.0
+"""Between two looks at how far the slowest member is behind."""
 
-FAILED_TO_PARSE, TOO_LARGE_TOGETHER = 9, (257, 388)  # src/mongo/base/error_codes.yml
+# Error codes of MongoDB (src/mongo/base/error_codes.yml).
+FAILED_TO_PARSE = 9
+TRANSACTION_TOO_LARGE = (257, 388)  # TransactionTooLarge, TransactionTooLargeForCache
 
 
 class Batch(NamedTuple):
-    """The documents of a batch as the team's code gets them, and their ``_id``s as they are."""
+    """The documents of a batch as the team's code gets them, and their exact ``_id``s."""
 
     ids: Ids
     documents: list[Any]
 
 
-class Done(NamedTuple):
-    """What was done with a batch: so many documents were gone through, so many changed; ``last`` is the last ``_id``,
-    empty if there is none.
-    """
+class BatchResult(NamedTuple):
+    """How many documents a batch went through and how many it changed; ``last`` is its last ``_id``, or empty."""
 
     last: Sequence[Any]
     documents: int
     changed: int
 
 
-Work = Callable[["ClientSession | None"], Done]
-"""Does a batch, in the transaction of the session if there is one."""
+WriteBatch = Callable[["ClientSession | None"], BatchResult]
+"""Writes a batch, in the transaction of the session if there is one."""
 
 
 class BatchHooks(NamedTuple):
-    """What looks on: the lock is confirmed before a batch counts, the progress shown after it.
+    """What a walk calls around each batch.
 
-    ``move`` writes the checkpoint; ``max_lag`` is in seconds.
+    ``confirm`` raises if the lock is lost, ``move`` writes the checkpoint, ``show`` shows the progress. ``max_lag`` is
+    in seconds.
     """
 
     confirm: Callable[[], None]
@@ -71,12 +71,12 @@ class BatchHooks(NamedTuple):
     max_lag: float
 
 
-class TooMuch(Exception):  # noqa: N818 - nobody outside sees it
+class BatchTooLarge(Exception):  # noqa: N818 - it never leaves this room
     """The documents of a batch do not fit into memory together."""
 
 
 class Walk:
-    """``checkpoint`` is how far it is: what comes next is what comes after that in the order of the ``_id`` index."""
+    """One walk through a collection, in the order of the ``_id`` index. ``checkpoint`` is where it is now."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Walk:
         session: ClientSession,
         replica_set: ReplicaSet | None,
         in_transactions: bool,
-        watch: BatchHooks,
+        hooks: BatchHooks,
     ) -> None:
         self.collection = collection
         self.filter = filter
@@ -96,82 +96,82 @@ class Walk:
         self._pace = pace
         self._session = session
         self._replica_set = replica_set
-        self._watch = watch
-        self._ahead: Ids = []
-        self._tried = 0
-        self._began = time.monotonic()
-        self._lag_looked_at = float("-inf")
+        self._hooks = hooks
+        self._ids_ahead: Ids = []
+        self._batch_size = 0
+        self._batch_began = time.monotonic()
+        self._lag_checked_at = float("-inf")
 
-    def next(self) -> Ids | IdRange:
-        """The next batch for the server; empty at the end.
-
-        To name each of the documents is only for where they begin and end, and where the types of the ``_id``s change.
-        """
-        self._began = time.monotonic()
+    def next_batch(self) -> Ids | IdRange:
+        """The next batch for the server; empty at the end."""
+        self._batch_began = time.monotonic()
         size, last = self._pace.size, self.checkpoint.last
-        if not self._ahead and not self.checkpoint.finished:
-            with self._looking():
-                further = stretch(self.collection, last, size)
-            if further:
-                self._tried = size
-                return further
-            self._ahead = self._page(self.filter, max(size, min(PAGE, 10 * size)))
-        ids = self._ahead[:size]
-        self._tried = len(ids)
+        if not self._ids_ahead and not self.checkpoint.finished:
+            with self._explain_errors():
+                id_range = next_range(self.collection, last, size)
+            if id_range:
+                self._batch_size = size
+                return id_range
+            # At the beginning, at the end, and where the type of the _ids changes.
+            self._ids_ahead = self._next_ids(self.filter, max(size, min(IDS_READ_AHEAD, 10 * size)))
+        ids = self._ids_ahead[:size]
+        self._batch_size = len(ids)
         return ids
 
-    def named(self, which: Ids | IdRange) -> Ids:
-        """The ``_id``s of the batch that was tried last."""
-        return self._page(among(self.filter, which), self._tried) if isinstance(which, IdRange) else which
+    def ids_of(self, batch: Ids | IdRange) -> Ids:
+        """The matching ``_id``s of the batch that was tried last."""
+        if isinstance(batch, IdRange):
+            return self._next_ids(filter_within(self.filter, batch), self._batch_size)
+        return batch
 
-    def _page(self, filter: Mapping[str, Any], size: int) -> Ids:
-        with self._looking():
-            ids = page(self.collection, filter, self.checkpoint.last, size)
-        self._require_known_types(ids)
+    def _next_ids(self, filter: Mapping[str, Any], size: int) -> Ids:
+        with self._explain_errors():
+            ids = next_ids(self.collection, filter, self.checkpoint.last, size)
+        self._require_writable_ids(ids)
         return ids
 
     def documents(self, projection: Any = None, session: ClientSession | None = None) -> Batch:
-        """The next batch, empty at the end. Raises ``TooMuch``."""
-        self._began = time.monotonic()
-        size = self._tried = self._pace.size
+        """The next batch for Python; empty at the end. Raises ``BatchTooLarge``."""
+        self._batch_began = time.monotonic()
+        size = self._batch_size = self._pace.size
         if self.checkpoint.finished:
             return Batch([], [])
         after = After(self.filter, self.checkpoint.last)
-        for find in after.finds(size):
-            batch = self._decoded(self._read(find, projection, session))
-            begin = 1 if after.begins_with_last(batch.ids) else 0
+        for arguments in after.find_arguments(size):
+            batch = self._decode(self._read_raw(arguments, projection, session))
+            begin = 1 if after.starts_with_last(batch.ids) else 0
             if len(batch.ids) > begin:
                 return Batch(batch.ids[begin : begin + size], batch.documents[begin : begin + size])
         return Batch([], [])
 
     def batches(self, projection: Any) -> Iterator[Batch]:
-        """One after the other, as long as the checkpoint moves on meanwhile."""
+        """One batch after the other; each must be written before the next is asked for."""
         while True:
             try:
                 batch = self.documents(projection)
-            except TooMuch as error:
-                self.in_smaller_pieces(error)
+            except BatchTooLarge as error:
+                self.shrink_after(error)
                 continue
             if not batch.ids:
                 return
             yield batch
 
-    def _read(self, find: Mapping[str, Any], projection: Any, session: ClientSession | None) -> bytes:
-        """As the server sends them: only there one sees how many bytes they are before they are decoded."""
+    def _read_raw(self, find: Mapping[str, Any], projection: Any, session: ClientSession | None) -> bytes:
+        # Undecoded, because only then their size is known before they take more memory.
         found: list[bytes] = []
         size = 0
-        with self._looking(), self.collection.find_raw_batches(
+        with self._explain_errors(), self.collection.find_raw_batches(
             projection=projection, session=session, **find
         ) as cursor:
             for piece in cursor:
                 found.append(piece)
                 size += len(piece)
                 if not self._pace.fits(size) and self._pace.size > 1:
-                    raise TooMuch
-        self._pace.weighed(size / self._pace.size)
+                    raise BatchTooLarge
+        self._pace.set_average_bytes(size / self._pace.size)
         return b"".join(found)
 
-    def _decoded(self, found: bytes) -> Batch:
+    def _decode(self, found: bytes) -> Batch:
         codec_options = self.collection.codec_options
         try:
             documents = bson.decode_all(found, codec_options)
@@ -179,124 +179,119 @@ class Walk:
             raise BatchFailed(f"{self.collection.name}, {self._unreadable(found)} cannot be read: {error}") from error
         exact = documents if is_exact(codec_options) else bson.decode_all(found, EXACTLY)
         ids = [document["_id"] for document in exact]
-        self._require_known_types(ids)
+        self._require_writable_ids(ids)
         return Batch(ids, documents)
 
-    def _require_known_types(self, ids: Ids) -> None:
-        """PyMongo reads a DBPointer, of before MongoDB 1.0, as a DBRef, and so would never find the document again."""
+    def _require_writable_ids(self, ids: Ids) -> None:
+        # PyMongo reads a DBPointer, from before MongoDB 1.0, as a DBRef: it would not find the document again.
         if DBRef in map(type, ids) and self.collection.find_one({"_id": {"$type": "dbPointer"}}, {"_id": 1}):
             raise BatchFailed(f"{self.collection.name} has an _id that is a DBPointer, which PyMongo cannot write.")
 
     def _unreadable(self, found: bytes) -> str:
-        """The first document that the team's code cannot get; before PyMongo 4.3 it may be that nobody can read it."""
+        """The first document that cannot be decoded, in words."""
         place, before = 0, self.checkpoint.last
         with contextlib.suppress(InvalidBSON):
             for document in bson.decode_iter(found, self.collection.codec_options):
                 place, before = place + 1, (document["_id"],)
+        # Before PyMongo 4.3 some dates cannot be decoded with any codec options.
         with contextlib.suppress(InvalidBSON):
             document = next(itertools.islice(bson.decode_iter(found, EXACTLY), place, None))
             return f"_id {document['_id']!r}"
         return f"the document after _id {before[0]!r}" if before else "the first document"
 
     @contextlib.contextmanager
-    def _looking(self) -> Iterator[None]:
+    def _explain_errors(self) -> Iterator[None]:
         try:
             yield
         except OperationFailure as error:
-            if isinstance(error, AutoReconnect) or is_of_documents(error):
+            if isinstance(error, AutoReconnect) or depends_on_documents(error):
                 raise
-            name = self.collection.name
             raise BatchFailed(
-                f"MongoDB does not look for {self.filter!r} in {name}: {server_message(error)}"
+                f"MongoDB refuses the filter {self.filter!r} for {self.collection.name}: {server_message(error)}"
             ) from error
         except InvalidBSON as error:
             raise BatchFailed(f"{self.collection.name} has an _id that PyMongo cannot read: {error}") from error
 
-    def write(self, work: Work) -> bool:
-        """Do a batch and move the checkpoint behind it, together where the server has transactions.
-
-        Whether there was anything to do.
-        """
+    def write(self, write_batch: WriteBatch) -> bool:
+        """Write a batch and move the checkpoint; returns whether there was anything to write."""
         if self.in_transactions:
-            moved = self._in_transaction(work)
+            moved = self._write_in_transaction(write_batch)
         else:
-            self._watch.confirm()
-            moved = self._write(work, None)
+            self._hooks.confirm()
+            moved = self._write(write_batch, None)
         count = moved.done - self.checkpoint.done
         self.checkpoint = moved
-        del self._ahead[: self._tried]
-        self._pace.took(self._tried, time.monotonic() - self._began)
-        self._watch.show(moved.progress, "")
+        del self._ids_ahead[: self._batch_size]
+        self._pace.adjust(self._batch_size, time.monotonic() - self._batch_began)
+        self._hooks.show(moved.progress, "")
         self._wait_for_members()
         return count > 0
 
-    def _in_transaction(self, work: Work) -> Checkpoint:
+    def _write_in_transaction(self, write_batch: WriteBatch) -> Checkpoint:
         moved: list[Checkpoint] = []
         transaction = Transaction(self._session, _pause, waits_for_majority=True)
-        transaction.run(lambda: moved.append(self._write(work, self._session)))
+        transaction.run(lambda: moved.append(self._write(write_batch, self._session)))
         return moved[-1]
 
-    def _write(self, work: Work, session: ClientSession | None) -> Checkpoint:
-        done, now = work(session), self.checkpoint
-        if not done.documents:  # what is not noted is looked at again, and nothing is done twice
-            return now._replace(last=tuple(done.last) or now.last)
+    def _write(self, write_batch: WriteBatch, session: ClientSession | None) -> Checkpoint:
+        result, now = write_batch(session), self.checkpoint
+        if not result.documents:
+            # Nothing to store: the next run looks at these _ids again and changes nothing.
+            return now._replace(last=tuple(result.last) or now.last)
         moved = now._replace(
-            last=tuple(done.last),
-            done=now.done + done.documents,
-            changed=now.changed + done.changed,
-            seconds=now.seconds + time.monotonic() - self._began,
+            last=tuple(result.last),
+            done=now.done + result.documents,
+            changed=now.changed + result.changed,
+            seconds=now.seconds + time.monotonic() - self._batch_began,
         )
         if session:
-            self._watch.confirm()
-        self._watch.move(moved, self._session)
+            self._hooks.confirm()
+        self._hooks.move(moved, self._session)
         return moved
 
     def finish(self) -> None:
-        """The end was reached."""
+        """Store that the walk has reached its end."""
         if not self.checkpoint.finished:
-            self._watch.confirm()
+            self._hooks.confirm()
             self.checkpoint = self.checkpoint._replace(finished=True)
-            self._watch.move(self.checkpoint, self._session)
+            self._hooks.move(self.checkpoint, self._session)
 
-    def in_smaller_pieces(self, error: Exception) -> bool:
-        """Whether to try a batch that failed again with fewer documents: until they fit, or only the bad one is left.
-
-        Not where some of them have been written, that is without a transaction.
-        """
-        nothing_written = self.in_transactions or isinstance(error, TooMuch)
-        if self._tried <= 1 or not nothing_written or not is_of_documents(error):
+    def shrink_after(self, error: Exception) -> bool:
+        """Make the next batch smaller if that may avoid the error; returns whether to retry."""
+        # Without a transaction a part of the batch may have been written, and a retry would write it twice.
+        nothing_written = self.in_transactions or isinstance(error, BatchTooLarge)
+        if self._batch_size <= 1 or not nothing_written or not depends_on_documents(error):
             return False
-        self._pace.halve(self._tried)
+        self._pace.halve(self._batch_size)
         return True
 
     def _wait_for_members(self) -> None:
-        while self._replica_set and time.monotonic() >= self._lag_looked_at + LAG_POLL:
-            behind = self._behind(self._replica_set)
-            self._lag_looked_at = time.monotonic()
-            if behind is None or behind.seconds <= self._watch.max_lag:
+        while self._replica_set and time.monotonic() >= self._lag_checked_at + LAG_POLL_SECONDS:
+            lag = self._largest_lag(self._replica_set)
+            self._lag_checked_at = time.monotonic()
+            if lag is None or lag.seconds <= self._hooks.max_lag:
                 return
-            why = f"waiting for {behind.host}, which is {behind.seconds:.0f} s behind"
-            self._watch.show(self.checkpoint.progress, why)
-            self._watch.confirm()
-            time.sleep(LAG_POLL)
+            waiting_for = f"waiting for {lag.host}, which is {lag.seconds:.0f} s behind"
+            self._hooks.show(self.checkpoint.progress, waiting_for)
+            self._hooks.confirm()
+            time.sleep(LAG_POLL_SECONDS)
 
     @staticmethod
-    def _behind(replica_set: ReplicaSet) -> Behind | None:
+    def _largest_lag(replica_set: ReplicaSet) -> Lag | None:
         try:
-            return replica_set.slowest()
-        except AutoReconnect:  # an election; the next batch waits for its end
+            return replica_set.largest_lag()
+        except AutoReconnect:  # an election: the next batch waits for it
             return None
 
 
-def is_of_documents(error: Exception) -> bool:
-    """Whether fewer documents, or others, might not have met this error."""
+def depends_on_documents(error: Exception) -> bool:
+    """Whether fewer or other documents might avoid the error."""
     if isinstance(error, WriteError):
         return error.code != FAILED_TO_PARSE
     if isinstance(error, OperationFailure):
-        return error.code in TOO_LARGE_TOGETHER or error.has_error_label("TransientTransactionError")
-    return isinstance(error, (TooMuch, DocumentTooLarge))
+        return error.code in TRANSACTION_TOO_LARGE or error.has_error_label("TransientTransactionError")
+    return isinstance(error, (BatchTooLarge, DocumentTooLarge))
 
 
 def _pause(error: Exception, seconds: float) -> None:
-    """Before a transaction begins again: whoever was in its way may need a moment."""
-    time.sleep(AGAIN_PAUSE)
+    time.sleep(RETRY_PAUSE_SECONDS)

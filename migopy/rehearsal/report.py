@@ -1,4 +1,4 @@
-"""What a rehearsal has shown: rows for programs, a table and the details for people."""
+"""The report of a rehearsal: rows for programs, a table and details for people."""
 
 from __future__ import annotations
 
@@ -11,117 +11,125 @@ from ..terminal.texts import one_line, shorten
 from ..terminal.wording import duration, plural
 
 if TYPE_CHECKING:
-    from .result import Rehearsed
+    from .result import RehearsedMigration
     from .scratch.comparing import Change, Example
-    from .scratch.copying import Copied
+    from .scratch.copying import DocumentCounts
 
 
 @dataclass
 class Results:
-    """The migrations that have been rehearsed so far, and the collections that were not copied as a whole."""
+    """The migrations rehearsed so far, and the collections that were not copied as a whole."""
 
-    rehearsed: list[Rehearsed] = field(default_factory=list)
-    sampled: Mapping[str, Copied] = field(default_factory=dict)
+    rehearsed: list[RehearsedMigration] = field(default_factory=list)
+    sampled: Mapping[str, DocumentCounts] = field(default_factory=dict)
 
     def rows(self) -> Mapping[str, Any]:
-        samples = {name: {"documents": copied.original, "copied": copied.copy} for name, copied in self.sampled.items()}
-        return {"sampled": samples, "rehearsed": _rows(self.rehearsed)}
+        """For JSON."""
+        samples = {name: {"documents": counts.original, "copied": counts.copy} for name, counts in self.sampled.items()}
+        return {"sampled": samples, "rehearsed": [_json_row(each) for each in self.rehearsed]}
 
     def as_text(self) -> str:
-        head = ["NAME", "UP", "OF ALL", "DOWN", "UP AGAIN", "CHANGES"]
-        rows = [_row(one) for one in self.rehearsed]
-        if not any(one.whole for one in self.rehearsed):
+        """For people: the table, and below it the details of each migration."""
+        head = ["NAME", "UP", "ALL DATA", "DOWN", "UP AGAIN", "CHANGES"]
+        rows = [_table_row(each) for each in self.rehearsed]
+        if not any(each.whole_seconds for each in self.rehearsed):
             head, rows = head[:2] + head[3:], [row[:2] + row[3:] for row in rows]
-        return "\n".join([table(head, rows), *(line for one in self.rehearsed for line in _details(one))])
+        return "\n".join([table(head, rows), *(line for each in self.rehearsed for line in _details(each))])
 
 
-def _rows(rehearsed: Sequence[Rehearsed]) -> list[dict[str, Any]]:
+def _json_row(rehearsed: RehearsedMigration) -> dict[str, Any]:
+    return {
+        "name": rehearsed.name,
+        "seconds": _round(rehearsed.seconds),
+        "whole_seconds": _round(rehearsed.whole_seconds),
+        "down": rehearsed.down_verdict,
+        "again": rehearsed.again_verdict,
+        "changes": _json_changes(rehearsed.changes),
+        "not_restored": _json_changes(rehearsed.not_restored),
+        "different_again": _json_changes(rehearsed.different_again),
+        "commands": _by_collection(rehearsed.commands),
+        "error": one_line(str(rehearsed.error)) if rehearsed.error else None,
+    }
+
+
+def _json_changes(changes: Sequence[Change] | None) -> list[dict[str, Any]] | None:
+    if changes is None:
+        return None
     return [
         {
-            "name": one.name,
-            "seconds": _rounded(one.seconds),
-            "whole_seconds": _rounded(one.whole),
-            "down": one.verdict_of_down,
-            "again": one.verdict_of_again,
-            "changes": _changes(one.changes),
-            "not_restored": _changes(one.restored),
-            "different_again": _changes(one.repeated),
-            "commands": _commands(one.commands),
-            "error": one_line(str(one.error)) if one.error else None,
+            "collection": change.name,
+            "is_real": change.is_real,
+            "documents": change.documents,
+            **{event: change.counts[event] for event in ("added", "changed", "removed", "same")},
+            "differ_only_in": sorted(change.minor_differences),
+            "definitions": [definition._asdict() for definition in change.definitions],
+            "examples": [
+                {**example._asdict(), "fields": [field._asdict() for field in example.fields]}
+                for example in change.examples
+            ],
         }
-        for one in rehearsed
+        for change in changes
     ]
 
 
-def _changes(changes: Sequence[Change] | None) -> list[dict[str, Any]] | None:
-    return (
-        None
-        if changes is None
-        else [
-            {
-                "collection": change.name,
-                "is_real": change.is_real,
-                "documents": change.documents,
-                **{event: change.counts[event] for event in ("added", "changed", "removed", "same")},
-                "differ_only_in": sorted(change.unlike),
-                "definitions": [definition._asdict() for definition in change.definitions],
-                "examples": [
-                    {**example._asdict(), "fields": [field._asdict() for field in example.fields]}
-                    for example in change.examples
-                ],
-            }
-            for change in changes
-        ]
-    )
-
-
-def _rounded(seconds: float | None) -> float | None:
+def _round(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 3)
 
 
-def _commands(commands: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+def _by_collection(commands: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
     by_collection: dict[str, dict[str, int]] = defaultdict(dict)
     for (collection, command), number in commands.items():
         by_collection[collection][command] = number
     return dict(by_collection)
 
 
-def _row(one: Rehearsed) -> list[str]:
-    took = "failed" if one.seconds is None else duration(one.seconds)
-    whole = "" if one.whole is None else f"about {duration(one.whole)}"
-    changed = ", ".join(change.name for change in one.changes) or ("" if one.seconds is None else "nothing")
-    return [one.name, took, whole, one.verdict_of_down, one.verdict_of_again, shorten(changed, 40)]
+def _table_row(rehearsed: RehearsedMigration) -> list[str]:
+    failed = rehearsed.seconds is None
+    up = "failed" if rehearsed.seconds is None else duration(rehearsed.seconds)
+    all_data = "" if rehearsed.whole_seconds is None else f"about {duration(rehearsed.whole_seconds)}"
+    changed = ", ".join(change.name for change in rehearsed.changes) or ("" if failed else "nothing")
+    return [
+        rehearsed.name,
+        up,
+        all_data,
+        rehearsed.down_verdict,
+        rehearsed.again_verdict,
+        shorten(changed, 40),
+    ]
 
 
-def _details(one: Rehearsed) -> Iterator[str]:
-    """What there is to say of a migration; its name stands above."""
+def _details(rehearsed: RehearsedMigration) -> Iterator[str]:
+    not_restored, different = rehearsed.not_restored or (), rehearsed.different_again or ()
     lines = [
-        *_indented(one.changes),
-        *_under("down() does not restore:", one.restored, True),
-        *_under("down() restores, but for:", one.restored, False),
-        *_under("the second up() differs from the first:", one.repeated, True),
-        *_under("the second up() does the same, but for:", one.repeated, False),
-        *(f"  sent to {name}: {_counted(sent)}" for name, sent in sorted(_commands(one.commands).items())),
+        *_change_lines(rehearsed.changes),
+        *_section("down() does not restore:", not_restored, is_real=True),
+        *_section("down() restores everything, with minor differences:", not_restored, is_real=False),
+        *_section("the second up() differs from the first:", different, is_real=True),
+        *_section("the second up() does the same, with minor differences:", different, is_real=False),
+        *(
+            f"  sent to {name}: {_command_counts(sent)}"
+            for name, sent in sorted(_by_collection(rehearsed.commands).items())
+        ),
     ]
     if lines:
-        yield from ("", one.name, *lines)
+        yield from ("", rehearsed.name, *lines)
 
 
-def _counted(sent: Mapping[str, int]) -> str:
-    return ", ".join(f"{command} {number:,}" for command, number in sorted(sent.items()))
+def _command_counts(sent: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {command}" for command, number in sorted(sent.items()))
 
 
-def _under(title: str, changes: Sequence[Change] | None, is_real: bool) -> Iterator[str]:
-    found = [change for change in changes or () if change.is_real == is_real]
+def _section(title: str, changes: Sequence[Change], *, is_real: bool) -> Iterator[str]:
+    found = [change for change in changes if change.is_real == is_real]
     if found:
         yield f"  {title}"
-        yield from _indented(found, "    ")
+        yield from _change_lines(found, "    ")
 
 
-def _indented(changes: Sequence[Change], indent: str = "  ") -> Iterator[str]:
+def _change_lines(changes: Sequence[Change], indent: str = "  ") -> Iterator[str]:
     for change in changes:
         yield f"{indent}{change.name}: {'; '.join(_facts(change))}"
-        yield from (f"{indent}  {line}" for example in change.examples for line in _example(example))
+        yield from (f"{indent}  {line}" for example in change.examples for line in _example_lines(example))
 
 
 def _facts(change: Change) -> Iterator[str]:
@@ -133,12 +141,13 @@ def _facts(change: Change) -> Iterator[str]:
     for event in ("changed", "removed"):
         if change.counts[event]:
             yield f"{change.counts[event]:,} of {plural(change.documents, 'document')} {event}"
-    if change.counts["same"]:
-        unlike = " and ".join(sorted(change.unlike)) or "the order of fields or the type of numbers"
-        yield f"only {unlike} differs in {plural(change.counts['same'], 'document')}"
+    same = change.counts["same"]
+    if same:
+        differences = " and ".join(sorted(change.minor_differences)) or "the order of fields or the type of numbers"
+        yield f"{plural(same, 'document')} {'differs' if same == 1 else 'differ'} only in {differences}"
 
 
-def _example(example: Example) -> Iterator[str]:
+def _example_lines(example: Example) -> Iterator[str]:
     yield one_line(f"{example.event} {example.id}")
-    for one in example.fields:
-        yield "  " + one_line(f"{one.path}: {one.before} -> {one.after}")
+    for changed in example.fields:
+        yield "  " + one_line(f"{changed.path}: {changed.before} -> {changed.after}")

@@ -1,4 +1,4 @@
-"""The scratch database of a rehearsal, and the two clients that reach it."""
+"""The stage of a rehearsal: the scratch database, the two clients that reach it, and the guard."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..mongo.failures import server_errors
 from ..mongo.kind import has_transactions
 from ..mongo.server import Server
 from ..terminal.wording import byte_size, plural
-from .result import Extent
+from .copy_job import Extent
 from .scratch.database import Scratch, is_same_server
-from .scratch.guard import Guard, Place, addresses, clients
+from .scratch.guard import Guard, Place, addresses, existing_clients
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 
-NAMES = 5
-"""How many of the collections are named of which there is a sample."""
+MAX_NAMES = 5
+"""Of the sampled collections that a warning names."""
 
 
 @contextlib.contextmanager
 def open_stage(
     client: MongoClient[Any], make_client: Callable[..., Any], settings: Settings, owner: str, *, keep: bool
 ) -> Iterator[Stage]:
-    """The scratch database of a rehearsal, on the server of the settings or on the one in ``REHEARSAL_URI``.
+    """The stage on the server of ``REHEARSAL_URI``, or without that on the server of the settings.
 
-    ``client`` is connected to the former; ``make_client`` is ``MongoClient`` of the team's class.
+    ``client`` is connected to the server of the settings; ``make_client`` is ``MongoClient`` of the team's class.
     """
     server = Server.for_rehearsal(settings)
     source = client[Server.from_settings(settings).database_name()]
@@ -49,10 +49,10 @@ def open_stage(
 
 
 class Stage:
-    """The scratch database for a ``with`` block, by two clients: ``scratch`` is ours, ``db`` is for the team's code,
-    by a client that ``guard`` sees.
+    """The scratch database, reached by two clients: ``scratch`` by ours, ``db`` by one for the team's code.
 
-    ``server`` says where the scratch database is, ``connect`` makes a client of it; ``ours`` is one that is connected.
+    ``guard`` sees the commands of the second one. ``source`` is the real database. ``server`` is where the scratch
+    database is, ``connect`` makes a client for it, and ``ours`` is one that is connected.
     """
 
     def __init__(
@@ -69,18 +69,21 @@ class Stage:
         self.scratch = Scratch(
             ours[server.database_name()], owner=owner, source=source.name, address=server.address, keep=keep
         )
-        self.overlooked = max(0, len(clients()) - len({id(ours), id(source.client)}))
-        """How many clients the process had already made, of which no guard can be told."""
+        self.unguarded_clients = max(0, len(existing_clients()) - len({id(ours), id(source.client)}))
+        """How many clients of the team's code were made too early for the guard."""
         self._connect = connect
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Stage:
-        """Raises, before anything is written, ``ConfigurationError`` or ``LockHeld`` when it cannot be had."""
+        """Check that the scratch database can be taken, and connect; writes nothing.
+
+        Raises ``ConfigurationError`` or ``LockHeld`` when it cannot be taken.
+        """
         scratch, name = self.scratch, self.scratch.db.name
         with server_errors(scratch.address):
             if name == self.source.name and is_same_server(scratch.db, self.source):
                 raise ConfigurationError(
-                    f"The rehearsal would be in {name} at {scratch.address}, which is the real database: set"
+                    f"The rehearsal would run in {name} at {scratch.address}, which is the real database: set"
                     " REHEARSAL_DATABASE to another name. Nothing was copied."
                 )
             scratch.require_free()
@@ -91,8 +94,8 @@ class Stage:
             undo.callback(close, client)
             if not self.guard.sees(client):
                 raise ConfigurationError(
-                    "MongoClient of the class in the fabfile gives a client that was made before the rehearsal: it has"
-                    " to make one each time it is called. Nothing was copied."
+                    "MongoClient of the class in the fabfile returned a client that it had made before: it has to make"
+                    " a new one for each call. Nothing was copied."
                 )
             self.db = client[name]
             self._exit = undo.pop_all()
@@ -106,30 +109,32 @@ class Stage:
         return f"{self.scratch.db.name} at {self.scratch.address}"
 
     @property
-    def about_the_original(self) -> str:
-        """What is known of it in the end."""
-        if self.overlooked:
-            return "What was sent by the clients that had been made before is not known"
+    def state_of_original(self) -> str:
+        """What can be said of the real database after the rehearsal."""
+        if self.unguarded_clients:
+            return "What was sent by clients made before the rehearsal is not known"
         return "The real database is as it was"
 
     def warnings(self, extent: Extent) -> Iterator[str]:
-        """What a person should know before so much is copied."""
-        if self.overlooked:
+        """What a person should know before the copying begins."""
+        if self.unguarded_clients:
+            were_made = "was made" if self.unguarded_clients == 1 else "were made"
             yield (
-                f"{plural(self.overlooked, 'MongoClient')} had been made before the rehearsal began, by the fabfile or"
-                " what it imports: what is sent there cannot be seen. The sure way is a REHEARSAL_URI whose user may"
-                " write nowhere else."
+                f"{plural(self.unguarded_clients, 'MongoClient')} {were_made} before the rehearsal, by the fabfile or"
+                " something it imports: the rehearsal cannot see or stop what is sent by it. To be safe, set"
+                " REHEARSAL_URI with a user who may write nowhere else."
             )
         with server_errors(self.scratch.address):
             has_oplog = self.scratch.db.client is self.source.client and has_transactions(self.source.client)
         if has_oplog:
             yield (
-                f"The copy is on the servers of the original: {byte_size(extent.size)} go through their oplog."
-                " REHEARSAL_URI names another."
+                f"The copy is on the same servers as the original, so {byte_size(extent.size)} will go through their"
+                " oplog. Set REHEARSAL_URI to use another server."
             )
         if extent.sampled:
-            names = ", ".join(extent.sampled[:NAMES]) + (", ..." if len(extent.sampled) > NAMES else "")
+            names = ", ".join(extent.sampled[:MAX_NAMES]) + (", ..." if len(extent.sampled) > MAX_NAMES else "")
             yield (
-                f"Of {plural(len(extent.sampled), 'collection')} a sample ({names}): the newest documents, some"
-                " at random, one of every shape. What they refer to may not be in the copy; documents=all copies all."
+                f"Only a sample of {plural(len(extent.sampled), 'collection')} is copied ({names}): the newest"
+                " documents, some at random, and one of every shape. Documents that they refer to may be missing;"
+                " documents=all copies everything."
             )

@@ -133,8 +133,8 @@ class Workspace:
     ) -> Batches:
         """The batches of a migration in this run."""
         # Checkpoints count only if the migration has not ended well since it was last registered.
-        goes_on = status.unfinished_kind(migration.name) is not None
-        trail = Trail(self.checkpoints, migration.name, direction, migration.checksum, goes_on)
+        resumes = status.unfinished_kind(migration.name) is not None
+        trail = Trail(self.checkpoints, migration.name, direction, migration.checksum, resumes)
         return Batches(trail, self.lock.confirm, Line(say), self.settings.BATCH_MAX_LAG)
 
     def context(

@@ -23,7 +23,7 @@ from pymongo.database import Database
 
 from migopy.rehearsal.scratch import raw
 from migopy.rehearsal.scratch.comparing import Snapshot
-from migopy.rehearsal.scratch.copying import Copy, originals
+from migopy.rehearsal.scratch.copying import Copier, originals
 from migopy.rehearsal.scratch.digest import Digester
 from tests.server import Mongod
 from tests.support import basic_fabfile, clean_environment, fab_command_line
@@ -93,7 +93,7 @@ def by_out(source: Database[Any], target: Database[Any]) -> None:
     """The copy that a team would write itself."""
     for name in source.list_collection_names():
         source[name].aggregate([{"$out": {"db": target.name, "coll": name}}])
-        target.command("createIndexes", name, indexes=raw.indexes(source, name))
+        target.command("createIndexes", name, indexes=raw.list_indexes(source, name))
 
 
 def by_tools(source: Database[Any], target: Database[Any], uri: str) -> None:
@@ -122,9 +122,9 @@ def one_round(source: Database[Any], folder: Path, uri: str) -> Seconds:
     out = fresh(lambda: by_out(source, target))
     has_tools = shutil.which("mongodump") and shutil.which("mongorestore")
     tools = fresh(lambda: by_tools(source, target, uri)) if has_tools else None
-    copy = fresh(lambda: Copy(source, target).run(originals(source)))
-    look = seconds(lambda: Snapshot(target, Digester(time.time())).read())
-    first_look = seconds(lambda: Snapshot(target, Digester(time.time())).read(LARGEST))
+    copy = fresh(lambda: Copier(source, target).run(originals(source)))
+    look = seconds(lambda: Snapshot(target, Digester(time.time())).read_documents())
+    first_look = seconds(lambda: Snapshot(target, Digester(time.time())).read_documents(LARGEST))
     client.drop_database(target.name)
     rehearsal = seconds(lambda: rehearse(folder))
     return Seconds(out, tools, copy, look, first_look, rehearsal)

@@ -1,1 +1,5 @@
-"""Copying a database, comparing what is in one, and keeping code inside of it; nothing here knows what it is for."""
+"""Copying a database, comparing two states of it, and keeping code inside of it.
+
+Imports mongo, terminal and errors, and nothing of ``rehearsal``: the copier, the comparing and the guard each work
+without the others.
+"""

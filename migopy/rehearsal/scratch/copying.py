@@ -1,4 +1,4 @@
-"""Copying a database as it is, or a sample of it."""
+"""The copier: copies one database into another, exactly or as a sample. Usable by itself."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ from pymongo.errors import WriteError
 from ...terminal.signals import hold_back
 from . import sampling
 from .raw import (
-    AT_ONCE,
     COLLECTION,
+    MAX_DOCUMENTS,
     STORED_FUNCTIONS,
     TIMESERIES,
     VIEW,
-    Batch,
-    collections,
-    documents,
-    end_commands,
-    indexes,
+    RawDocuments,
+    kill_commands,
+    list_collections,
+    list_indexes,
+    split,
 )
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from pymongo.collection import Collection
     from pymongo.database import Database
 
+# One reads while the other writes. More would be faster, and slow down everybody else who uses the server.
 THREADS = 2
-"""One reads while the other writes; more would be faster, at the expense of whoever else uses the server."""
 
-DAY = 86_400
+SECONDS_OF_A_DAY = 86_400
 
 DUPLICATE_KEY = 11000
 
 
 class Original(NamedTuple):
-    """A collection, view or time series that is to be copied; ``size`` and ``storage`` in bytes, without compression
-    and on disk with the indexes.
+    """A collection, view or time series to copy.
+
+    ``size`` is in bytes without compression, ``storage`` in bytes on disk, with the indexes.
     """
 
     name: str
@@ -54,20 +57,20 @@ class Original(NamedTuple):
         return bool(self.options.get("capped"))
 
 
-class Copied(NamedTuple):
-    """How many documents there are in the original and in the copy."""
+class DocumentCounts(NamedTuple):
+    """How many documents the original has, and how many the copy."""
 
     original: int
     copy: int
 
 
 def originals(db: Database[Any], without: Iterable[str] = ()) -> list[Original]:
-    """What there is to copy, the largest first; not what MongoDB keeps for itself, nor the names in ``without``."""
-    found = [_measured(db, info) for info in collections(db, without)]
+    """The collections of a database to copy, the largest first."""
+    found = [_measure(db, info) for info in list_collections(db, without)]
     return sorted(found, key=lambda original: original.size, reverse=True)
 
 
-def _measured(db: Database[Any], info: Mapping[str, Any]) -> Original:
+def _measure(db: Database[Any], info: Mapping[str, Any]) -> Original:
     original = Original(info["name"], info.get("type", COLLECTION), info["options"])
     if original.kind == VIEW:
         return original
@@ -82,12 +85,12 @@ def _measured(db: Database[Any], info: Mapping[str, Any]) -> Original:
     )
 
 
-class Copy:
-    """One database that is copied into another, which has to be empty.
+class Copier:
+    """Copies ``source`` into ``target``, which has to be empty.
 
-    Nothing is lost: documents are not decoded, validators are passed over, indexes are built afterwards as they were
-    described. ``limit`` is how many documents there may be in a collection before only a sample is taken; those named
-    in ``whole`` are always copied as a whole.
+    The copy is exact: documents are not decoded, validators are bypassed, indexes are built as they are described; but
+    nothing expires in it. Of a collection with more than ``limit`` documents only a sample is copied, unless its name
+    is in ``whole``.
     """
 
     def __init__(
@@ -103,24 +106,22 @@ class Copy:
 
     def run(
         self, what: Sequence[Original], progress: Callable[[int], None] = lambda documents: None
-    ) -> dict[str, Copied]:
-        """Copy them; what was copied by name. ``progress`` is told now and then how many documents have been."""
+    ) -> dict[str, DocumentCounts]:
+        """Copy these collections; returns the counts by name.
+
+        ``progress`` is called now and then with the number of documents copied so far.
+        """
         views = [original for original in what if original.kind == VIEW]
-        filled = [original for original in what if original.kind != VIEW]
-        for original in filled:
+        others = [original for original in what if original.kind != VIEW]
+        for original in others:
             self._create(original)
         pool = ThreadPoolExecutor(THREADS, "migopy copy")
         try:
-            jobs = {original.name: pool.submit(self._fill, original) for original in filled}
-            pending = set(jobs.values())
-            while pending:
-                done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
-                for job in done:
-                    job.result()
-                progress(self.documents)
+            jobs = {original.name: pool.submit(self._copy_collection, original) for original in others}
+            self._wait(set(jobs.values()), progress)
         except KeyboardInterrupt:
             self._stopped.set()
-            end_commands(self._target)  # an index may take minutes
+            kill_commands(self._target)  # an index may take minutes
             raise
         finally:
             self._stopped.set()
@@ -129,16 +130,22 @@ class Copy:
             self._create(view)
         return {name: job.result() for name, job in jobs.items()}
 
+    def _wait(self, pending: set[Future[DocumentCounts]], progress: Callable[[int], None]) -> None:
+        while pending:
+            done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+            for job in done:
+                job.result()
+            progress(self.documents)
+
     def _create(self, original: Original) -> None:
         options = dict(original.options)
         if "expireAfterSeconds" in options:
-            options["expireAfterSeconds"] = longest()
+            options["expireAfterSeconds"] = longest_expiry()
         if original.name != STORED_FUNCTIONS:
-            with hold_back():  # abandoned, it might be done when all has been dropped
+            with hold_back():  # abandoned, the command might run after the copy was dropped
                 self._target.command("create", original.name, **options)
 
-    def _fill(self, original: Original) -> Copied:
-        """Copy the documents, then build the indexes."""
+    def _copy_collection(self, original: Original) -> DocumentCounts:
         copied = 0
         for batch in self._batches(original):
             if self._stopped.is_set():
@@ -148,40 +155,40 @@ class Copy:
             self.documents += number
         else:
             self._build_indexes(original)
-        return Copied(max(original.documents, copied), copied)
+        return DocumentCounts(max(original.documents, copied), copied)
 
     def _batches(self, original: Original) -> Iterator[bytes]:
         collection = self._source[original.name]
         limit = self._limit
         if limit is None or original.name in self._whole:
-            return iter(collection.find_raw_batches({}, batch_size=AT_ONCE))
-        if original.kind == TIMESERIES:  # it counts buckets, and its documents need no _id
+            return iter(collection.find_raw_batches({}, batch_size=MAX_DOCUMENTS))
+        if original.kind == TIMESERIES:  # its count is of buckets, and its documents may lack an _id
             return iter(sampling.newest(collection, limit, original.options["timeseries"]["timeField"]))
         if original.documents <= limit:
-            return iter(collection.find_raw_batches({}, batch_size=AT_ONCE))
+            return iter(collection.find_raw_batches({}, batch_size=MAX_DOCUMENTS))
         if original.is_capped:
-            last = [
-                document for batch in sampling.newest(collection, limit, "$natural") for document in documents(batch)
+            newest_first = [
+                document for batch in sampling.newest(collection, limit, "$natural") for document in split(batch)
             ]
-            return iter([b"".join(reversed(last))])
+            return iter([b"".join(reversed(newest_first))])
         return sampling.sample(collection, limit)
 
     def _build_indexes(self, original: Original) -> None:
-        described = [_lasting(index) for index in indexes(self._source, original.name)]
-        if described:
-            self._target.command("createIndexes", original.name, indexes=described)
+        indexes = [_without_expiry(index) for index in list_indexes(self._source, original.name)]
+        if indexes:
+            self._target.command("createIndexes", original.name, indexes=indexes)
 
 
 def insert(collection: Collection[Any], batch: bytes) -> int:
-    """Insert a batch of at most ``AT_ONCE`` documents; how many were not there yet."""
+    """Insert a batch of at most ``MAX_DOCUMENTS`` documents; returns how many were not there yet."""
     if not batch:
         return 0
     reply = collection.database.command(
         "insert",
         collection.name,
-        documents=[Batch(batch)],
+        documents=[RawDocuments(batch)],
         ordered=False,
-        bypassDocumentValidation=collection.name != STORED_FUNCTIONS,  # there no role of MongoDB's own gives that right
+        bypassDocumentValidation=collection.name != STORED_FUNCTIONS,  # no built-in role gives that right there
         writeConcern=collection.write_concern.document,
     )
     failures = [failure for failure in reply.get("writeErrors", ()) if failure["code"] != DUPLICATE_KEY]
@@ -190,17 +197,15 @@ def insert(collection: Collection[Any], batch: bytes) -> int:
     return int(reply["n"])
 
 
-def _lasting(index: Mapping[str, Any]) -> dict[str, Any]:
-    """The index without the namespace of the original, which MongoDB 4.2 tells, and without an end of its documents."""
+def _without_expiry(index: Mapping[str, Any]) -> dict[str, Any]:
+    # MongoDB 4.2 also tells the namespace of the original.
     described = {key: value for key, value in index.items() if key != "ns"}
     if "expireAfterSeconds" in described:
-        described["expireAfterSeconds"] = longest()
+        described["expireAfterSeconds"] = longest_expiry()
     return described
 
 
-def longest() -> int:
-    """Seconds after which documents may expire: since 1970, all that MongoDB takes, of indexes too until 4.2.
-
-    Nothing that is alive in the original is so old.
-    """
-    return int(time.time()) - DAY
+def longest_expiry() -> int:
+    """The longest ``expireAfterSeconds`` that MongoDB takes: about the time since 1970."""
+    # Until MongoDB 4.2 that is the limit for indexes too. No live document of the original is so old.
+    return int(time.time()) - SECONDS_OF_A_DAY

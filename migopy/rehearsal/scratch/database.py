@@ -1,4 +1,4 @@
-"""The scratch database: one that carries our mark. Nothing else is ever dropped or written into."""
+"""The scratch database: the only one that is ever written to or dropped, because it carries our mark."""
 
 from __future__ import annotations
 
@@ -24,32 +24,31 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
 MARK = "migopy_rehearsal"
-"""The collection that is the mark, and the ``_id`` of its one document."""
+"""The collection that marks a scratch database, and the ``_id`` of its one document."""
 
 LEASE = 60
 """Seconds after which a scratch database is free whose owner, on another machine, has given no sign of life."""
 
-NAME_BYTES = 63
-"""The longest name of a database (https://www.mongodb.com/docs/manual/reference/limits/)."""
+MAX_NAME_BYTES = 63  # https://www.mongodb.com/docs/manual/reference/limits/
 
-NEEDED = (
+NEEDED_ACTIONS = (
     *("find", "insert", "update", "remove", "createCollection", "dropCollection", "createIndex", "dropDatabase"),
     *("listCollections", "listIndexes", "bypassDocumentValidation"),
 )
-"""What the user has to be allowed to do there; ``dbOwner`` of the database is."""
+"""What the user must be allowed to do there; the role ``dbOwner`` allows all of it."""
 
 
 class Scratch:
-    """A database of our own for a ``with`` block, gone at its end unless it is kept.
+    """A database of our own for a ``with`` block, dropped at its end unless ``keep`` is set.
 
-    The mark tells whose it is: ``owner`` (user@host), ``host``, ``pid``, ``since``, ``source``. Its ``expires_at``
-    moves on while the owner lives, for those on other machines, who cannot look for its process.
+    The mark says whose it is: ``owner`` (user@host), ``host``, ``pid``, ``since``, ``source``. Its ``expires_at`` is
+    moved while the owner lives: other machines cannot look for its process. Usable by itself.
     """
 
     def __init__(self, db: Database[Any], *, owner: str, source: str, address: str, keep: bool = False) -> None:
         self.db = db
         self.left_behind = ""
-        """Whose scratch database it was before, if somebody had left it there."""
+        """Who has left a scratch database there; empty if nobody has."""
         self.address = address
         self.keep = keep
         self._marks = with_majority(db[MARK])
@@ -58,43 +57,50 @@ class Scratch:
         self._renewal = Renewal(self._renew, every=LEASE / 6, name="migopy rehearsal")
 
     def require_free(self) -> None:
-        """Raises ``ConfigurationError`` when the database is none of ours, or the user may not do there what is needed,
-        ``LockHeld`` when it is in use. Writes nothing.
+        """Check that the database can be taken, and write nothing.
+
+        Raises ``ConfigurationError`` when it is not ours or the user lacks rights there, ``LockHeld`` when it is in
+        use.
         """
         where = f"{self.db.name} at {self.address}"
-        if len(self.db.name.encode()) > NAME_BYTES:
+        if len(self.db.name.encode()) > MAX_NAME_BYTES:
             raise ConfigurationError(
-                f"{self.db.name} is too long for the name of a database: set REHEARSAL_DATABASE to another. Nothing was"
-                " copied."
+                f"{self.db.name} is too long for a database name (at most {MAX_NAME_BYTES} bytes): set"
+                " REHEARSAL_DATABASE to a shorter one. Nothing was copied."
             )
-        lacking = self._lacking()
-        if lacking:
+        missing = self._missing_actions()
+        if missing:
             raise ConfigurationError(
-                f"The user may not {', '.join(lacking)} in {where}: give him the role dbOwner of it, or set"
-                " REHEARSAL_DATABASE or REHEARSAL_URI to a place where he may. Nothing was copied."
+                f"The user may not {', '.join(missing)} in {where}: grant the role dbOwner on that database, or set"
+                " REHEARSAL_DATABASE or REHEARSAL_URI to a place where the user may. Nothing was copied."
             )
         names = self.db.list_collection_names()
         if names and MARK not in names:
             raise ConfigurationError(
-                f"{where} is there and has no mark of a rehearsal, it may be anybody's: drop it, or set"
+                f"{where} exists and was not made by a rehearsal: drop it if nobody needs it, or set"
                 " REHEARSAL_DATABASE to another name. Nothing was copied."
             )
         mark = self._marks.find_one({"_id": MARK})
         if mark and self._is_alive(mark):
             self._refuse(mark)
 
-    def _lacking(self) -> list[str]:
-        """What the user may not do; nothing on a server without users."""
+    def _missing_actions(self) -> list[str]:
+        """The needed actions that the user may not do; empty on a server without users."""
         status = self.db.client.admin.command("connectionStatus", showPrivileges=True)["authInfo"]
         if not status["authenticatedUsers"]:
             return []
         privileges = status["authenticatedUserPrivileges"]
-        allowed = {action for one in privileges if self._is_ours(one["resource"]) for action in one["actions"]}
-        return [] if "anyAction" in allowed else [action for action in NEEDED if action not in allowed]
+        allowed = {
+            action
+            for privilege in privileges
+            if self._includes_db(privilege["resource"])
+            for action in privilege["actions"]
+        }
+        return [] if "anyAction" in allowed else [action for action in NEEDED_ACTIONS if action not in allowed]
 
-    def _is_ours(self, resource: Mapping[str, Any]) -> bool:
-        of_database = resource.get("db") in ("", self.db.name) and resource.get("collection") == ""
-        return of_database or bool(resource.get("anyResource"))
+    def _includes_db(self, resource: Mapping[str, Any]) -> bool:
+        is_db = resource.get("db") in ("", self.db.name) and resource.get("collection") == ""
+        return is_db or bool(resource.get("anyResource"))
 
     def _is_alive(self, mark: Mapping[str, Any]) -> bool:
         if mark.get("kept"):
@@ -105,14 +111,14 @@ class Scratch:
 
     def _refuse(self, mark: Mapping[str, Any]) -> None:
         raise LockHeld(
-            f"{_described(mark)} is rehearsing in {self.db.name} at {self.address}. Nothing was copied; try again when"
-            " that has ended, or set REHEARSAL_DATABASE to another name.",
+            f"{_owner_of(mark)} is rehearsing in {self.db.name} at {self.address}. Nothing was copied: try again when"
+            " that rehearsal has ended, or set REHEARSAL_DATABASE to another name.",
             by=mark["owner"],
             since=mark["since"],
         )
 
     def __enter__(self) -> Scratch:
-        """Put our mark there, and empty what somebody has left behind. Whoever is interrupted in it leaves nothing."""
+        """Put our mark there, and remove what another rehearsal has left behind."""
         with contextlib.ExitStack() as undo, server_errors(self.address):
             undo.push(self._drop)
             self._take()
@@ -121,7 +127,7 @@ class Scratch:
         return self
 
     def _take(self) -> None:
-        """The mark is one atomic step."""
+        # Putting the mark is one atomic step: of two who try, one sees the mark of the other.
         mark = self._marks.find_one({"_id": MARK})
         with contextlib.suppress(DuplicateKeyError):
             wanted = {"_id": MARK, "token": mark["token"] if mark else self._token}
@@ -129,37 +135,37 @@ class Scratch:
         taken = self._marks.find_one({"_id": MARK})
         if taken and taken["token"] != self._token:
             self._refuse(taken)
-        self.left_behind = _described(mark) if mark else ""
-        for info in raw.collections(self.db, without=[MARK]):
+        self.left_behind = _owner_of(mark) if mark else ""
+        for info in raw.list_collections(self.db, without=[MARK]):
             if info["name"] == raw.STORED_FUNCTIONS:
-                self.db[raw.STORED_FUNCTIONS].delete_many({})  # MongoDB drops it with the database only
+                self.db[raw.STORED_FUNCTIONS].delete_many({})  # MongoDB drops this collection only with its database
             else:
                 self.db.drop_collection(info["name"])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Drop the database. A server that is gone is not waited for: the next one removes what is left."""
+        """Drop the database, unless it is to be kept."""
         self._renewal.end()
         if error:
             if not is_in_contact(self.db.client):
-                return
+                return  # no waiting for a dead server: the next rehearsal removes what is left
             with contextlib.suppress(ServerFailed):
                 self.mark_again()
         self._drop(kind, error, trace)
 
     def _drop(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """That it cannot be done must not hide ``error``."""
+        # A failure to drop must not hide the first error.
         with contextlib.suppress(PyMongoError) if error else server_errors(self.address):
             if self.keep:
                 self._marks.update_one({"_id": MARK, "token": self._token}, {"$set": {"kept": True}})
             elif self._marks.find_one({"_id": MARK, "token": self._token}):
                 if error:
-                    raw.end_commands(self.db)
+                    raw.kill_commands(self.db)
                 self.db.client.drop_database(self.db.name)
 
     def mark_again(self) -> None:
-        """Put back the mark if somebody has dropped all collections, or deleted what was in them."""
+        """Put the mark back if a migration has removed it."""
         with server_errors(self.address), contextlib.suppress(DuplicateKeyError):
             wanted = {"_id": MARK, "token": self._token}
             self._marks.update_one(wanted, [{"$replaceWith": self._mark()}], upsert=True)
@@ -174,12 +180,12 @@ class Scratch:
         return True
 
 
-def _described(mark: Mapping[str, Any]) -> str:
+def _owner_of(mark: Mapping[str, Any]) -> str:
     """``ann@web1 (process 12, since 2026-01-31 12:00:00 UTC)``."""
     return describe_holder(mark["owner"], mark["pid"], mark["since"])
 
 
 def is_same_server(one: Database[Any], other: Database[Any]) -> bool:
-    """Whether both clients talk to the same server; each process of MongoDB tells an id of its own from 4.4 on."""
+    # From MongoDB 4.4 on each server process has an id of its own.
     ids = [hello(db.client).get("topologyVersion", {}).get("processId") for db in (one, other)]
     return bool(ids[0] == ids[1] is not None or one.client.nodes & other.client.nodes)

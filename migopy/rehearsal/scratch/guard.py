@@ -1,4 +1,4 @@
-"""Keeping what a process sends to MongoDB inside of one database."""
+"""The guard: keeps what a process sends to MongoDB inside of one database. Usable by itself."""
 
 from __future__ import annotations
 
@@ -18,139 +18,139 @@ import pymongo
 from pymongo import MongoClient, monitoring
 
 
-def _nothing(*told: object) -> None: ...
+def _do_nothing(*args: object) -> None: ...
 
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-OF_CONNECTIONS = _names(
+CONNECTION_COMMANDS = _names(
     "hello ismaster ping buildinfo connectionstatus whatsmyuri endsessions startsession refreshsessions killsessions"
     " killcursors committransaction aborttransaction authenticate getnonce logout saslstart saslcontinue"
 )
-"""Commands that neither read nor write documents; some of them are sent to the database that knows the user."""
+"""These touch no documents; some are sent to the database that knows the user."""
 
-READING = _names(
+READ_COMMANDS = _names(
     "find aggregate count distinct getmore explain listcollections listindexes listdatabases collstats dbstats"
     " datasize dbhash serverstatus hostinfo getparameter getcmdlineopts getlog top features listcommands currentop"
     " replsetgetstatus replsetgetconfig usersinfo rolesinfo"
 )
-"""Commands that only read, but for an aggregation that says where its result goes."""
+"""These only read, except for an aggregation that writes its result to a collection."""
 
-OF_THE_SERVER = _names(
+SERVER_COMMANDS = _names(
     "createuser updateuser dropuser dropallusersfromdatabase grantrolestouser revokerolesfromuser createrole updaterole"
     " droprole dropallrolesfromdatabase grantprivilegestorole revokeprivilegesfromrole grantrolestorole"
     " revokerolesfromrole profile"
 )
-"""Commands that are sent to a database, and change what is not in it: users are kept in ``admin``."""
+"""These are sent to a database and change something outside of it: users are kept in ``admin``."""
 
-WRITING_TO_ONE = _names("insert update delete findandmodify create createindexes dropindexes collmod drop")
-"""Commands that change nothing but the collection that they name first."""
+COLLECTION_WRITES = _names("insert update delete findandmodify create createindexes dropindexes collmod drop")
+"""These change only the collection that they name first."""
 
-NAMING_COLLECTIONS = ("renamecollection", "bulkwrite")
-"""Commands that are sent to ``admin`` and name collections with their databases."""
+NAMESPACE_COMMANDS = ("renamecollection", "bulkwrite")
+"""These are sent to ``admin`` and name collections with their databases."""
 
 COLLECTION_IN = {"$out": "coll", "$merge": "into", "$lookup": "from", "$unionWith": "coll"}
-"""Stages that may name another database, and the option that names the collection."""
+"""Stages that may name another database, with the option that names the collection."""
 
+PROCESS_EVENTS = ("os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen")
+"""Audit events before another process begins (https://docs.python.org/3/library/audit_events)."""
 
-STARTING = ("os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "subprocess.Popen")
-"""What Python's audit hooks are told of before another process begins (https://docs.python.org/3/library/audit_events)."""
-
-TOLD = mmap.PAGESIZE
-"""Bytes for what a forked process tells."""
+SHARED_BYTES = mmap.PAGESIZE
+"""For the text of an error in a forked process."""
 
 
 class OutsideError(BaseException):
-    """Code wants to write elsewhere, or to touch what is not to be touched. Nothing has been sent.
+    """The code wanted to leave the database. The command was not sent."""
 
-    No ``Exception``: PyMongo logs those of a listener and goes on, and so may the code that is to be stopped.
-    """
+    # Not an Exception: PyMongo would log it and go on, and so might the code that has to be stopped.
 
 
-class NotLookedError(BaseException):
-    """What was to be done before a command could not be done. Nothing has been sent."""
+class BeforeWriteError(BaseException):
+    """``before_write`` has failed. The command was not sent."""
 
 
 class Place(NamedTuple):
-    """A database on a server, that on all its addresses."""
+    """A database on a server, which may have several addresses."""
 
     addresses: frozenset[tuple[str, int | None]]
     database: str
 
 
 class Guard(monitoring.CommandListener):
-    """Sees every command before it is sent, of the clients that are made after it: PyMongo has no way to join others.
+    """Keeps code inside of one database, for all clients that are made after the guard was entered.
 
-    While ``watching()``, what writes outside of the database ``inside`` raises ``OutsideError``, and so does whatever
-    touches the database named ``forbidden``, here or elsewhere. Else it does nothing. In a process that is forked
-    meanwhile it does the same; this one is ended by SIGTERM then, for it may wait for an answer of that.
+    During ``watch()`` a command raises ``OutsideError`` before it is sent, if it would write outside of the database
+    ``inside``, or touch a database named ``forbidden`` on any server. A forked process is stopped in the same way, and
+    this process then gets a SIGTERM, for it may be waiting for the other one.
     """
 
     def __init__(self, inside: Place, forbidden: str) -> None:
         self._inside = inside
         self._forbidden = forbidden
-        self._watches = False
+        self._is_watching = False
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._stopped: OutsideError | None = None
-        self._told = mmap.mmap(-1, TOLD)
-        """What was stopped in a forked process: memory that it has in common with this one."""
-        self.not_looked: Exception | None = None
-        """Why what was to be done before a command could not be done."""
+        self._stopped_here: OutsideError | None = None
+        self._text_of_fork = mmap.mmap(-1, SHARED_BYTES)
+        """What was stopped in a forked process; the memory is shared with it."""
+        self.before_write_error: Exception | None = None
+        """What ``before_write`` has raised."""
         self.commands: Counter[tuple[str, str]] = Counter()
-        """How often which command was sent to which collection."""
-        self._before_write: Callable[[str | None], object] = _nothing
-        self._seen = 0
+        """How often each command was sent to each collection."""
+        self._before_write: Callable[[str | None], object] = _do_nothing
+        self._commands_seen = 0
 
     def __enter__(self) -> Guard:
         monitoring.register(self)
-        sys.addaudithook(self._audited)
+        sys.addaudithook(self._on_audit_event)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Neither PyMongo nor Python has a way to take a listener back; this one does nothing any more."""
-        self._watches = False
+        # Neither PyMongo nor Python can remove a listener; this one does nothing any more.
+        self._is_watching = False
 
     @property
     def stopped(self) -> OutsideError | None:
-        """The first command that was not sent, also where the code has caught the error."""
-        told = self._told[:].rstrip(b"\0")
-        return OutsideError(told.decode(errors="replace")) if told and not self._stopped else self._stopped
+        """The error for the first command that was not sent, even if the code has caught it."""
+        text = self._text_of_fork[:].rstrip(b"\0")
+        return OutsideError(text.decode(errors="replace")) if text and not self._stopped_here else self._stopped_here
 
     @contextlib.contextmanager
-    def watching(self, before_write: Callable[[str | None], object] = _nothing) -> Iterator[None]:
-        """``before_write`` is called before a collection is written to, with None where that may be any; so it is
-        before a transaction begins, which has a limit of time, and before another process does.
+    def watch(self, before_write: Callable[[str | None], object] = _do_nothing) -> Iterator[None]:
+        """Watch the commands of the code inside.
+
+        ``before_write`` is called before each command that may write, with the name of the collection, or with None
+        if it may be any; also before a transaction and before another process begins.
         """
-        self._stopped = self.not_looked = None
-        self._told[:] = bytes(TOLD)
+        self._stopped_here = self.before_write_error = None
+        self._text_of_fork[:] = bytes(SHARED_BYTES)
         self.commands = Counter()
         self._before_write = before_write
-        self._watches = True
+        self._is_watching = True
         try:
             yield
         finally:
-            self._watches = False
-            self._before_write = _nothing  # a listener lives as long as its process, what it holds would too
+            self._is_watching = False
+            self._before_write = _do_nothing  # the listener, and all that it holds, lives as long as the process
 
     def sees(self, client: MongoClient[Any]) -> bool:
-        """Whether it is told of the commands of that client."""
-        before = self._seen
+        """Whether the commands of that client reach the guard."""
+        before = self._commands_seen
         client.admin.command("ping")
-        return self._seen > before
+        return self._commands_seen > before
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self._seen += 1
-        if not self._watches:
+        self._commands_seen += 1
+        if not self._is_watching:
             return
-        where = self._outside(event)
-        if where:
-            self._stop(OutsideError(f"{event.command_name} of {where}"))
+        outside = self._place_outside(event)
+        if outside:
+            self._stop(OutsideError(f"{event.command_name} would touch {outside}"))
         self._count(event)
-        for collection in _written(event.command_name, event.command):
-            self._look(collection)
+        for collection in _written_collections(event.command_name, event.command):
+            self._call_before_write(collection)
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
 
@@ -158,25 +158,25 @@ class Guard(monitoring.CommandListener):
 
     def _stop(self, error: OutsideError) -> NoReturn:
         is_first = self.stopped is None
-        self._stopped = self._stopped or error
+        self._stopped_here = self._stopped_here or error
         if is_first and os.getpid() != self._process:
-            text = str(error).encode()[:TOLD]
-            self._told[: len(text)] = text
+            text = str(error).encode()[:SHARED_BYTES]
+            self._text_of_fork[: len(text)] = text
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._process, signal.SIGTERM)
         raise error
 
-    def _look(self, collection: str | None) -> None:
+    def _call_before_write(self, collection: str | None) -> None:
         try:
             self._before_write(collection)
         except Exception as error:  # PyMongo would log it and go on
-            self.not_looked = self.not_looked or error
-            raise NotLookedError from error
+            self.before_write_error = self.before_write_error or error
+            raise BeforeWriteError from error
 
-    def _audited(self, event: str, arguments: object) -> None:
-        """What another process does to the copy, nobody is told before."""
-        if self._watches and event in STARTING:
-            self._look(None)
+    def _on_audit_event(self, event: str, arguments: object) -> None:
+        # A new process may write anywhere in the database, unseen.
+        if self._is_watching and event in PROCESS_EVENTS:
+            self._call_before_write(None)
 
     def _count(self, event: monitoring.CommandStartedEvent) -> None:
         collection = event.command.get("collection") or event.command.get(event.command_name)
@@ -184,28 +184,39 @@ class Guard(monitoring.CommandListener):
             with self._lock:
                 self.commands[collection, event.command_name] += 1
 
-    def _outside(self, event: monitoring.CommandStartedEvent) -> str:
+    def _place_outside(self, event: monitoring.CommandStartedEvent) -> str:
         """What the command would touch and must not; empty if it may be sent."""
-        name, database = event.command_name.lower(), event.database_name
-        of_everybody = name == "killsessions" and not event.command[event.command_name]
-        if name in OF_CONNECTIONS and not of_everybody:
+        name = event.command_name.lower()
+        if name in CONNECTION_COMMANDS and not _kills_sessions_of_others(event):
             return ""
         is_here = not self._inside.addresses.isdisjoint(addresses([event.connection_id]))
-        for named in _named_databases(name, event):
-            if not is_here or named != self._inside.database:
-                return named
-        if name in NAMING_COLLECTIONS:
-            return ""
+        for database in _named_databases(name, event):
+            if not is_here or database != self._inside.database:
+                return database
+        return "" if name in NAMESPACE_COMMANDS else self._addressed_outside(name, event.database_name, is_here)
+
+    def _addressed_outside(self, name: str, database: str, is_here: bool) -> str:
+        """The same, for the database that the command is sent to."""
         if is_here and database == self._inside.database:
-            return "admin, where users and profiles are kept" if name in OF_THE_SERVER else ""
-        return "" if name in READING and database != self._forbidden else database
+            return "admin (users and profiles)" if name in SERVER_COMMANDS else ""
+        return "" if name in READ_COMMANDS and database != self._forbidden else database
 
 
-def _written(name: str, command: Mapping[str, Any]) -> Iterator[str | None]:
+def _kills_sessions_of_others(event: monitoring.CommandStartedEvent) -> bool:
+    # An empty list means all sessions, not only those of this client.
+    return event.command_name.lower() == "killsessions" and not event.command[event.command_name]
+
+
+def _written_collections(name: str, command: Mapping[str, Any]) -> Iterator[str | None]:
     """The collection that a command may write to; None if it may be any."""
-    if name.lower() in WRITING_TO_ONE and "startTransaction" not in command:
+    # A transaction has a time limit, so all collections count when it begins.
+    if name.lower() in COLLECTION_WRITES and "startTransaction" not in command:
         yield command[name]
-    elif name.lower() not in OF_CONNECTIONS | READING or "startTransaction" in command or _writes_its_result(command):
+    elif (
+        name.lower() not in CONNECTION_COMMANDS | READ_COMMANDS
+        or "startTransaction" in command
+        or _writes_its_result(command)
+    ):
         yield None
 
 
@@ -215,7 +226,7 @@ def _writes_its_result(command: Mapping[str, Any]) -> bool:
 
 
 def _named_databases(name: str, event: monitoring.CommandStartedEvent) -> Iterator[str]:
-    """The databases that a command names besides the one that it is sent to, and that one where it has to be inside."""
+    """The databases that a command names in its arguments."""
     command = event.command
     if name == "renamecollection":
         yield from (_database_of(command[event.command_name]), _database_of(command["to"]))
@@ -232,7 +243,7 @@ def _database_of(namespace: str) -> str:
 
 
 def _named_in_stages(part: Any, database: str) -> Iterator[str]:
-    """Where ``$out`` and ``$merge`` write, and the other databases that ``$lookup`` and ``$unionWith`` read."""
+    """The databases that ``$out`` and ``$merge`` write to, and others that ``$lookup`` and ``$unionWith`` read."""
     if isinstance(part, Mapping):
         for key, value in part.items():
             if key in COLLECTION_IN:
@@ -253,7 +264,7 @@ def _named_in_stage(stage: str, value: Any, database: str) -> Iterator[str]:
 
 
 @functools.lru_cache(maxsize=None)
-def _resolved(host: str, port: int | None) -> frozenset[tuple[str, int | None]]:
+def _resolve(host: str, port: int | None) -> frozenset[tuple[str, int | None]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -262,12 +273,12 @@ def _resolved(host: str, port: int | None) -> frozenset[tuple[str, int | None]]:
 
 
 def addresses(nodes: Iterable[tuple[str, int | None]]) -> frozenset[tuple[str, int | None]]:
-    """All addresses of these servers: one may be called localhost and 127.0.0.1."""
-    return frozenset().union(*(_resolved(*node) for node in nodes))
+    """All addresses of these servers, such as localhost and 127.0.0.1 for the same one."""
+    return frozenset().union(*(_resolve(*node) for node in nodes))
 
 
-def clients() -> list[Any]:
-    """The clients that this process has made and not given up yet."""
-    gc.collect()  # those that nobody has any more may still lie about
+def existing_clients() -> list[Any]:
+    """The MongoDB clients that are alive in this process."""
+    gc.collect()  # unreachable clients do not count
     kinds = tuple(vars(pymongo)[name] for name in ("MongoClient", "AsyncMongoClient") if name in vars(pymongo))
     return [thing for thing in gc.get_objects() if issubclass(type(thing), kinds)]

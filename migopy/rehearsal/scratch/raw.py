@@ -1,4 +1,4 @@
-"""What is in a database, as the bytes that MongoDB sends: what is not decoded loses nothing and costs little."""
+"""The contents of a database as the bytes that MongoDB sends: not decoding them loses nothing and costs little."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 RAW: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
 
-AT_ONCE = 100_000
-"""Documents of one reply, if they are not more than 16 MB, and the most that one command may insert."""
+MAX_DOCUMENTS = 100_000
+"""Documents of one reply, which also has a limit of 16 MB; MongoDB takes no more in one insert."""
 
 COLLECTION, VIEW, TIMESERIES = "collection", "view", "timeseries"
-"""Kinds of collections, as ``listCollections`` calls them."""
+"""The kinds in ``listCollections``."""
 
 STORED_FUNCTIONS = "system.js"
-"""The one collection of MongoDB's own whose documents are data."""
+"""The only system collection whose documents are data."""
 
 _length = struct.Struct("<i").unpack_from
 
 
-class Batch(RawBSONDocument):
-    """The documents of a batch, which PyMongo sends as they are where it wants one; whoever looks sees the first."""
+class RawDocuments(RawBSONDocument):
+    """Several documents in the place of one: PyMongo sends all of them, as they are."""
 
     def __init__(self, batch: bytes) -> None:
         super().__init__(batch[: _length(batch, 0)[0]])
@@ -44,8 +44,8 @@ class Batch(RawBSONDocument):
         return self._batch
 
 
-def documents(batch: bytes) -> Iterator[bytes]:
-    """The documents of which a batch is made; each begins with its own length."""
+def split(batch: bytes) -> Iterator[bytes]:
+    """The single documents of a batch."""
     position = 0
     while position < len(batch):
         end = position + _length(batch, position)[0]
@@ -53,16 +53,15 @@ def documents(batch: bytes) -> Iterator[bytes]:
         position = end
 
 
-def read(collection: Collection[Any]) -> Iterator[bytes]:
-    """All documents of a collection."""
-    for batch in collection.find_raw_batches({}, batch_size=AT_ONCE):
-        yield from documents(batch)
+def read_documents(collection: Collection[Any]) -> Iterator[bytes]:
+    for batch in collection.find_raw_batches({}, batch_size=MAX_DOCUMENTS):
+        yield from split(batch)
 
 
-def hashes(db: Database[Any]) -> Mapping[str, str]:
-    """The server's own hash of each collection. It stops whoever writes to the database meanwhile.
+def collection_hashes(db: Database[Any]) -> Mapping[str, str]:
+    """The server's own hash of each collection; empty on a sharded cluster.
 
-    Empty where it is not to be had: a sharded cluster has none.
+    While the server computes them, nobody can write to the database.
     """
     try:
         found: Mapping[str, str] = db.command("dbHash")["collections"]
@@ -71,31 +70,32 @@ def hashes(db: Database[Any]) -> Mapping[str, str]:
     return found
 
 
-def collections(db: Database[Any], without: Iterable[str] = ()) -> list[Mapping[str, Any]]:
-    """What ``listCollections`` says of the collections, views and time series with data of the database's owner.
-
-    Stored functions are data; the buckets of a time series are what it is made of, and temporary collections are none.
-    """
+def list_collections(db: Database[Any], without: Iterable[str] = ()) -> list[Mapping[str, Any]]:
+    """The entries of ``listCollections`` for collections, views and time series that hold data."""
+    # Not the buckets of a time series, which are a part of it, and no temporary collection.
     left_out = set(without)
     return [
         info
-        for info in listed(db, "listCollections", 1)
+        for info in run_list_command(db, "listCollections", 1)
         if info["name"] not in left_out
         and (info["name"] == STORED_FUNCTIONS or not info["name"].startswith("system."))
         and not info["options"].get("temp")
     ]
 
 
-def indexes(db: Database[Any], collection: str) -> list[Mapping[str, Any]]:
-    """The indexes but for the one that MongoDB makes with the collection."""
-    found = listed(db, "listIndexes", collection)
+def list_indexes(db: Database[Any], collection: str) -> list[Mapping[str, Any]]:
+    """The indexes that MongoDB does not make by itself with the collection."""
+    found = run_list_command(db, "listIndexes", collection)
     return [index for index in found if index["name"] != "_id_" and not index.get("clustered")]
 
 
-def listed(db: Database[Any], command: str, value: object) -> list[Mapping[str, Any]]:
-    """What ``listCollections`` or ``listIndexes`` answers, undecoded: PyMongo's own methods decode it."""
+def run_list_command(db: Database[Any], command: str, value: object) -> list[Mapping[str, Any]]:
+    """All that ``listCollections`` or ``listIndexes`` answers, undecoded."""
+    # PyMongo's own methods for these commands decode the answers.
     with db.client.start_session() as session:
-        reply = db.command(command, value, cursor={"batchSize": AT_ONCE}, codec_options=RAW, session=session)["cursor"]
+        reply = db.command(command, value, cursor={"batchSize": MAX_DOCUMENTS}, codec_options=RAW, session=session)[
+            "cursor"
+        ]
         found = list(reply["firstBatch"])
         namespace = reply["ns"].partition(".")[2]
         while reply["id"]:
@@ -105,11 +105,10 @@ def listed(db: Database[Any], command: str, value: object) -> list[Mapping[str, 
     return found
 
 
-def end_commands(db: Database[Any]) -> None:
-    """End what the server still does in a database of our own. It would make a part of it again, after it was dropped.
-
-    Nobody needs a right to see and to end commands of the own user; where it is refused they go on.
-    """
+def kill_commands(db: Database[Any]) -> None:
+    """Kill the commands that the server still runs in a scratch database."""
+    # They would make a part of it again after it was dropped. The user's own commands can be killed without a special
+    # right; where the server refuses, they go on.
     here = {"ns": {"$regex": rf"^{re.escape(db.name)}\."}}
     with contextlib.suppress(OperationFailure):
         for running in db.client.admin.aggregate([{"$currentOp": {}}, {"$match": here}]):
@@ -117,6 +116,6 @@ def end_commands(db: Database[Any]) -> None:
 
 
 def server_time(db: Database[Any]) -> float:
-    """The clock of the server, in Unix time."""
+    """The server's clock, in Unix time."""
     now = hello(db.client)["localTime"]
     return float((now if now.tzinfo else now.replace(tzinfo=timezone.utc)).timestamp())

@@ -1,4 +1,4 @@
-"""Some documents of a large collection: the newest, some at random, and one of every shape."""
+"""A sample of a large collection: the newest documents, some at random, and one of every shape."""
 
 from __future__ import annotations
 
@@ -7,36 +7,38 @@ from typing import TYPE_CHECKING, Any, Iterator
 from pymongo import DESCENDING
 from pymongo.errors import OperationFailure
 
-from .raw import AT_ONCE
+from .raw import MAX_DOCUMENTS
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
 
-SHAPES_SECONDS = 120
-"""For how long the server may look for shapes in one collection; it reads the whole of it."""
+MAX_SECONDS_FOR_SHAPES = 120
+"""The server reads a whole collection to find its shapes."""
 
-NO_MORE_AT_RANDOM, TOO_LONG, TOO_MUCH = 28799, 50, 292
-"""``$sample`` met the same documents again and again; MaxTimeMSExpired; QueryExceededMemoryLimitNoDiskUseAllowed."""
+# Error codes of MongoDB (src/mongo/base/error_codes.yml).
+SAMPLE_REPEATS_ITSELF = 28799  # $sample met the same documents again and again
+MAX_TIME_EXPIRED = 50
+OUT_OF_MEMORY = 292  # QueryExceededMemoryLimitNoDiskUseAllowed
 
 
 def sample(collection: Collection[Any], size: int) -> Iterator[bytes]:
-    """Batches of about ``size`` documents and one of every shape; the same document may come more than once."""
-    yield from collection.find_raw_batches({}, batch_size=AT_ONCE).sort("_id", DESCENDING).limit(size - size // 2)
-    yield from _aggregated(collection, [{"$sample": {"size": max(1, size // 2)}}])
-    yield from _aggregated(collection, one_of_every_shape(size), maxTimeMS=1000 * SHAPES_SECONDS)
+    """Batches of about ``size`` documents, and of one document of every shape; some documents come more than once."""
+    yield from collection.find_raw_batches({}, batch_size=MAX_DOCUMENTS).sort("_id", DESCENDING).limit(size - size // 2)
+    yield from _aggregate(collection, [{"$sample": {"size": max(1, size // 2)}}])
+    yield from _aggregate(collection, one_of_every_shape(size), maxTimeMS=1000 * MAX_SECONDS_FOR_SHAPES)
 
 
 def newest(collection: Collection[Any], size: int, by: str) -> list[bytes]:
-    """Batches with the last documents in the order of that field, or of insertion (``$natural``), newest first."""
-    return list(collection.find_raw_batches({}, batch_size=AT_ONCE).sort(by, DESCENDING).limit(size))
+    """Batches of the last documents, newest first, in the order of a field or of insertion (``$natural``)."""
+    return list(collection.find_raw_batches({}, batch_size=MAX_DOCUMENTS).sort(by, DESCENDING).limit(size))
 
 
 def one_of_every_shape(at_most: int) -> list[dict[str, Any]]:
-    """A pipeline that finds a document for each combination of field names and types, the rarest ones first.
+    """A pipeline that finds one document for each combination of field names and types, the rarest first.
 
     The names and types in embedded documents count too, and the types in arrays, one level deep.
     """
-    shape = _each("$$ROOT", "field", ["$$field.k", {"$type": "$$field.v"}, _inside("$$field.v")])
+    shape = _map_fields("$$ROOT", "field", ["$$field.k", {"$type": "$$field.v"}, _inner_shape("$$field.v")])
     return [
         {"$group": {"_id": shape, "document": {"$first": "$$ROOT"}, "count": {"$sum": 1}}},
         {"$sort": {"count": 1}},
@@ -45,8 +47,8 @@ def one_of_every_shape(at_most: int) -> list[dict[str, Any]]:
     ]
 
 
-def _inside(value: str) -> dict[str, Any]:
-    names_and_types = _each(value, "inner", ["$$inner.k", {"$type": "$$inner.v"}])
+def _inner_shape(value: str) -> dict[str, Any]:
+    names_and_types = _map_fields(value, "inner", ["$$inner.k", {"$type": "$$inner.v"}])
     types = {"$setUnion": [{"$map": {"input": value, "as": "inner", "in": {"$type": "$$inner"}}}]}
     branches = [
         {"case": {"$eq": [{"$type": value}, "object"]}, "then": names_and_types},
@@ -55,14 +57,14 @@ def _inside(value: str) -> dict[str, Any]:
     return {"$switch": {"branches": branches, "default": None}}
 
 
-def _each(document: str, name: str, told: list[Any]) -> dict[str, Any]:
-    return {"$map": {"input": {"$objectToArray": document}, "as": name, "in": told}}
+def _map_fields(document: str, name: str, result: list[Any]) -> dict[str, Any]:
+    return {"$map": {"input": {"$objectToArray": document}, "as": name, "in": result}}
 
 
-def _aggregated(collection: Collection[Any], pipeline: list[dict[str, Any]], **options: Any) -> Iterator[bytes]:
-    """What there is to have: of a collection where the server finds nothing in time the rest must do."""
+def _aggregate(collection: Collection[Any], pipeline: list[dict[str, Any]], **options: Any) -> Iterator[bytes]:
     try:
-        yield from collection.aggregate_raw_batches(pipeline, batchSize=AT_ONCE, allowDiskUse=True, **options)
+        yield from collection.aggregate_raw_batches(pipeline, batchSize=MAX_DOCUMENTS, allowDiskUse=True, **options)
     except OperationFailure as error:
-        if error.code not in (NO_MORE_AT_RANDOM, TOO_LONG, TOO_MUCH):
+        # A sample without these documents is still a sample.
+        if error.code not in (SAMPLE_REPEATS_ITSELF, MAX_TIME_EXPIRED, OUT_OF_MEMORY):
             raise

@@ -239,11 +239,11 @@ class TestWalk(InBothTestCase):
     def test_how_many_fit_is_reckoned_where_counting_takes_long(self) -> None:
         users = self.fill(30_000)
         users.update_many({"_id": {"$mod": [2, 0]}}, {"$set": {"old": True}})
-        with mock.patch.object(batches, "COUNTING", 60_000):
-            self.assertEqual(15_000, batches.counted(users, {"old": True}, 30_000))
-        with mock.patch.multiple(batches, COUNTING=1, LOOKING=60_000):
-            self.assertAlmostEqual(15_000, batches.counted(users, {"old": True}, 30_000) or 0, delta=3_000)
-            self.assertIsNone(batches.counted(users, {"old": "never"}, 30_000))
+        with mock.patch.object(batches, "COUNT_MILLISECONDS", 60_000):
+            self.assertEqual(15_000, batches.estimate_matches(users, {"old": True}, 30_000))
+        with mock.patch.multiple(batches, COUNT_MILLISECONDS=1, SAMPLE_MILLISECONDS=60_000):
+            self.assertAlmostEqual(15_000, batches.estimate_matches(users, {"old": True}, 30_000) or 0, delta=3_000)
+            self.assertIsNone(batches.estimate_matches(users, {"old": "never"}, 30_000))
 
     def test_slow_batches_become_smaller(self) -> None:
         users = self.fill(50)
@@ -287,22 +287,22 @@ class TestBadInput(InBothTestCase):
         update = self.batches.update
         every = {"$inc": {"n": 1}}
         for pattern, call in (
-            (r"of a collection, such as db.users, not of 'users'", lambda: update("users", {}, every)),  # type: ignore[arg-type]
-            (r"filter .* has to be a dict, .* not None", lambda: update(users, None, every)),  # type: ignore[arg-type]
+            (r"takes a collection, such as db.users, not 'users'", lambda: update("users", {}, every)),  # type: ignore[arg-type]
+            (r"filter .* has to be a dict \(\{\} for all documents\), not None", lambda: update(users, None, every)),  # type: ignore[arg-type]
             (r"filter .* not \[1\]", lambda: list(self.batches(users, [1]))),  # type: ignore[arg-type]
-            (r"cannot be given the filter", lambda: update(users, {"a": object()}, every)),
-            (r"cannot be given the update", lambda: update(users, {}, {"$set": {"a": object()}})),
-            (r"update .* has to be operators .* not \{'n': 1\}", lambda: update(users, {}, {"n": 1})),
-            (r"update .* has to be operators .* not None", lambda: update(users, {}, None)),
-            (r"size of batches has to be a number .* not 0", lambda: update(users, {}, every, size=0)),
+            (r"The filter .* cannot be sent to MongoDB", lambda: update(users, {"a": object()}, every)),
+            (r"The update .* cannot be sent to MongoDB", lambda: update(users, {}, {"$set": {"a": object()}})),
+            (r"update .* has to be update operators .* not \{'n': 1\}", lambda: update(users, {}, {"n": 1})),
+            (r"update .* has to be update operators .* not None", lambda: update(users, {}, None)),
+            (r"size of a batch has to be a number .* not 0", lambda: update(users, {}, every, size=0)),
             (r"size .* not '5'", lambda: list(self.batches(users, size="5"))),  # type: ignore[arg-type]
-            (r"projection .* leave the _id in", lambda: list(self.batches(users, {}, {"_id": 0}))),
+            (r"projection .* has to include _id", lambda: list(self.batches(users, {}, {"_id": 0}))),
             (
-                r"does not look for .* in users: unknown operator: \$foo",
+                r"refuses the filter .* for users: unknown operator: \$foo",
                 lambda: update(users, {"a": {"$foo": 1}}, every),
             ),
-            (r"does not look for .*\$foo", lambda: list(self.batches(users, {"a": {"$foo": 1}}))),
-            (r"does not take the update of users: .*\$foo", lambda: update(users, {}, {"$foo": {"a": 1}})),
+            (r"refuses the filter .* for users: .*\$foo", lambda: list(self.batches(users, {"a": {"$foo": 1}}))),
+            (r"refuses the update of users: .*\$foo", lambda: update(users, {}, {"$foo": {"a": 1}})),
         ):
             with self.subTest(pattern):
                 self.assert_refused(pattern, call)
@@ -313,8 +313,8 @@ class TestBadInput(InBothTestCase):
         with self.another_client() as other:
             for pattern, arguments in (
                 (r"write\(\) takes what bulk_write takes, such as InsertOne\(...\), not \{", (users, [{"a": 1}])),
-                (r"of a collection", ("users", [])),
-                (r"archive belongs to another client", (other[self.database].archive, [InsertOne({})])),
+                (r"takes a collection", ("users", [])),
+                (r"archive belongs to another MongoClient", (other[self.database].archive, [InsertOne({})])),
             ):
                 for each in self.batches(users):
                     self.assert_refused(pattern, lambda: each.write(*arguments))  # noqa: B023
@@ -332,7 +332,10 @@ class TestBadInput(InBothTestCase):
     def test_a_walk_inside_of_another_one_is_refused(self) -> None:
         users = self.fill(3)
         for _ in self.batches(users):
-            self.assert_refused("users cannot begin inside", lambda: self.batches.update(users, {}, {"$inc": {"n": 1}}))
+            self.assert_refused(
+                "is still going through users: finish that before users",
+                lambda: self.batches.update(users, {}, {"$inc": {"n": 1}}),
+            )
         for _ in self.batches(users, size=1):
             break
         self.assertEqual(3, self.batches.update(users, {}, {"$inc": {"n": 1}}))

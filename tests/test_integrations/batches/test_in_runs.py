@@ -119,7 +119,7 @@ class TestGoingOn(BatchesTestCase):
         self.by_function()
         again = self.fab("migrations:execute")
         self.assertIn(
-            "1_counts.py: 60 of 200 documents of users are done, going on from there, with another version of the file",
+            "1_counts.py: 60 of 200 documents of users are done, continuing from there with the changed file",
             again.stderr,
         )
         self.assertEqual(({1: COUNT}, ["1_counts.py"], None), (self.n(), self.registered(), self.checkpoint()))
@@ -144,7 +144,7 @@ class TestGoingOn(BatchesTestCase):
         self.assertIn("users, _id 77: ZeroDivisionError", result.stderr)
         self.assertEqual({0: 60, 1: 140}, self.n())
         self.by_function()
-        self.assertIn("60 of 200 documents of users are done, going on", self.fab("migrations:rollback,1").stderr)
+        self.assertIn("60 of 200 documents of users are done, continuing", self.fab("migrations:rollback,1").stderr)
         self.assertEqual(({0: COUNT}, [], None), (self.n(), self.registered(), self.checkpoint()))
 
     def test_finished_walks_are_not_done_again_and_the_result_is_that_of_all(self) -> None:
@@ -171,7 +171,9 @@ class TestGoingOn(BatchesTestCase):
         self.by_function(FAILS)
         self.fab("migrations:execute", code=1)
         self.by_function(filter="{'n': {'$gte': 0}}")
-        self.assertIn("60 of 200 documents of users are done by another version", self.fab("migrations:execute").stderr)
+        self.assertIn(
+            "60 of 200 documents of users are done by an earlier version", self.fab("migrations:execute").stderr
+        )
         self.assertEqual({2: 60, 1: 140}, self.n())
 
     def test_a_filter_that_is_another_one_in_each_run_is_refused(self) -> None:
@@ -181,7 +183,9 @@ class TestGoingOn(BatchesTestCase):
         )
         self.fab("migrations:execute", code=1)
         again = self.fab("migrations:execute", code=1)
-        self.assertIn("with another filter than now or in another order, though the file is the same", again.stderr)
+        self.assertIn(
+            "but with another filter or in another order of calls than now, and the file has not changed", again.stderr
+        )
         self.assertEqual({1: 60, 0: 140}, self.n())
 
     def test_a_call_that_was_taken_out_makes_nobody_believe_that_the_other_is_done(self) -> None:
@@ -190,7 +194,10 @@ class TestGoingOn(BatchesTestCase):
         self.fab("migrations:execute", code=1)
         self.in_batches(second)
         result = self.fab("migrations:execute", code=1)
-        self.assertIn("have been gone through, with another update than the file has now", result.stderr)
+        self.assertIn(
+            "an earlier run finished 200 of 200 documents of users with another update than the file has now",
+            result.stderr,
+        )
         self.assertEqual({1: COUNT}, self.n())
 
     def test_forget_of_an_unregistered_one_forgets_how_far_it_was(self) -> None:
@@ -314,7 +321,7 @@ class TestWhatPeopleSee(BatchesTestCase):
         )
         result = self.team.fab("migrations:execute", env={"PYTHONWARNINGS": "ignore"})
         self.assert_code(1, result)
-        self.assertIn("users belongs to another client than db", result.stderr)
+        self.assertIn("users belongs to another MongoClient than db", result.stderr)
 
     def test_writes_that_a_break_has_left_out_are_not_taken_as_done(self) -> None:
         leaving = "for users in batches(db.users, size=20):\n    users.write(db.x, [])\n    "
@@ -323,7 +330,9 @@ class TestWhatPeopleSee(BatchesTestCase):
         writing = leaving.replace("[]", "[__import__('pymongo').InsertOne({})]")
         self.in_batches(writing + "break", name="2_breaks.py")
         result = self.fab("migrations:execute", code=1)
-        self.assertIn("The loop over users was left in the middle of a batch", result.stderr)
+        self.assertIn(
+            "The loop over users ended early (break or return), so its last batch was not written", result.stderr
+        )
         self.assertEqual(["1_counts.py"], self.registered())
 
     def test_the_lock_was_freed_it_stops_between_batches(self) -> None:

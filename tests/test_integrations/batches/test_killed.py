@@ -132,12 +132,14 @@ class TestSignals(KilledTestCase):
             os.killpg(process.pid, sent)
             result = self.end_of(process)
             self.assertNotEqual(0, result.code)
-            self.assertRegex(result.stderr, r"1_counts.py: [\d,]+ of 3,000 documents of users are done; the next run")
+            self.assertRegex(
+                result.stderr, r"1_counts.py: [\d,]+ of 3,000 documents of users are done; the next run continues"
+            )
             self.assertEqual((["failed"], None), (self.logged(), self.lock()))
             self.assertLess(self.n()[1], COUNT)
             again = project.fab("migrations:execute")
             self.assert_code(0, again)
-            self.assertRegex(again.stderr, "of 3,000 documents of users are done, going on from there\n")
+            self.assertRegex(again.stderr, "of 3,000 documents of users are done, continuing from there\n")
             self.assert_once()
 
     def test_stopped_past_the_lease_it_finds_another_run_at_work(self) -> None:

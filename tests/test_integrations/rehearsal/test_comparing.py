@@ -13,7 +13,7 @@ from pymongo import IndexModel, MongoClient
 from migopy.errors import MigopyException
 from migopy.rehearsal.scratch.comparing import Change, Snapshot, compare
 from migopy.rehearsal.scratch.digest import Digester
-from migopy.rehearsal.scratch.guard import Guard, NotLookedError, Place, addresses
+from migopy.rehearsal.scratch.guard import BeforeWriteError, Guard, Place, addresses
 from tests.server import Mongod, Server, shared_replica_set
 from tests.support import MongoTestCase
 
@@ -341,14 +341,14 @@ class TestVerdicts(CompareTestCase):
         """The collections that down() has not brought back; then those in which the second up() differs."""
         digester = Digester(time.time())
         before = Snapshot(self.db, digester)
-        with self.guard.watching(before.read):
+        with self.guard.watch(before.read_documents):
             up(self.guarded)
         after = Snapshot(self.db, digester, known=[before])
-        with self.guard.watching(after.read):
+        with self.guard.watch(after.read_documents):
             down(self.guarded)
         back = Snapshot(self.db, digester, known=[before, after])
         yield real(compare(before, back))
-        with self.guard.watching(back.read):
+        with self.guard.watch(back.read_documents):
             up(self.guarded)
         again = Snapshot(self.db, digester, known=[before, after, back])
         yield real(compare(after, again))
@@ -391,7 +391,7 @@ class TestReading(CompareTestCase):
         return [(change.name, dict(change.counts)) for change in compare(self.look, after)]
 
     def test_what_is_written_to_is_read_before(self) -> None:
-        with self.guard.watching(self.look.read):
+        with self.guard.watch(self.look.read_documents):
             self.guarded.users.count_documents({})
             self.assertEqual(set(), self.read())
             self.guarded.users.update_one({}, {"$set": {"n": 1}})
@@ -406,23 +406,25 @@ class TestReading(CompareTestCase):
         ):
             self.make_all()
             self.look = Snapshot(self.db, self.digester)
-            with self.guard.watching(self.look.read):
+            with self.guard.watch(self.look.read_documents):
                 write()
             self.assertEqual({"users", "strict", "log"}, self.read())
             self.assertIn("users", [name for name, _ in self.changed()])
 
     def test_what_nobody_has_seen_is_no_answer(self) -> None:
         self.db.users.update_one({}, {"$set": {"n": 1}})
-        with self.assertRaisesRegex(MigopyException, "^users was changed in the copy by somebody else"):
+        with self.assertRaisesRegex(
+            MigopyException, "^users was changed in the copy by something other than the migration"
+        ):
             self.changed()
 
     def test_what_could_not_be_read_is_not_written_to(self) -> None:
         def fail(name: str | None) -> None:
             raise ValueError(name)
 
-        with self.guard.watching(fail), self.assertRaises(NotLookedError):
+        with self.guard.watch(fail), self.assertRaises(BeforeWriteError):
             self.guarded.users.drop()
-        self.assertEqual("users", str(self.guard.not_looked))
+        self.assertEqual("users", str(self.guard.before_write_error))
         self.assertEqual(30, self.db.users.count_documents({}))
 
 
@@ -432,7 +434,7 @@ class TestTransaction(CompareTestCase):
 
     def test_all_is_read_before_one_begins(self) -> None:
         look = Snapshot(self.db, Digester(time.time()))
-        watching = self.guard.watching(look.read)
+        watching = self.guard.watch(look.read_documents)
         with watching, self.guarded.client.start_session() as session, session.start_transaction():
             self.guarded.users.find_one(session=session)
         self.assertEqual([], [name for name, state in look.states.items() if state.documents.unread])

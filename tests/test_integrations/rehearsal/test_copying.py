@@ -16,7 +16,7 @@ from pymongo import MongoClient, WriteConcern, monitoring
 from pymongo.collation import Collation
 
 from migopy.rehearsal.scratch import raw
-from migopy.rehearsal.scratch.copying import Copied, Copy, originals
+from migopy.rehearsal.scratch.copying import Copier, DocumentCounts, originals
 from tests.server import Mongod, Server, shared_replica_set
 from tests.support import MongoTestCase, three_members
 
@@ -27,20 +27,24 @@ class CopyTestCase(MongoTestCase):
         self.copy = self.client[f"{self.database}_copy"]
         self.addCleanup(self.client.drop_database, self.copy.name)
 
-    def copied(self, limit: int | None = None, whole: Sequence[str] = ()) -> dict[str, Copied]:
-        return Copy(self.db, self.copy, limit, whole).run(originals(self.db))
+    def copied(self, limit: int | None = None, whole: Sequence[str] = ()) -> dict[str, DocumentCounts]:
+        return Copier(self.db, self.copy, limit, whole).run(originals(self.db))
 
     def described(self, db: Any) -> dict[str, tuple[object, ...]]:
         """Kind, options and indexes of each collection, byte for byte."""
         described: dict[str, tuple[object, ...]] = {}
-        for info in raw.collections(db):
+        for info in raw.list_collections(db):
             is_view = info.get("type") == "view"
-            indexes = [] if is_view else [_without_ns(index) for index in raw.listed(db, "listIndexes", info["name"])]
+            indexes = (
+                []
+                if is_view
+                else [_without_ns(index) for index in raw.run_list_command(db, "listIndexes", info["name"])]
+            )
             described[info["name"]] = (info.get("type"), info["options"].raw, indexes)
         return described
 
     def documents(self, db: Any, name: str) -> list[bytes]:
-        return sorted(raw.read(db[name]))
+        return sorted(raw.read_documents(db[name]))
 
     def assert_same(self) -> None:
         self.assertEqual(self.described(self.db), self.described(self.copy))
@@ -186,17 +190,17 @@ class TestTrueCopy(CopyTestCase):
         self.db.command("profile", 2)
         self.db.kept.find_one()
         self.db.command("profile", 0)
-        Copy(self.db, self.copy).run(originals(self.db, without=["left"]))
+        Copier(self.db, self.copy).run(originals(self.db, without=["left"]))
         self.assertEqual(["kept"], self.copy.list_collection_names())
 
     def test_more_documents_than_one_reply_holds(self) -> None:
-        self.db.many.insert_many([{"_id": n} for n in range(raw.AT_ONCE + 10)])
+        self.db.many.insert_many([{"_id": n} for n in range(raw.MAX_DOCUMENTS + 10)])
         self.db.large.insert_many([{"text": "x" * 1_000_000, "n": n} for n in range(20)])
         seen: list[int] = []
-        copy = Copy(self.db, self.copy)
-        copied = copy.run(originals(self.db), seen.append)
-        self.assertEqual(Copied(raw.AT_ONCE + 10, raw.AT_ONCE + 10), copied["many"])
-        self.assertEqual(raw.AT_ONCE + 30, copy.documents)
+        copier = Copier(self.db, self.copy)
+        copied = copier.run(originals(self.db), seen.append)
+        self.assertEqual(DocumentCounts(raw.MAX_DOCUMENTS + 10, raw.MAX_DOCUMENTS + 10), copied["many"])
+        self.assertEqual(raw.MAX_DOCUMENTS + 30, copier.documents)
         self.assertEqual(seen, sorted(seen))
         self.assertEqual(self.documents(self.db, "large"), self.documents(self.copy, "large"))
 
@@ -204,7 +208,7 @@ class TestTrueCopy(CopyTestCase):
         """The options of the team's client are about its own reading: nothing of the copy depends on them."""
         options: CodecOptions[Any] = CodecOptions(document_class=SON, tz_aware=True)
         self.db.types.insert_one({"_id": 1, **EVERY_TYPE})
-        Copy(self.db.with_options(options), self.copy.with_options(options)).run(
+        Copier(self.db.with_options(options), self.copy.with_options(options)).run(
             originals(self.db.with_options(options))
         )
         self.assert_same()
@@ -214,7 +218,7 @@ class TestTrueCopy(CopyTestCase):
         what = originals(self.db)
         self.copy.create_collection("notes")
         with self.assertRaisesRegex(Exception, "already exists"):
-            Copy(self.db, self.copy).run(what)
+            Copier(self.db, self.copy).run(what)
 
 
 class TestReplicaSet(CopyTestCase):
@@ -257,7 +261,7 @@ class TestSample(CopyTestCase):
         for name, number in (("small", 100), ("history", 300), ("large", 300)):
             self.db[name].insert_many([{"n": n} for n in range(number)])
         copied = self.copied(limit=100, whole=["history"])
-        self.assertEqual((Copied(100, 100), Copied(300, 300)), (copied["small"], copied["history"]))
+        self.assertEqual((DocumentCounts(100, 100), DocumentCounts(300, 300)), (copied["small"], copied["history"]))
         self.assertLess(copied["large"].copy, 110)
 
     def test_more_shapes_than_documents_that_are_wanted(self) -> None:
@@ -299,7 +303,7 @@ class TestSecondary(CopyTestCase):
         client: MongoClient[dict[str, Any]] = MongoClient(self.server.uri, event_listeners=[Finds()])
         with client:
             source = client[self.database]
-            Copy(source, self.copy).run(originals(source))
+            Copier(source, self.copy).run(originals(source))
             self.assertEqual(1, len(asked))
             self.assertNotIn(client.primary, asked)
         self.assertEqual(5, self.copy.notes.count_documents({}))

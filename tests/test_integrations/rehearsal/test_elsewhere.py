@@ -74,7 +74,7 @@ class TestElsewhere(TeamTestCase):
         result = self.rehearsed(team, 0, "json=yes", "keep=yes")
         address = f"{self.other.host}:{self.other.port}"
         self.assertIn(f"to {self.database} at {address}...", result.stderr)
-        self.assertIn(f"The copy stays in {self.database} at {address}", result.stderr)
+        self.assertIn(f"The copy is kept in {self.database} at {address}", result.stderr)
         self.assertEqual(5, json.loads(result.stdout)["rehearsed"][0]["changes"][0]["changed"])
         self.assertEqual(5, self.there[self.database].notes.count_documents({"n": 1}))
         self.rehearsed(team, 0)
@@ -83,16 +83,24 @@ class TestElsewhere(TeamTestCase):
     def test_the_real_database_of_the_same_name_is_out_of_reach_too(self) -> None:
         own = f"import pymongo; own = pymongo.MongoClient({self.real.uri!r})[{self.database!r}]"
         result = self.rehearsed(self.rehearsing(f"{own}; own.notes.drop()"), 1)
-        self.assertIn(f"1_a.py (line 2) was stopped: drop of {self.database}, which is not the copy", result.stderr)
+        self.assertIn(
+            f"1_a.py (line 2) was stopped: drop would touch {self.database}, which is not the copy", result.stderr
+        )
 
     def test_where_it_may_not_be(self) -> None:
         same = self.uri(self.real, "reader", READ_ONLY, self.database)
         here = f"{self.real.host}:{self.real.port}"
         for attributes, said in (
             ({"password": "wrong p/ss"}, r"refuses the user"),
-            ({"REHEARSAL_DATABASE": "elsewhere"}, r"The user may not find, insert, .* in elsewhere at .*: give him"),
-            ({"REHEARSAL_URI": None}, rf"The user may not .* in {self.database}_rehearsal at {here}: give him"),
-            ({"REHEARSAL_URI": same}, rf"would be in {self.database} at {here}, which is the real database"),
+            (
+                {"REHEARSAL_DATABASE": "elsewhere"},
+                r"The user may not find, insert, .* in elsewhere at .*: grant the role dbOwner",
+            ),
+            (
+                {"REHEARSAL_URI": None},
+                rf"The user may not .* in {self.database}_rehearsal at {here}: grant the role dbOwner",
+            ),
+            ({"REHEARSAL_URI": same}, rf"would run in {self.database} at {here}, which is the real database"),
         ):
             with self.subTest(said):
                 result = self.rehearsed(self.rehearsing("db.notes.drop()", **attributes), 1)

@@ -47,7 +47,7 @@ class TestEnds(RehearsalTestCase, RunTestCase):
         self.team.migration("1_a.py", "assert db.begun.count_documents({}) == 0", down=None)
         third = self.fab("migrations:rehearse")
         self.assertRegex(
-            third.stderr, rf"Removed there what \S+@\S+ \(process {process.pid}, since .*\) had left behind"
+            third.stderr, rf"Removed the copy that \S+@\S+ \(process {process.pid}, since .*\) had left behind"
         )
         self.assert_gone()
 
@@ -144,15 +144,13 @@ class TestEnds(RehearsalTestCase, RunTestCase):
         self.assert_gone()
 
     def test_no_right_place_for_it(self) -> None:
-        more = "\nfrom migopy.rehearsal import rehearsal\nrehearsal.SPACE = 1e12\n"
+        more = "\nimport migopy.rehearsal.copy_job\nmigopy.rehearsal.copy_job.SPACE_FACTOR = 1e12\n"
         self.team = self.project(more=more, MONGO_URI=self.server.uri)
         self.team.migration("1_a.py")
         result = self.fab("migrations:rehearse", code=1)
-        self.assertRegex(
-            result.stderr, r"The copy needs about .* of disk, and at .* there are .*: take a smaller sample"
-        )
+        self.assertRegex(result.stderr, r"The copy needs about .* of disk, and .* has .* free: copy a smaller sample")
         self.assert_gone()
         self.team = self.project(REHEARSAL_DATABASE="x" * 64, MONGO_URI=self.server.uri)
         self.team.migration("1_a.py")
-        self.assertIn("is too long for the name of a database", self.fab("migrations:rehearse", code=1).stderr)
+        self.assertIn("is too long for a database name", self.fab("migrations:rehearse", code=1).stderr)
         self.assert_gone()

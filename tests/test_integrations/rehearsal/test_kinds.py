@@ -27,7 +27,9 @@ class TestKinds(RehearsalTestCase, RunTestCase):
         result = self.team.fab("--hide=status", "migrations:rehearse,to=13,json=yes")
         self.assert_code(1, result)
         self.assertIn("1_notes.py:2: insert: write insert_one or insert_many today", result.stderr)
-        self.assertIn("13_bulk_unordered.py failed (line 15, AssertionError): it was up() again, after", result.stderr)
+        self.assertIn(
+            "13_bulk_unordered.py failed (line 15, AssertionError): this was the second up(), after", result.stderr
+        )
         found = {one["name"]: (one["down"], one["again"]) for one in json.loads(result.stdout)["rehearsed"]}
         self.assertEqual(13, len(found))
         self.assertEqual(("restores", "the same"), found["1_notes.py"])
@@ -39,7 +41,9 @@ class TestKinds(RehearsalTestCase, RunTestCase):
         self.db.notes.delete_many({})
         result = self.team.fab("migrations:rehearse,1")
         self.assert_code(1, result)
-        self.assertRegex(result.stderr, r"01_archive_old_notes\.py \(line \d+\) was stopped: \w+ of \w+_archive, which")
+        self.assertRegex(
+            result.stderr, r"01_archive_old_notes\.py \(line \d+\) was stopped: \w+ would touch \w+_archive, which"
+        )
         self.assertEqual([self.database], self.everything()[1])
 
     def test_an_error_is_the_teams_and_complete(self) -> None:
@@ -73,7 +77,7 @@ class TestKinds(RehearsalTestCase, RunTestCase):
             ("yield", r"before_rehearsal is a generator .* No migration was run\."),
             (
                 "return (db for _ in [1])",
-                r"before_rehearsal\(\) returned something of type generator, of which nothing",
+                r"before_rehearsal\(\) returned an object of type generator, and nothing in it has run",
             ),
         ):
             with self.subTest(body):

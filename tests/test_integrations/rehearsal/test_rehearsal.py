@@ -70,7 +70,7 @@ class TestRehearsal(RehearsalTestCase):
         self.team.migration("1_a.py", "pass")
         self.scratch.ours.insert_one({})
         with_mistakes = {
-            "": f"{self.scratch.name} at {self.server.host}:{self.server.port} is there and has no mark of a rehearsal",
+            "": f"{self.scratch.name} at {self.server.host}:{self.server.port} exists and was not made by a rehearsal",
             ",documents=none": "documents has to be a whole number, at least 1, not 'none'.",
             ",2": "No migration '2' in mongomigrations",
         }

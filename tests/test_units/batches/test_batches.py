@@ -6,7 +6,7 @@ from typing import Any
 from bson import Code, Int64, MinKey, ObjectId
 
 from migopy.batches.arguments import is_update
-from migopy.batches.ids import among
+from migopy.batches.ids import filter_within
 from migopy.batches.pace import Pace
 from migopy.store.checkpoints import Progress
 from migopy.terminal.progress import bar
@@ -38,24 +38,24 @@ class TestProgress(unittest.TestCase):
 
 class TestPace(unittest.TestCase):
     def test_a_batch_is_as_large_as_asked_for_if_its_documents_are_small(self) -> None:
-        self.assertEqual(1_000, Pace(1_000, bytes_each=200, room=1_000_000).size)
-        self.assertEqual(1_000, Pace(1_000, bytes_each=0, room=1_000_000).size)
+        self.assertEqual(1_000, Pace(1_000, average_bytes=200, max_bytes=1_000_000).size)
+        self.assertEqual(1_000, Pace(1_000, average_bytes=0, max_bytes=1_000_000).size)
 
     def test_large_documents_make_small_batches(self) -> None:
-        self.assertEqual(4, Pace(1_000, bytes_each=250_000, room=1_000_000).size)
-        self.assertEqual(1, Pace(1_000, bytes_each=9_000_000, room=1_000_000).size)
+        self.assertEqual(4, Pace(1_000, average_bytes=250_000, max_bytes=1_000_000).size)
+        self.assertEqual(1, Pace(1_000, average_bytes=9_000_000, max_bytes=1_000_000).size)
 
     def test_slow_batches_shrink_and_quick_ones_grow_again(self) -> None:
-        pace = Pace(1_000, bytes_each=200, room=1_000_000)
+        pace = Pace(1_000, average_bytes=200, max_bytes=1_000_000)
         sizes = []
         for seconds in (2, 2, 0.5, 0.1, 0.1, 0.1):
-            pace.took(pace.size, seconds)
+            pace.adjust(pace.size, seconds)
             sizes.append(pace.size)
         self.assertEqual([500, 250, 250, 500, 1_000, 1_000], sizes)
 
     def test_no_batch_is_empty(self) -> None:
-        pace = Pace(1, bytes_each=200, room=1_000_000)
-        pace.took(1, 5)
+        pace = Pace(1, average_bytes=200, max_bytes=1_000_000)
+        pace.adjust(1, 5)
         self.assertEqual(1, pace.size)
 
 
@@ -79,4 +79,4 @@ class TestArguments(unittest.TestCase):
             ([False, True], False),
             ([MinKey(), 1], False),
         ):
-            self.assertEqual(ranged, "$gte" in among({}, ids)["$and"][1]["_id"], ids)
+            self.assertEqual(ranged, "$gte" in filter_within({}, ids)["$and"][1]["_id"], ids)
