@@ -45,7 +45,7 @@ class MigrationsManager(Settings):
     logger: ColorsLogger = ColorsLogger()
 
     @staticmethod
-    def MongoClient(*args: Any, **kwargs: Any) -> Client:  # noqa: N802 - the name is that of 1.0
+    def MongoClient(*args: Any, **kwargs: Any) -> Client:  # noqa: N802 - the name comes from 1.0
         """Makes the client. To be replaced by any function with the arguments of ``pymongo.MongoClient``."""
         return lazy.mongo.make_client(*args, **kwargs)
 

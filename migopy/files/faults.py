@@ -13,17 +13,28 @@ from ..terminal.texts import safe_str, summary
 
 def import_failure(path: Path, content: bytes, error: Exception | SystemExit) -> MigopyException:
     """The exception for a file that cannot be imported."""
-    place = f"line {innermost_line(path, error)}"
-    if isinstance(error, SyntaxError):
-        same_file = error.filename == str(path)
-        place = f"line {error.lineno}" if same_file else f"{error.filename}, line {error.lineno}"
-        place += ", Python 2 syntax" if is_python_2(error) else ""
     no_text = text_problem(content) if _may_come_from_compile(error) else None
-    why = f": {no_text}" if no_text else f" ({place}): {_error_text(error)}"
+    why = f": {no_text}" if no_text else f" ({_place(path, error)}): {_error_text(error)}"
     sentence = f"{path.name} cannot be imported{why}. No migration was run."
     if no_text or isinstance(error, (SyntaxError, ImportError, OSError, SystemExit)):
         return BadMigration(sentence, migration=path.name)
     return MigrationFailed(sentence, migration=path.name)
+
+
+def _place(path: Path, error: BaseException) -> str:
+    """``line 3``, or with a file name if it is in another file."""
+    if isinstance(error, SyntaxError) and error.filename:
+        python_2 = ", Python 2 syntax" if is_python_2(error) else ""
+        return _line_of(path, error.filename, error.lineno) + python_2
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if frame.filename == str(path)]
+    if not inside:  # an error of __init__.py, which runs before the file
+        inside = [frame for frame in frames if Path(frame.filename).parent == path.parent]
+    return _line_of(path, inside[-1].filename, inside[-1].lineno) if inside else "line unknown"
+
+
+def _line_of(path: Path, filename: str, line: int | None) -> str:
+    return f"line {line}" if filename == str(path) else f"{filename}, line {line}"
 
 
 def _error_text(error: BaseException) -> str:

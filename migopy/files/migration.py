@@ -50,7 +50,7 @@ class Migration(NamedTuple):
 
         Raises ``BadMigration`` if the file cannot be imported or the function cannot be called.
         """
-        content = self._content()  # read once, so that the checksum is that of what runs
+        content = self._content()  # read once, so the checksum fits what runs
         module = import_file(self.path, content)
         call = getattr(module, function, None)
         if not callable(call):

@@ -41,19 +41,22 @@ def table(
     ``wrapped`` wraps the last column instead of shortening others. ``colours`` (one for each row) are for terminals.
     """
     lines = [[escape(cell) for cell in line] for line in (head, *rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    widths = [max(map(len, column)) for column in zip(*lines)]
     room = width_of(sys.stdout)
     if not wrapped:
-        for name in SHRINKABLE:
-            if name in head:
-                column = head.index(name)
-                too_wide = sum(widths) + 2 * (len(widths) - 1) - room
-                widths[column] = min(widths[column], max(MIN_CELL_WIDTH, widths[column] - too_wide))
+        _shrink(widths, [head.index(name) for name in SHRINKABLE if name in head], room)
     texts = [_line(line, widths, room if wrapped else sys.maxsize) for line in lines]
     if has_colours(sys.stdout):
         pairs = zip(texts[1:], [*colours, *[""] * len(rows)])
         texts[1:] = [f"{colour}{text}{RESET}" if colour else text for text, colour in pairs]
     return "\n".join(texts)
+
+
+def _shrink(widths: list[int], columns: Sequence[int], room: int) -> None:
+    """Reduce the widths of these columns, one after the other, until the line fits into ``room``."""
+    for column in columns:
+        too_wide = sum(widths) + 2 * (len(widths) - 1) - room
+        widths[column] = min(widths[column], max(MIN_CELL_WIDTH, widths[column] - too_wide))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], room: int, gap: str = "  ") -> str:

@@ -227,6 +227,20 @@ class TestLoad(FolderTestCase):
             f"1_a.py cannot be imported ({helper}, line 1): SyntaxError", self.error("from . import _helpers")
         )
 
+    def test_an_error_of_the_init_file_names_that_file_and_its_line(self) -> None:
+        init = self.write("__init__.py", "x = 1\ny = x / 0\n")
+        with self.assertRaises(MigrationFailed) as caught:
+            self.load("def up(db): pass\n")
+        self.assertEqual(
+            f"1_a.py cannot be imported ({init}, line 2): ZeroDivisionError: division by zero. No migration was run.",
+            str(caught.exception),
+        )
+
+    def test_a_syntax_error_that_the_file_raises_itself_has_its_line(self) -> None:
+        self.assertIn(
+            "1_a.py cannot be imported (line 2): SyntaxError: no", self.error("x = 1\nraise SyntaxError('no')")
+        )
+
     def test_what_the_module_itself_raises_is_kept_as_the_cause(self) -> None:
         with self.assertRaises(MigrationFailed) as caught:
             self.load("x = 1\ny = x / 0\n")
