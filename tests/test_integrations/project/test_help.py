@@ -25,7 +25,7 @@ class TestHelp(FabTestCase):
         In detail.\"""
 """
         project = self.project(body, AT_EXIT, MONGO_PORT=free_port())
-        result = project.fab("--hide=status", "migrations:help,rehearsals", "migrations:help,mytask")
+        result = project.fab("--hide=status", "migrations:help,rehearsals", "migrations:help,mytask", cold=True)
         self.assert_code(0, result)
         mytask = "fab migrations:mytask[,option]\n\nOurs\n\nIn detail.\n"
         self.assertEqual((f"{PAGES['rehearsals']}{mytask}[]\n", ""), (result.stdout, result.stderr))
