@@ -95,7 +95,7 @@ class TestWaysOn(TeamTestCase):
         self.files("1_a.py", "Stray-File.py")
         result = self.fab("migrations")
         self.assertIn("\n1_a.py\n", result.stderr)
-        self.assertIn("Stray-File.py: badly named, it does not match MIGRATIONS_FILE_PATTERN; rename it", result.stderr)
+        self.assertIn("Stray-File.py: badly named, its name does not match MIGRATIONS_FILE_PATTERN; rename it", result.stderr)
         status = self.json("show_status")
         self.assertEqual(["1_a.py", "Stray-File.py"], status["unregistered"])
         self.assertEqual(["badly named"], [problem["kind"] for problem in status["problems"]])
