@@ -160,7 +160,7 @@ class TestKilled(DumpTestCase):
         process = project.fab_start("migrations:execute", env=self.with_tools(project, STANDIN_SLEEP="600"))
         os.kill(self.wait_for_call(project)["pid"], signal.SIGKILL)
         result = self.end_of(process)
-        self.assertTrue(result.stderr.endswith("mongodump failed with exit code 137, see what it says above.\n"))
+        self.assertTrue(result.stderr.endswith("mongodump failed with exit code 137, see its output above.\n"))
         self.assertEqual((1, ["before"], [], None), (result.code, self.notes(), self.registered(), self.lock()))
         self.assertEqual([], self.dumps(project))
 
