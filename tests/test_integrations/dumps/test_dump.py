@@ -149,7 +149,10 @@ class TestKilled(DumpTestCase):
         self.assertEqual([], self.left_over(project))
         for name in (left.name, left.stem):
             result = self.fab(project, f"migrations:dbrestore,{name},force=yes")
-            self.assertRegex(result.stderr, rf"^The dump in {left.with_suffix('')}\S* was not finished: .*\n$")
+            self.assertRegex(
+                result.stderr,
+                rf"^The dump in {left.with_suffix('')}\S* was not finished, so it cannot be restored\. .*\n$",
+            )
             self.assert_code(1, result)
         self.assertEqual(["before"], self.notes())
         self.assert_code(0, self.fab(project, "migrations:dbdump"))
