@@ -331,9 +331,9 @@ class MigrationsManager(Settings):
         workspace = self._workspace()
         restore = lazy.dumps.Restore(dump, workspace.db, workspace.history, workspace.names, address=workspace.address)
         restore.require_rights()
-        newer = restore.newer()
-        if newer:
-            self.logger.white(f"These collections are not in the dump and stay unchanged: {', '.join(newer)}.")
+        not_in_dump = restore.not_in_dump()
+        if not_in_dump:
+            self.logger.white(f"These collections are not in the dump and stay unchanged: {', '.join(not_in_dump)}.")
         self._ask_yes(f"Replace the collections of {database} at {workspace.address} with those in {dump.root}?", force)
         with workspace.hold_lock("dbrestore") as lock:
             command = lazy.dumps.restore_command(dump, database, without=restore.not_for_mongorestore)

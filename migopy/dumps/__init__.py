@@ -1,4 +1,4 @@
-"""Dumps: making one, restoring one, and the tools that do it.
+"""Dumps: making and restoring them with mongodump and mongorestore.
 
 Imports store, mongo, terminal and errors.
 """

@@ -1,9 +1,9 @@
-"""A program of its own: runs a command that ends when the process that asked for it ends, however that ends.
+"""A program that runs a command and kills it when the process that asked for it ends, for whatever reason.
 
-It is started by its path, with nothing of migopy imported. On standard input it reads one line of JSON, the command and
-what the command is to read on its own standard input; after that, line by line, for how many seconds the command may
-go on. When the input ends, or those seconds are over, the command is killed with everything that it has started. This
-program ends after the command.
+It is started by its path and imports nothing of migopy. The first line of its standard input is JSON: the command, and
+what the command reads on its own standard input. Each further line is a number of seconds for which the command may
+still run. When these are over, or when the input ends, the command is killed with all that it has started. This program
+ends after the command.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import threading
 
 PR_SET_PDEATHSIG = 1
 
-CANNOT_EXECUTE = 126  # what a shell says
+CANNOT_EXECUTE = 126  # the exit code of a shell for that
 
 
 def main() -> int:
-    """What the command ended with; 128 and the signal, as a shell has it, if a signal ended it."""
-    with open(0, "rb", buffering=0, closefd=False) as unbuffered:  # what comes after the line belongs to the watch
+    """Run the command; returns its exit code, or 128 and the number of the signal that ended it, as a shell does."""
+    with open(0, "rb", buffering=0, closefd=False) as unbuffered:  # the following lines are for _kill_in_time()
         line = unbuffered.readline()
     if not line:
         return 1
@@ -33,26 +33,26 @@ def main() -> int:
     ours = os.getpid()
     try:
         command = subprocess.Popen(
-            order["command"], stdin=subprocess.PIPE, start_new_session=True, preexec_fn=lambda: _die_with(ours)
+            order["command"], stdin=subprocess.PIPE, start_new_session=True, preexec_fn=lambda: _die_with_parent(ours)
         )
     except OSError as error:
         print(error, file=sys.stderr)
         return CANNOT_EXECUTE
-    threading.Thread(target=_watch, args=[command.pid], daemon=True).start()
+    threading.Thread(target=_kill_in_time, args=[command.pid], daemon=True).start()
     command.communicate(order["input"].encode())
     return command.returncode if command.returncode >= 0 else 128 - command.returncode
 
 
-def _die_with(parent: int) -> None:
-    """On Linux the kernel kills the command too if this program is killed; elsewhere only this program does it."""
+def _die_with_parent(parent: int) -> None:
+    # Only Linux has this. Elsewhere the command lives on if somebody kills this program.
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
 
 
-def _watch(group: int) -> None:
-    """Kill the command and what it has started, which are a process group of their own."""
+def _kill_in_time(group: int) -> None:
+    """Kill the process group of the command when the input ends or its time is over."""
     seconds = None
     while select.select([0], [], [], seconds)[0]:
         lines = os.read(0, 65536).split()

@@ -1,4 +1,4 @@
-"""A restore: what it replaces, whether all of it is there afterwards, and the history that goes with it."""
+"""A restore: what it replaces, whether it is complete, and the history that comes with it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from .dump import Dump, DumpedCollection
 
 STORED_FUNCTIONS = "system.js"
-"""A collection that mongorestore fills and does not drop."""
+"""The collection that mongorestore fills without dropping it first."""
 
-PAST_VALIDATORS = {"bypassDocumentValidation", "anyAction"}
-"""The actions of which a user needs one to insert what a validator would refuse."""
+BYPASS_ACTIONS = {"bypassDocumentValidation", "anyAction"}
+"""With one of these a user may insert what a validator would refuse."""
 
 
 class Restore:
-    """Puts a dump in place of what is in ``db``.
+    """Replaces the contents of ``db`` with a dump.
 
-    The lock and the log stay: they tell of this database. The history is always that of the dump, none if it has none.
-    It comes last, when the data that it tells of are there; until then the database counts as half restored.
+    The lock and the log stay, because they are about this database. The history always comes from the dump, even if it
+    has none there. It is replaced last; until then the database counts as half restored.
     """
 
     def __init__(
@@ -43,56 +43,57 @@ class Restore:
         self._db = with_majority(db)
         self._history = history
         self._names = names
-        self._expected = {part.name: sum(1 for _ in part.documents()) for part in dump.collections}
+        self._expected_counts = {part.name: sum(1 for _ in part.documents()) for part in dump.collections}
 
     @property
     def not_for_mongorestore(self) -> list[str]:
         return [self._names.migrations, self._names.log, self._names.lock]
 
     @explains_server_errors
-    def newer(self) -> list[str]:
-        """The collections that the dump does not have: they stay as they are."""
+    def not_in_dump(self) -> list[str]:
+        """The collections that the dump does not have; they stay as they are."""
         known = {*(part.name for part in self._dump.collections), *self.not_for_mongorestore, self._names.batches}
         names = self._db.list_collection_names()
         return sorted(name for name in names if name not in known and not name.startswith("system."))
 
     @explains_server_errors
     def require_rights(self) -> None:
-        """Raises ``DumpFailed`` when the user may not go past validators: mongorestore would notice it half way."""
+        """Raises ``DumpFailed`` when the user may not bypass validators and the dump has some."""
+        # mongorestore would find out only when it has restored some collections.
         if not self._dump.has_validators:
             return
         user = self._db.command("connectionStatus", showPrivileges=True)["authInfo"]
         actions = {action for privilege in user["authenticatedUserPrivileges"] for action in privilege["actions"]}
-        if user["authenticatedUsers"] and not actions & PAST_VALIDATORS:
+        if user["authenticatedUsers"] and not actions & BYPASS_ACTIONS:
             raise DumpFailed(
-                "The dump has a collection with a validator, which its older documents may not pass, and this user may"
-                " not go past it: give him the action bypassDocumentValidation, which the roles dbAdmin and restore"
-                " have. Nothing was restored."
+                "The dump has a collection with a validator, which older documents may not pass, and the user may not"
+                " bypass it: grant the action bypassDocumentValidation (the roles dbAdmin and restore have it). Nothing"
+                " was restored."
             )
 
     def run(self, mongorestore: Callable[[], None], confirm: Callable[[], None]) -> None:
-        """Restore, and write down how it went. Raises ``DumpFailed`` unless all that is in the dump is there then.
+        """Restore, and log how it ended. Raises ``DumpFailed`` if something in the dump was not restored.
 
-        ``confirm`` raises what tells that another run may have the lock: what is there is then not our restore alone.
+        ``mongorestore`` runs the tool. ``confirm`` raises ``LockLost`` when the lock may be lost.
         """
         self._history.begin_restore(str(self._dump.root))
         try:
-            self._make_room()
+            self._clear()
             mongorestore()
             self._compare()
-            confirm()
+            confirm()  # another run may have written to the database
         except BaseException as error:
             if not no_server_answers(error):
-                with contextlib.suppress(ServerFailed):  # that it has begun and not ended stands there all the same
+                with contextlib.suppress(ServerFailed):  # the log has an event for the beginning and none for the end
                     self._history.log("restore failed", None, dump=str(self._dump.root), error=summary(error))
             raise
         self._history.end_restore(str(self._dump.root), self._registrations(), self._logged_until())
 
     @explains_server_errors
-    def _make_room(self) -> None:
-        """Take away what mongorestore would leave: how far migrations were goes with the history."""
-        self._db.drop_collection(self._names.batches)
-        if self._dump.named(STORED_FUNCTIONS):
+    def _clear(self) -> None:
+        """Delete what mongorestore would not replace."""
+        self._db.drop_collection(self._names.batches)  # the checkpoints are worth nothing without their history
+        if self._dump.collection(STORED_FUNCTIONS):
             self._db[STORED_FUNCTIONS].delete_many({})
 
     @explains_server_errors
@@ -103,27 +104,27 @@ class Restore:
             if part.name in self.not_for_mongorestore:
                 continue
             if part.name not in names:
-                differences.append(f"{part.name} is not there")
+                differences.append(f"{part.name} is missing")
             elif part.file and not self._is_complete(part):
-                found = self._db[part.data].count_documents({})
-                differences.append(f"{part.name} has {found} documents, and {self._expected[part.name]} in the dump")
+                found = self._db[part.stored_in].count_documents({})
+                differences.append(f"{part.name} has {found} documents instead of {self._expected_counts[part.name]}")
         if differences:
-            raise DumpFailed(f"mongorestore has not restored what is in the dump: {'; '.join(differences)}.")
+            raise DumpFailed(f"mongorestore did not restore everything in the dump: {'; '.join(differences)}.")
 
     def _is_complete(self, part: DumpedCollection) -> bool:
-        """Whether the documents are there, but for those whose time has come since."""
-        found, expected = self._db[part.data].count_documents({}), self._expected[part.name]
+        # Some documents may have expired since the dump.
+        found, expected = self._db[part.stored_in].count_documents({}), self._expected_counts[part.name]
         return found == expected or (part.expires and found < expected)
 
     def _registrations(self) -> list[RawBSONDocument]:
-        part = self._dump.named(self._names.migrations)
+        part = self._dump.collection(self._names.migrations)
         return [RawBSONDocument(document) for document in part.documents()] if part else []
 
     def _logged_until(self) -> datetime | None:
-        """When the last event happened that the dump knows of; what came after it, the restore has undone."""
-        part = self._dump.named(self._names.log)
+        """The time of the last event in the log of the dump. The restore has undone all later ones."""
+        part = self._dump.collection(self._names.log)
         if part is None or self._dump.database != self._db.name:
             return None
-        as_read: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
-        events = [bson.decode(document, as_read) for document in part.documents()]
+        with_zone: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
+        events = [bson.decode(document, with_zone) for document in part.documents()]
         return max((event["at"] for event in events if "at" in event), default=None)

@@ -1,4 +1,4 @@
-"""mongodump and mongorestore: their command lines, and a run of them that does not outlive ours."""
+"""mongodump and mongorestore: their command lines, and running them no longer than migopy itself runs."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 
 LEASH = Path(__file__).with_name("leash.py")
 
+# From Database Tools 100.3 on both read the connection from a file. Ours is a pipe: secrets are neither among the
+# arguments, which everybody can see, nor on disk.
 CONFIG = "--config=/dev/stdin"
-"""Both read the connection from a file (Database Tools 100.3 and later). Theirs is a pipe of ours: no secret is among
-the arguments, which everybody can see, nor ever on disk."""
 
-LOOK = 0.5
-"""Seconds between two looks at a tool that runs."""
+POLL_SECONDS = 0.5
+"""Between two looks at a running tool."""
 
 
 class Tool:
-    """mongodump or mongorestore, installed, with what it connects with.
+    """An installed mongodump or mongorestore, and the connection for it.
 
-    ``connect`` gives a connected client of ``server``. ``show`` is called with each command line.
+    ``connect`` returns a connected client for ``server``. ``show`` is called with each command line.
     """
 
     def __init__(
         self, name: str, server: Server, connect: Callable[[], MongoClient[Any]], show: Callable[[str], None]
     ) -> None:
-        """Raises ``DumpFailed`` when it is not installed, ``ConfigurationError`` for what the tools cannot do."""
+        """Raises ``DumpFailed`` when it is not installed, ``ConfigurationError`` for an option that it lacks."""
         _require_installed(name)
         connection_of(server)
-        # The client is asked first: it says within 5 s that no server is there, the tools need 30.
+        # Connect first: our client knows within 5 s that no server answers, the tools need 30 s.
         client = connect()
         with server_errors(server.address):
             replica_set = followed_replica_set(client)
@@ -60,11 +60,10 @@ class Tool:
 
 def _require_installed(tool: str) -> None:
     if not shutil.which(tool):
-        without = "; DO_MONGO_DUMP = False does without a dump before execute and rollback"
-        raise DumpFailed(
-            f"{tool} is not on PATH, nothing was run: install the MongoDB Database Tools"
-            f"{without if tool == 'mongodump' else ''}."
+        without = (
+            ", or set DO_MONGO_DUMP = False to execute and roll back without a dump" if tool == "mongodump" else ""
         )
+        raise DumpFailed(f"{tool} is not on PATH: install the MongoDB Database Tools{without}. Nothing was run.")
 
 
 def dump_command(database: str, folder: Path) -> list[str]:
@@ -72,33 +71,29 @@ def dump_command(database: str, folder: Path) -> list[str]:
 
 
 def restore_command(dump: Dump, database: str, without: Sequence[str]) -> list[str]:
-    """mongorestore of a dump into that database, dropping first each collection that is in it.
-
-    Without ``--stopOnError`` it goes on after documents that it could not insert, and ends with exit code 0. Older
-    documents of a collection may not pass its validator: to go past that a user needs a right that he may not have, so
-    it is asked for only where there is one.
-    """
+    """The command line that replaces collections of ``database`` with those of the dump, except ``without``."""
+    # Without --stopOnError it ends with exit code 0 although some documents could not be inserted.
     command = ["mongorestore", CONFIG, "--drop", "--stopOnError", f"--nsInclude={_literal(dump.database)}.*"]
     command += [f"--nsExclude={_literal(dump.database)}.{_literal(collection)}" for collection in without]
     if dump.database != database:
         command += [f"--nsFrom={_literal(dump.database)}.*", f"--nsTo={_literal(database)}.*"]
     if dump.is_compressed:
         command.append("--gzip")
-    if dump.has_validators:
+    if dump.has_validators:  # otherwise the user need not have the right for it
         command.append("--bypassDocumentValidation")
     return [*command, f"--dir={dump.root}"]
 
 
 def _literal(name: str) -> str:
-    """A name in a pattern of namespaces, where a star would be anything."""
+    # In a pattern of namespaces a star stands for anything.
     return name.replace("\\", "\\\\").replace("*", "\\*")
 
 
 def run(command: Sequence[str], config: str, seconds_left: Callable[[], float] | None = None) -> None:
     """Run mongodump or mongorestore to its end. Raises ``DumpFailed`` when it fails.
 
-    It ends when this process ends, however that comes (``leash.py``), and when ``seconds_left()`` raises, or is not
-    asked for as long as it said last: mongorestore must not go on while the next run has the lock.
+    It is killed when this process ends for whatever reason (see ``leash.py``), and when ``seconds_left()`` raises or
+    was not called for as many seconds as it last returned: mongorestore must not run when another run has the lock.
     """
     order = json.dumps({"command": list(command), "input": config})
     arguments = [sys.executable, "-I", "-S", str(LEASH)]
@@ -109,16 +104,16 @@ def run(command: Sequence[str], config: str, seconds_left: Callable[[], float] |
                 leash.stdin.write(f"{order}\n".encode())
             while leash.returncode is None:
                 if seconds_left:
-                    word = f"{seconds_left()}\n".encode()
+                    line = f"{seconds_left()}\n".encode()
                     with contextlib.suppress(BrokenPipeError):
-                        leash.stdin.write(word)
+                        leash.stdin.write(line)
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    leash.wait(LOOK)
+                    leash.wait(POLL_SECONDS)
         finally:
             leash.stdin.close()
             code = leash.wait()
     if code and seconds_left:
-        seconds_left()  # a lock that is lost is why the command was killed
+        seconds_left()  # raises if the command was killed because the lock is lost
     if code:
-        code = code if code > 0 else 128 - code  # the leash was killed, and the command with it
-        raise DumpFailed(f"{command[0]} failed with exit code {code}, see what it says above.")
+        code = code if code > 0 else 128 - code  # the leash was killed, and so was the command
+        raise DumpFailed(f"{command[0]} failed with exit code {code}, see its output above.")

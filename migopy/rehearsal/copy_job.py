@@ -83,7 +83,7 @@ class CopyJob:
         """Raises ``ConfigurationError`` when the copy needs more disk than is free, as far as the server tells."""
         with server_errors(self._scratch.address):
             stats = self._scratch.db.command("dbStats")
-        if not stats.get("fsTotalSize"):
+        if not stats.get("fsTotalSize"):  # not every server knows it
             return
         needed, free = SPACE_FACTOR * self.extent.storage, stats["fsTotalSize"] - stats["fsUsedSize"]
         if needed > free:

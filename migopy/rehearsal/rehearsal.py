@@ -121,6 +121,7 @@ class Rehearsal:
 
     @contextlib.contextmanager
     def _open_scratch(self, logger: ColorsLogger) -> Iterator[None]:
+        # A signal can interrupt the work inside, and not the dropping afterwards.
         with signals.hold_back(), self._scratch as scratch, contextlib.ExitStack() as afterwards, signals.let_through():
             if scratch.keep:
                 kept = f"The copy is kept in {self._stage.where} until the next rehearsal there"
@@ -152,7 +153,7 @@ class Rehearsal:
         with server_errors(self._scratch.address):
             self._digester = Digester(min(time.time(), server_time(self._scratch.db)))
             self._take_snapshot()
-            if self._stage.unguarded_clients:  # nobody is told before they write
+            if self._stage.unguarded_clients:  # the guard does not see what they write
                 self._snapshot.read_documents()
 
     # One migration
@@ -216,6 +217,7 @@ class Rehearsal:
             with self._guard.watch(before_write):
                 yield
         except BaseException:
+            # An error of the guard is explained below, whatever the code has made of it.
             if not (self._guard.stopped or self._guard.before_write_error):
                 raise
         if self._guard.before_write_error:
@@ -225,8 +227,8 @@ class Rehearsal:
             line = innermost_line(path, self._guard.stopped) if path else None
             place = f" (line {line})" if line else ""
             raise MigrationFailed(
-                f"{name}{place} was stopped: {self._guard.stopped}, which is not the copy. That was not sent, and the"
-                " rehearsal ends here.",
+                f"{name}{place} was stopped: {self._guard.stopped}, which is not the copy. The command was not sent,"
+                " and the rehearsal ends here.",
                 migration=name,
             ) from self._guard.stopped
 

@@ -32,7 +32,7 @@ class Results:
         """For people: the table, and below it the details of each migration."""
         head = ["NAME", "UP", "ALL DATA", "DOWN", "UP AGAIN", "CHANGES"]
         rows = [_table_row(each) for each in self.rehearsed]
-        if not any(each.whole_seconds for each in self.rehearsed):
+        if not any(each.whole_seconds for each in self.rehearsed):  # no sample was used
             head, rows = head[:2] + head[3:], [row[:2] + row[3:] for row in rows]
         return "\n".join([table(head, rows), *(line for each in self.rehearsed for line in _details(each))])
 
@@ -84,10 +84,11 @@ def _by_collection(commands: Mapping[tuple[str, str], int]) -> dict[str, dict[st
 
 
 def _table_row(rehearsed: RehearsedMigration) -> list[str]:
-    failed = rehearsed.seconds is None
     up = "failed" if rehearsed.seconds is None else duration(rehearsed.seconds)
     all_data = "" if rehearsed.whole_seconds is None else f"about {duration(rehearsed.whole_seconds)}"
-    changed = ", ".join(change.name for change in rehearsed.changes) or ("" if failed else "nothing")
+    changed = ", ".join(change.name for change in rehearsed.changes)
+    if rehearsed.seconds is not None:
+        changed = changed or "nothing"
     return [
         rehearsed.name,
         up,

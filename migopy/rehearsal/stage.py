@@ -88,6 +88,7 @@ class Stage:
                 )
             scratch.require_free()
         with contextlib.ExitStack() as undo, server_errors(scratch.address):
+            # First the guard, then the client: PyMongo cannot add a listener to an existing client.
             inside = Place(addresses(scratch.db.client.nodes), name)
             self.guard = undo.enter_context(Guard(inside, forbidden=self.source.name))
             client = self._connect()

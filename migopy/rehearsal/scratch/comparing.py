@@ -213,7 +213,7 @@ def compare(before: Snapshot, now: Snapshot) -> list[Change]:
 
 def _change(name: str, before: State | None, now: Snapshot) -> Change:
     after = now.states.get(name)
-    ours = before.documents if before else Documents()
+    ours = before.documents if before else Documents()  # none, if the collection was made
     theirs = after.documents if after else Documents()
     if ours.unread and ours is not theirs:
         raise MigopyException(
@@ -240,6 +240,7 @@ def _events(before: Documents, after: Documents) -> Iterator[tuple[str, int]]:
     if before is after:
         return
     for gone, new in before.differences(after):
+        # Of documents that are in both, only those with other bytes come here.
         meanings = {digest.key: digest.meaning for digest in gone}
         for key, _, meaning in new:
             event = SAME if meanings.get(key) == meaning else CHANGED if key in meanings else ADDED
@@ -269,7 +270,7 @@ def definition_changes(before: State | None, after: State | None) -> list[Defini
             Definition(event, f"index {name}", fields.short_repr(index)) for name, index in state.indexes.items()
         ]
         return [Definition(event, state.kind, is_trifle=state.is_bare), *indexes]
-    if before.kind != after.kind:
+    if before.kind != after.kind:  # such as a view in place of a collection of the same name
         return [Definition(GONE, before.kind), Definition(MADE, after.kind)]
     return [
         *_value_changes("option ", before.options, after.options),
@@ -291,6 +292,7 @@ def _value_changes(prefix: str, before: Mapping[str, Any], after: Mapping[str, A
 def essential_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that differ from the default, without an empty validator that ``collMod`` has left."""
     essential = {name: normalize(value) for name, value in options.items()}
+    # Without a validator these two have no effect, and "strict" and "error" are the defaults.
     for name in ("validationLevel", "validationAction"):
         if not essential.get("validator") or essential.get(name) in ("strict", "error"):
             essential.pop(name, None)

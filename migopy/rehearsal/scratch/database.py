@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 MARK = "migopy_rehearsal"
 """The collection that marks a scratch database, and the ``_id`` of its one document."""
 
-LEASE = 60
-"""Seconds after which a scratch database is free whose owner, on another machine, has given no sign of life."""
+LEASE_SECONDS = 60
+"""How long a mark counts for other machines after its owner has renewed it."""
 
 MAX_NAME_BYTES = 63  # https://www.mongodb.com/docs/manual/reference/limits/
 
@@ -54,7 +54,7 @@ class Scratch:
         self._marks = with_majority(db[MARK])
         self._token = uuid.uuid4().hex
         self._facts = {"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "source": source}
-        self._renewal = Renewal(self._renew, every=LEASE / 6, name="migopy rehearsal")
+        self._renewal = Renewal(self._renew, every=LEASE_SECONDS / 6, name="migopy rehearsal")
 
     def require_free(self) -> None:
         """Check that the database can be taken, and write nothing.
@@ -127,10 +127,10 @@ class Scratch:
         return self
 
     def _take(self) -> None:
-        # Putting the mark is one atomic step: of two who try, one sees the mark of the other.
         mark = self._marks.find_one({"_id": MARK})
         with contextlib.suppress(DuplicateKeyError):
             wanted = {"_id": MARK, "token": mark["token"] if mark else self._token}
+            # One atomic step: if two try at once, one of them finds the mark of the other.
             self._marks.update_one(wanted, [{"$replaceWith": self._mark()}], upsert=not mark)
         taken = self._marks.find_one({"_id": MARK})
         if taken and taken["token"] != self._token:
@@ -172,11 +172,11 @@ class Scratch:
 
     def _mark(self) -> dict[str, Any]:
         facts = {"token": self._token, **self._facts}
-        return {"_id": MARK, **literals(facts), "since": "$$NOW", **expires_in(LEASE)}
+        return {"_id": MARK, **literals(facts), "since": "$$NOW", **expires_in(LEASE_SECONDS)}
 
     def _renew(self) -> bool:
-        """Always True: code of the team that drops the mark does not make the database somebody else's."""
-        self._marks.update_one({"_id": MARK, "token": self._token}, [{"$set": expires_in(LEASE)}])
+        # If a migration has dropped the mark, the database is still ours.
+        self._marks.update_one({"_id": MARK, "token": self._token}, [{"$set": expires_in(LEASE_SECONDS)}])
         return True
 
 

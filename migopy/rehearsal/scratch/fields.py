@@ -71,10 +71,11 @@ _absent = _Absent()
 def _differing_values(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
     """Each pair of values that differ in value or type, with the path of the field."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        for name in dict.fromkeys([*before, *after]):
+        for name in dict.fromkeys([*before, *after]):  # all names once, in their order
             inner_path = f"{path}.{name}".lstrip(".")
             yield from _differing_values(inner_path, before.get(name, _absent), after.get(name, _absent))
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        # Arrays of different length are shown as a whole.
         for number, (ours, theirs) in enumerate(zip(before, after)):
             yield from _differing_values(f"{path}.{number}", ours, theirs)
     elif type(before) is not type(after) or before != after:

@@ -149,7 +149,10 @@ class TestKilled(DumpTestCase):
         self.assertEqual([], self.left_over(project))
         for name in (left.name, left.stem):
             result = self.fab(project, f"migrations:dbrestore,{name},force=yes")
-            self.assertRegex(result.stderr, rf"^The dump in {left.with_suffix('')}\S* was not finished: .*\n$")
+            self.assertRegex(
+                result.stderr,
+                rf"^The dump in {left.with_suffix('')}\S* was not finished, so it cannot be restored\. .*\n$",
+            )
             self.assert_code(1, result)
         self.assertEqual(["before"], self.notes())
         self.assert_code(0, self.fab(project, "migrations:dbdump"))
@@ -160,7 +163,7 @@ class TestKilled(DumpTestCase):
         process = project.fab_start("migrations:execute", env=self.with_tools(project, STANDIN_SLEEP="600"))
         os.kill(self.wait_for_call(project)["pid"], signal.SIGKILL)
         result = self.end_of(process)
-        self.assertTrue(result.stderr.endswith("mongodump failed with exit code 137, see what it says above.\n"))
+        self.assertTrue(result.stderr.endswith("mongodump failed with exit code 137, see its output above.\n"))
         self.assertEqual((1, ["before"], [], None), (result.code, self.notes(), self.registered(), self.lock()))
         self.assertEqual([], self.dumps(project))
 

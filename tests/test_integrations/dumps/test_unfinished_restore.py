@@ -84,7 +84,7 @@ class TestFailures(HalfRestoredTestCase):
         self.run_fab("dbdump")
         self.db.zoo.drop()
         result = self.restore(1, dump=self.dumps(self.project_of_dump)[-1], STANDIN_FAIL="quietly")
-        self.assertRegex(result.stderr, r"(?m)^mongorestore has not restored what is in the dump: .*zoo is not there\.")
+        self.assertRegex(result.stderr, r"(?m)^mongorestore did not restore everything in the dump: .*zoo is missing\.")
 
     def test_a_document_is_twice_in_the_dump(self) -> None:
         def double(folder: Path) -> None:
@@ -111,7 +111,7 @@ class TestFailures(HalfRestoredTestCase):
         for damage in (empty, without_documents, cut):
             before = self.untouched()
             copy = self.broken(damage)
-            self.assertIn("The dump is not whole, look at", self.restore(1, dump=copy).stderr)
+            self.assertIn("The dump is incomplete or damaged: ", self.restore(1, dump=copy).stderr)
             self.assertEqual(before, self.untouched())
             shutil.rmtree(copy)
         self.run_fab("check")

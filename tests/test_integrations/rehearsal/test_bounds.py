@@ -46,7 +46,7 @@ class TestBounds(RehearsalTestCase):
             with self.subTest(way):
                 self.assertEqual(1, attempt.code, attempt)
                 self.assertIn(
-                    f" would touch {ways[way]}, which is not the copy. That was not sent, and", attempt.stderr
+                    f" would touch {ways[way]}, which is not the copy. The command was not sent, and", attempt.stderr
                 )
 
     def test_what_reads_elsewhere_or_stays_inside_is_let_through(self) -> None:

@@ -77,7 +77,7 @@ class TestRun(unittest.TestCase):
 
     def test_an_exit_code_or_a_signal_is_a_failure(self) -> None:
         for script, code in (("exit 3", 3), ("kill -9 $$", 137)):
-            with self.assertRaisesRegex(DumpFailed, f"^sh failed with exit code {code}, see what it says above"):
+            with self.assertRaisesRegex(DumpFailed, f"^sh failed with exit code {code}, see its output above"):
                 self.sh(script)
 
     def test_it_is_killed_with_all_that_it_has_started_when_we_are(self) -> None:
@@ -117,7 +117,7 @@ class TestRun(unittest.TestCase):
             self.sh(self.waiting(), seconds_left=seconds_left)
         self.assertFalse(runs(self.pid()))
 
-    @patch.object(tools, "LOOK", 0.1)
+    @patch.object(tools, "POLL_SECONDS", 0.1)
     def test_it_is_killed_when_nobody_says_that_the_lock_is_still_ours(self) -> None:
         """As when this process is stopped, or hangs, and the lease runs out meanwhile."""
         with self.assertRaisesRegex(DumpFailed, "exit code 137"):
