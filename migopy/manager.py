@@ -103,12 +103,15 @@ class MigrationsManager(Settings):
         self._show_problems(status.problems, status)
 
     @task
-    def execute(self, spec_migr: str | None = None, to: str | None = None, *, json: str | None = None) -> None:
+    def execute(
+        self, spec_migr: str | None = None, to: str | None = None, *, resume: str | None = None, json: str | None = None
+    ) -> None:
         """Execute the unregistered migrations in order: all, one (execute,NAME) or up to one (execute,to=NAME);
-        json=yes prints the result for programs
+        resume=yes continues batches with the filter that they began with, json=yes prints the result for programs
         """
         with self._outcome("execute", json) as outcome:
             workspace = self._workspace()
+            workspace.keeps_filters = is_yes("resume", resume)
             inventory = workspace.inventory()
             if not inventory.to_execute(spec_migr, to):
                 return self._nothing_to_execute(inventory, to)
@@ -149,7 +152,13 @@ class MigrationsManager(Settings):
 
     @task
     def rollback(
-        self, spec_migr: str | None = None, last: str | None = None, to: str | None = None, *, json: str | None = None
+        self,
+        spec_migr: str | None = None,
+        last: str | None = None,
+        to: str | None = None,
+        *,
+        resume: str | None = None,
+        json: str | None = None,
     ) -> None:
         """Run down() and unregister: one (rollback,NAME), the N executed last (rollback,last=N)
         or all executed after one (rollback,to=NAME), newest first; json=yes prints the result for programs
@@ -158,6 +167,7 @@ class MigrationsManager(Settings):
             usages = [self._command(f"rollback,{option}") for option in ("NAME", "last=N", "to=NAME")]
             require_exactly_one("Which migrations should be rolled back?", usages, spec_migr, last, to)
             workspace = self._workspace()
+            workspace.keeps_filters = is_yes("resume", resume)
             if not workspace.inventory().to_roll_back(spec_migr, last, to):
                 self.logger.green(f"No migration was executed after {to}, nothing to roll back")
                 return

@@ -13,6 +13,7 @@ from pymongo.errors import OperationFailure
 
 from .. import legacy
 from ..errors import BatchFailed
+from ..mongo.concerns import EXACTLY
 from ..store.checkpoints import digest
 
 NOT_SUPPORTED_ON_VIEW = 166  # CommandNotSupportedOnView, src/mongo/base/error_codes.yml
@@ -54,8 +55,10 @@ def valid_size(value: Any, default: int) -> int:
     return value
 
 
-def require_update(value: Any) -> None:
+def require_update(value: Any, array_filters: Any) -> None:
     """Raises ``BatchFailed`` unless the value is an update or a function."""
+    if array_filters is not None and not isinstance(value, abc.Mapping):
+        raise BatchFailed("array_filters are for update operators ({'$set': ...}): leave them out.")
     if not callable(value) and not is_update(value):
         raise BatchFailed(
             "The update for batches has to be update operators ({'$set': ...}), a pipeline ([{'$set': ...}]) or a"
@@ -77,10 +80,23 @@ def require_id(projection: Any) -> None:
         raise BatchFailed("The projection for batches has to include _id.")
 
 
-def count_and_size(collection: Collection[Any]) -> tuple[int, float]:
+def collection_uuid(collection: Collection[Any]) -> Any:
+    """MongoDB's own id of the collection, which a new collection of the same name does not have.
+
+    None where there is no collection, or where the user may not ask.
+    """
+    exactly = collection.database.with_options(codec_options=EXACTLY)
+    try:
+        found = exactly.command("listCollections", filter={"name": collection.name})["cursor"]["firstBatch"]
+    except OperationFailure:
+        return None
+    return found[0]["info"].get("uuid") if found else None
+
+
+def count_and_size(collection: Collection[Any], in_transactions: bool) -> tuple[int, float]:
     """About how many documents the collection has, and their average size in bytes (0 if not known).
 
-    Raises ``BatchFailed`` for a view or a time series.
+    Raises ``BatchFailed`` for a view or a time series, and for a capped collection on a server with transactions.
     """
     try:
         stats = collection.database.command("collStats", collection.name)
@@ -90,4 +106,9 @@ def count_and_size(collection: Collection[Any]) -> tuple[int, float]:
         return collection.estimated_document_count(), 0
     if "timeseries" in stats:
         raise BatchFailed(f"{collection.name} is a time series: batches needs an index on _id, and it has none.")
+    if stats.get("capped") and in_transactions:
+        raise BatchFailed(
+            f"{collection.name} is a capped collection: MongoDB does not write to it in a transaction, which batches"
+            " needs on a replica set. Write to it without batches."
+        )
     return stats.get("count", 0), stats.get("avgObjSize", 0)

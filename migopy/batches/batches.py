@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
 from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 
 from ..errors import BatchFailed
 from ..mongo.kind import has_transactions
-from ..store.checkpoints import Checkpoint, Identity
+from ..store.checkpoints import Checkpoint, Identity, encoded
 from . import arguments
+from .ids import greatest_id
 from .lag import ReplicaSet
 from .pace import MAX_BYTES_IN_PYTHON, MAX_BYTES_IN_SERVER, Pace
 from .progress import Line, NoLine
-from .trail import NoTrail, Trail
-from .walk import BatchHooks, BatchTooLarge, Walk
+from .trail import NoTrail, Trail, WalkStart
+from .walk import BatchHooks, BatchInTheWay, BatchTooLarge, DocumentsChanged, Walk
 from .writes import Documents, explain_failure, update_by_function, update_in_server
 
 if TYPE_CHECKING:
@@ -63,16 +64,22 @@ class Batches:
         self._unwritten: list[str] = []
 
     def update(
-        self, collection: Collection[Any], filter: Mapping[str, Any], update: Any, size: int | None = None
+        self,
+        collection: Collection[Any],
+        filter: Mapping[str, Any],
+        update: Any,
+        size: int | None = None,
+        array_filters: Sequence[Mapping[str, Any]] | None = None,
     ) -> int:
         """Update all documents that match the filter; returns how many were changed, in earlier runs too.
 
         ``update`` is what ``update_many`` takes: operators or a pipeline, which the server applies. Or it is a
         function of one document that returns such an update, or None to leave the document as it is; it may be called
         more than once for the same document. ``size`` is the number of documents in a batch, 10,000 or (for a
-        function) 1,000 by default. Raises ``BatchFailed`` that names the document on which a batch failed.
+        function) 1,000 by default, at most: the first batches are smaller. ``array_filters`` is what ``update_many``
+        takes, for operators. Raises ``BatchFailed`` that names the document on which a batch failed.
         """
-        arguments.require_update(update)
+        arguments.require_update(update, array_filters)
         default, max_bytes = (
             (SIZE_IN_PYTHON, MAX_BYTES_IN_PYTHON) if callable(update) else (SIZE_IN_SERVER, MAX_BYTES_IN_SERVER)
         )
@@ -82,18 +89,18 @@ class Batches:
             if callable(update):
                 self._update_by_function(walk, update)
             else:
-                self._update_in_server(walk, update)
+                self._update_in_server(walk, update, array_filters)
             walk.finish()
             return walk.checkpoint.changed
 
     @staticmethod
-    def _update_in_server(walk: Walk, update: Any) -> None:
+    def _update_in_server(walk: Walk, update: Any, array_filters: Any) -> None:
         for batch in iter(walk.next_batch, []):
             try:
-                walk.write(functools.partial(update_in_server, update, walk, batch))
-            except PyMongoError as error:
+                walk.write(functools.partial(update_in_server, update, array_filters, walk, batch))
+            except (BatchInTheWay, PyMongoError) as error:
                 if not walk.shrink_after(error):
-                    raise explain_failure(walk, batch, update, error) from error
+                    raise explain_failure(walk, batch, update, array_filters, error) from error
 
     @staticmethod
     def _update_by_function(walk: Walk, function: Callable[[Any], Any]) -> None:
@@ -101,7 +108,7 @@ class Batches:
         while has_more:
             try:
                 has_more = walk.write(functools.partial(update_by_function, function, walk))
-            except (BatchTooLarge, PyMongoError) as error:
+            except (BatchTooLarge, BatchInTheWay, PyMongoError) as error:
                 if not walk.shrink_after(error):
                     raise
 
@@ -127,11 +134,16 @@ class Batches:
         self, collection: Collection[Any], filter: Mapping[str, Any], projection: Any, size: int
     ) -> Iterator[Documents]:
         with self._walk(collection, filter, None, size, MAX_BYTES_IN_PYTHON) as walk:
-            for ids, found in walk.batches(projection):
-                documents = Documents(found, collection.database.client)
+            for batch in walk.batches(projection):
+                documents = Documents(batch.documents, collection.database.client)
                 with self._notice_break(collection, documents):
                     yield documents
-                walk.write(functools.partial(documents.send, ids))
+                try:
+                    walk.write(functools.partial(documents.send, walk, batch, projection))
+                except (DocumentsChanged, BatchInTheWay, PyMongoError) as error:
+                    # The loop gets them again, as they are now.
+                    if not walk.shrink_after(error) and not isinstance(error, DocumentsChanged):
+                        raise
             walk.finish()
 
     @contextlib.contextmanager
@@ -145,15 +157,24 @@ class Batches:
             raise BatchFailed(f"batches is still going through {self._open_collection}: finish that before {name}.")
         if self._trail.client is not None and self._trail.client is not client:
             raise BatchFailed(f"{name} belongs to another MongoClient than db: use a collection of db or db.client.")
-        count, average_bytes = arguments.count_and_size(collection)
+        in_transactions = has_transactions(client)
+        count, average_bytes = arguments.count_and_size(collection, in_transactions)
         self._open_collection = name
         try:
             with client.start_session() as session:
                 checkpoint = self._begin(collection, filter, update, count, session)
-                in_transactions = has_transactions(client)
                 replica_set = ReplicaSet(client.get_database("admin")) if in_transactions else None
                 pace = Pace(size, average_bytes, max_bytes)
-                walk = Walk(collection, filter, checkpoint, pace, session, replica_set, in_transactions, self._hooks)
+                walk = Walk(
+                    collection,
+                    checkpoint.filter(filter),
+                    checkpoint,
+                    pace,
+                    session,
+                    replica_set,
+                    in_transactions,
+                    self._hooks,
+                )
                 self._last_walk = walk
                 yield walk
         finally:
@@ -164,10 +185,16 @@ class Batches:
         self, collection: Collection[Any], filter: Mapping[str, Any], update: Any, count: int, session: ClientSession
     ) -> Checkpoint:
         which = collection.full_name, arguments.fingerprint(filter, "filter")
-        self._walk_counts[which] += 1
-        identity = Identity(*which, self._walk_counts[which])
-        total = functools.partial(estimate_matches, collection, filter, count)
-        return self._trail.begin(identity, arguments.fingerprint(update, "update"), total, session, self._line.say)
+        self._walk_counts.update([which, (collection.full_name, "")])
+        start = WalkStart(
+            Identity(*which, nth=self._walk_counts[which], call=self._walk_counts[collection.full_name, ""]),
+            update=arguments.fingerprint(update, "update"),
+            asked=encoded(filter),
+            uuid=arguments.collection_uuid(collection),
+            total=functools.partial(estimate_matches, collection, filter, count),
+            end=functools.partial(greatest_id, collection),
+        )
+        return self._trail.begin(start, session, self._line.say)
 
     @contextlib.contextmanager
     def _notice_break(self, collection: Collection[Any], documents: Documents) -> Iterator[None]:

@@ -28,58 +28,78 @@ class IdRange(NamedTuple):
     last: Any
 
 
-class After:
-    """The documents that match a filter and come after ``last`` in the order of the ``_id`` index.
+class Between:
+    """The documents that match a filter and come after ``last``, up to ``end``, in the order of the ``_id`` index.
 
-    ``last`` holds one ``_id``, or nothing for the beginning.
+    ``last`` holds one ``_id``, or nothing for the beginning; so does ``end``, or nothing where the end is not known.
     """
 
-    def __init__(self, filter: Mapping[str, Any], last: Sequence[Any]) -> None:
+    def __init__(self, filter: Mapping[str, Any], last: Sequence[Any], end: Sequence[Any]) -> None:
         self._filter = filter
         self._last = last
+        self._end = end
+
+    @property
+    def is_empty(self) -> bool:
+        return bool(self._last and self._end) and _is_same(self._last[0], self._end[0])
 
     def find_arguments(self, size: int) -> Iterator[dict[str, Any]]:
         """Arguments for one or two calls of ``find``: the second finds what the first cannot.
 
         What they find may begin with the document in ``last``.
         """
-        ordered = {"filter": self._filter, "sort": BY_ID, "hint": BY_ID}
+        ordered: dict[str, Any] = {"filter": self._filter, "sort": BY_ID, "hint": BY_ID}
+        if self._end:
+            # max() ends before its place in the index, so the last document is found by itself.
+            ordered["max"] = {"_id": self._end[0]}
+        if self.is_empty:
+            return
         if not self._last:
             yield {**ordered, "limit": size, "batch_size": size}
         elif not isinstance(self._last[0], MaxKey):
             more = size + 1
             # $gt would find values of the same type only; min() is a place in the index, which orders all types.
             yield {**ordered, "min": {"_id": self._last[0]}, "limit": more, "batch_size": more}
-            # min() does not find a MaxKey.
-            yield {"filter": {"$and": [self._filter, {"_id": MaxKey()}]}}
+        # min() does not find a MaxKey.
+        yield {"filter": {"$and": [self._filter, {"_id": {"$eq": self._end[0] if self._end else MaxKey()}}]}}
 
     def starts_with_last(self, ids: Ids) -> bool:
-        # Compared bit by bit: NaN is not equal to itself, and 1 is equal to True.
-        return bool(ids and self._last) and _encode(ids[0]) == _encode(self._last[0])
+        return bool(ids and self._last) and _is_same(ids[0], self._last[0])
 
 
-def next_ids(collection: Collection[Any], filter: Mapping[str, Any], last: Sequence[Any], size: int) -> Ids:
-    """At most ``size`` matching ``_id``s after ``last``."""
-    after = After(filter, last)
+def next_ids(
+    collection: Collection[Any], filter: Mapping[str, Any], last: Sequence[Any], end: Sequence[Any], size: int
+) -> Ids:
+    """At most ``size`` matching ``_id``s after ``last``, up to ``end``."""
+    between = Between(filter, last, end)
     exactly = collection.with_options(codec_options=EXACTLY)
-    for arguments in after.find_arguments(size):
+    found: Ids = []
+    for arguments in between.find_arguments(size):
         ids = [document["_id"] for document in exactly.find(projection={"_id": 1}, **arguments)]
-        if after.starts_with_last(ids):
-            del ids[0]
-        if ids:
-            return ids[:size]
-    return []
+        found += ids[1:] if between.starts_with_last(ids) else ids
+        if len(found) >= size:
+            break
+    return found[:size]
 
 
-def next_range(collection: Collection[Any], last: Sequence[Any], size: int) -> IdRange | None:
+def greatest_id(collection: Collection[Any]) -> Sequence[Any]:
+    """The last ``_id`` in the order of the index; empty if there is no document."""
+    exactly = collection.with_options(codec_options=EXACTLY)
+    found = next(iter(exactly.find({}, {"_id": 1}, sort=[("_id", -1)], hint=BY_ID, limit=1)), None)
+    return (found["_id"],) if found else ()
+
+
+def next_range(collection: Collection[Any], last: Sequence[Any], end: Sequence[Any], size: int) -> IdRange | None:
     """The range of the next ``size`` documents after ``last``, matching or not; this reads the index only.
 
     None where fewer are left, or where the type of the ``_id``s changes.
     """
-    if not last or type(last[0]) not in COMPARABLE_TYPES:
+    if not last or type(last[0]) not in COMPARABLE_TYPES or (end and _is_same(last[0], end[0])):
         return None
     exactly = collection.with_options(codec_options=EXACTLY)
     skipping: dict[str, Any] = {"min": {"_id": last[0]}, "sort": BY_ID, "hint": BY_ID, "skip": size, "limit": 1}
+    if end:
+        skipping["max"] = {"_id": end[0]}
     found = next(iter(exactly.find({}, {"_id": 1}, **skipping)), None)
     return IdRange(last[0], found["_id"]) if found and type(found["_id"]) is type(last[0]) else None
 
@@ -93,6 +113,11 @@ def filter_within(filter: Mapping[str, Any], batch: Ids | IdRange) -> dict[str, 
     if type(batch[0]) is type(batch[-1]) and type(batch[0]) in COMPARABLE_TYPES:
         condition.update({"$gte": batch[0], "$lte": batch[-1]})
     return {"$and": [filter, {"_id": condition}]}
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    # Compared bit by bit: NaN is not equal to itself, and 1 is equal to True.
+    return _encode(one) == _encode(other)
 
 
 def _encode(value: Any) -> bytes:

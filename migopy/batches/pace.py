@@ -12,6 +12,10 @@ MAX_BYTES_IN_SERVER = 16 * 1024 * 1024
 """Bytes of documents that the server changes at once, in one transaction."""
 
 
+FIRST_BATCH = 100
+"""Documents of the first batch; the next ones have twice as many, as long as they are quick."""
+
+
 class Pace:
     """``size`` is the number of documents of the next batch.
 
@@ -22,7 +26,8 @@ class Pace:
         self._wanted_size = size
         self._max_bytes = max_bytes
         self.set_average_bytes(average_bytes)
-        self.size = self._max_size
+        # How long a batch takes is not known yet, and other writers wait for the documents of a transaction.
+        self.size = max(1, min(self._max_size, FIRST_BATCH))
 
     @property
     def _max_size(self) -> int:

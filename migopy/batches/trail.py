@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
 from pymongo import ReturnDocument, WriteConcern
 
@@ -18,21 +18,64 @@ if TYPE_CHECKING:
 # A standalone server writes one journal, in order: after a crash no checkpoint is there without its batch.
 CONCERN_BETWEEN_BATCHES = WriteConcern(w=1)
 
+LARGEST_STORED_FILTER = 8 * 1024 * 1024
+"""Bytes; a checkpoint is one document, and MongoDB writes it again after each batch."""
+
+
+class WalkStart(NamedTuple):
+    """What is known of a walk when the migration asks for it.
+
+    ``update`` and ``identity.filter`` are fingerprints, ``asked`` is the filter as BSON, ``uuid`` is MongoDB's id of
+    the collection. ``total`` and ``end`` look into the collection, which only the beginning of a walk needs.
+    """
+
+    identity: Identity
+    update: str
+    asked: bytes
+    uuid: Any
+    total: Callable[[], int | None]
+    end: Callable[[], Sequence[Any]]
+
+    def facts(self) -> dict[str, Any]:
+        """What the first checkpoint stores."""
+        end = self.end()
+        facts: dict[str, Any] = {"done": 0, "changed": 0, "total": self.total(), "seconds": 0.0}
+        # In an empty collection there is nothing to do, whatever is inserted from now on.
+        facts["finished"] = not end
+        if end:
+            facts["end"] = end[0]
+        if len(self.asked) <= LARGEST_STORED_FILTER:
+            facts["asked"] = self.asked
+        if self.uuid is not None:
+            facts["uuid"] = self.uuid
+        return facts
+
 
 class Trail:
     """The checkpoints of one migration in one direction, as a run writes them.
 
     ``checksum`` is the checksum of the migration's file. ``resumes`` says whether the checkpoints of earlier runs
-    count.
+    count, ``keeps_filter`` whether a changed file resumes walks with the filters that they began with.
     """
 
-    def __init__(self, checkpoints: Checkpoints, migration: str, direction: str, checksum: str, resumes: bool) -> None:
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        migration: str,
+        direction: str,
+        checksum: str,
+        resumes: bool,
+        keeps_filter: bool = False,
+        task: str = "fab migrations",
+    ) -> None:
         self._checkpoints = checkpoints
         self._collection = checkpoints.collection
         self._facts = {"migration": migration, "direction": direction}
         self._run = {"checksum": checksum, "by": checkpoints.by}
         self._resumes = resumes
-        self._unclaimed: dict[Identity, Checkpoint] | None = None
+        self._keeps_filter = keeps_filter
+        self._task = task
+        self._unclaimed: list[Checkpoint] | None = None
 
     @property
     def client(self) -> Any:
@@ -40,30 +83,30 @@ class Trail:
         # A session belongs to one client.
         return self._collection.database.client
 
-    def begin(
-        self, identity: Identity, update: str, total: Callable[[], int | None], session: ClientSession, say: Say
-    ) -> Checkpoint:
+    def begin(self, start: WalkStart, session: ClientSession, say: Say) -> Checkpoint:
         """Resume a walk, or begin it.
 
         Raises ``WrongState`` where that would leave out documents or change some twice.
         """
-        before = self._stored().pop(identity, None)
-        facts: dict[str, Any] = {**self._run, "update": update, "session": session.session_id}
+        before = self._find(start.identity)
+        facts: dict[str, Any] = {**self._run, "update": start.update, "session": session.session_id}
         times = {"at": True}
+        wanted: dict[str, Any] = {**self._facts, **start.identity._asdict()}
         if before:
-            self._prepare_to_resume(before, update, session, say)
+            self._unclaimed_walks().remove(before)
+            self._prepare_to_resume(before, start, session, say)
+            wanted = {"_id": before.id}
         else:
-            self._refuse_other_walk(identity, say)
-            facts.update({"done": 0, "changed": 0, "total": total(), "seconds": 0.0, "finished": False})
+            facts.update(start.facts())
             times["since"] = True
         found = self._collection.find_one_and_update(
-            {**self._facts, **identity._asdict()},
-            {"$set": facts, "$currentDate": times},
-            upsert=True,
-            return_document=ReturnDocument.AFTER,
+            wanted, {"$set": facts, "$currentDate": times}, upsert=not before, return_document=ReturnDocument.AFTER
         )
         checkpoint = Checkpoint.from_document(found or {})
-        assert checkpoint is not None  # it was just written
+        if checkpoint is None:
+            raise LockLost(
+                f"Another run has taken over {self._facts['migration']}.", migration=self._facts["migration"]
+            )
         return checkpoint
 
     def move(self, checkpoint: Checkpoint, session: ClientSession) -> None:
@@ -78,7 +121,7 @@ class Trail:
             self._collection if is_durable else self._collection.with_options(write_concern=CONCERN_BETWEEN_BATCHES)
         )
         moved = collection.update_one(
-            {**self._facts, **checkpoint.identity._asdict(), "session": checkpoint.session},
+            {"_id": checkpoint.id, "session": checkpoint.session},
             {"$set": {**place, **facts}, "$currentDate": {"at": True}},
             session=session,
         )
@@ -87,44 +130,74 @@ class Trail:
 
     def unfinished(self) -> list[Checkpoint]:
         """The unfinished walks of earlier runs that this run has not resumed."""
-        return [checkpoint for checkpoint in self._stored().values() if not checkpoint.finished]
+        return [checkpoint for checkpoint in self._unclaimed_walks() if not checkpoint.finished]
 
-    def _stored(self) -> dict[Identity, Checkpoint]:
+    def _unclaimed_walks(self) -> list[Checkpoint]:
         if self._unclaimed is None:
             if not self._resumes:
                 self._collection.delete_many(self._facts)
-            self._unclaimed = {checkpoint.identity: checkpoint for checkpoint in self._checkpoints.find(self._facts)}
+            self._unclaimed = self._checkpoints.find(self._facts)
         return self._unclaimed
 
-    def _prepare_to_resume(self, before: Checkpoint, update: str, session: ClientSession, say: Say) -> None:
-        name, documents = before.migration, before.progress.documents
-        if before.finished and before.update != update:
+    def _find(self, identity: Identity) -> Checkpoint | None:
+        """The walk of an earlier run that this one is; None if there is none.
+
+        Raises ``WrongState`` where a changed file has another filter.
+        """
+        through_it = [one for one in self._unclaimed_walks() if one.identity.collection == identity.collection]
+        same_call = next((one for one in through_it if one.identity.call == identity.call), None)
+        # Values that the file computes, such as the current time, differ in each run: the place of the call does not.
+        if same_call and same_call.checksum == self._run["checksum"]:
+            return same_call
+        same_filter = (one for one in through_it if one.identity[1:3] == identity[1:3])
+        found = next(same_filter, None)
+        if found is None and same_call and self._keeps_filter:
+            found = same_call
+        other = same_call or next((one for one in through_it if not one.finished and not one.identity.call), None)
+        if found is None and other:
+            raise WrongState(self._other_filter(other), migration=other.migration)
+        return found
+
+    def _other_filter(self, other: Checkpoint) -> str:
+        name, far = other.migration, other.progress.documents
+        resume = f" {self._resume(other)} continues with the filter that it began with;" if other.identity.call else ""
+        return (
+            f"{name}: {far} are done, with another filter than the file has now.{resume} {self._task}:forget,{name}"
+            " starts over, and changes those documents again."
+        )
+
+    def _resume(self, checkpoint: Checkpoint) -> str:
+        subtask = "rollback" if checkpoint.direction == "down" else "execute"
+        return f"{self._task}:{subtask},{checkpoint.migration},resume=yes"
+
+    def _prepare_to_resume(self, before: Checkpoint, start: WalkStart, session: ClientSession, say: Say) -> None:
+        name, far = before.migration, before.progress.documents
+        is_same_file = before.checksum == self._run["checksum"]
+        if before.finished and before.update != start.update and not (is_same_file or self._keeps_filter):
             raise WrongState(
-                f"{name}: an earlier run finished {documents} with another update than the file has now. To start over,"
-                f" run the subtask forget,{name}; to accept what was done, ignore,{name}.",
+                f"{name}: an earlier run finished {far} with another update than the file has now."
+                f" {self._resume(before)} accepts that and continues after it; {self._task}:forget,{name} starts over,"
+                " and changes those documents again.",
                 migration=name,
             )
+        if before.uuid is not None and start.uuid is not None and before.uuid != start.uuid:
+            raise WrongState(replaced(before), migration=name)
         if before.session and before.session != session.session_id:
             # A killed process leaves a transaction that blocks its documents until the server gives it up, after 60 s.
             kill_sessions(self.client, [before.session])
-        changed = "" if before.checksum == self._run["checksum"] else " with the changed file"
+        changed = "" if is_same_file else " with the changed file"
         if not before.finished:
-            say(f"{name}: {documents} are done, continuing from there{changed}")
+            say(f"{name}: {far} are done, continuing from there{changed}")
 
-    def _refuse_other_walk(self, identity: Identity, say: Say) -> None:
-        """Raises ``WrongState`` when the same file has left another unfinished walk through the collection."""
-        for other in self.unfinished():
-            if other.identity.collection != identity.collection:
-                continue
-            name, documents = other.migration, other.progress.documents
-            if other.checksum == self._run["checksum"]:
-                raise WrongState(
-                    f"{name}: {documents} are done, but with another filter or in another order of calls than now, and"
-                    " the file has not changed. Use the same filters in the same order in every run, without the"
-                    f" current time. To start over, run the subtask forget,{name}.",
-                    migration=name,
-                )
-            say(f"{name}: {documents} are done by an earlier version of the file with another filter; starting over")
+
+def replaced(checkpoint: Checkpoint) -> str:
+    """The sentence for a collection that is no longer the one that the walk began with."""
+    name = checkpoint.identity.collection.partition(".")[2]
+    command = f" Look at the data, then forget,{checkpoint.migration} starts over" if checkpoint.migration else ""
+    return (
+        f"{name} was dropped, renamed or replaced while batches went through it: {checkpoint.progress.done:,} documents were"
+        f" done in the collection that had the name before.{command}{'.' if command else ''}"
+    )
 
 
 class NoTrail:
@@ -132,10 +205,9 @@ class NoTrail:
 
     client = None
 
-    def begin(
-        self, identity: Identity, update: str, total: Callable[[], int | None], session: ClientSession, say: Say
-    ) -> Checkpoint:
-        return Checkpoint("", "", identity)
+    def begin(self, start: WalkStart, session: ClientSession, say: Say) -> Checkpoint:
+        end = tuple(start.end())
+        return Checkpoint("", "", start.identity, end=end, finished=not end, uuid=start.uuid)
 
     def move(self, checkpoint: Checkpoint, session: ClientSession) -> None:
         pass

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, 
 import bson
 from bson import DBRef
 from bson.errors import InvalidBSON
-from pymongo.errors import AutoReconnect, DocumentTooLarge, OperationFailure, WriteError
+from pymongo.errors import AutoReconnect, DocumentTooLarge, OperationFailure, PyMongoError, WriteError
 
-from ..errors import BatchFailed
+from ..errors import BatchFailed, WrongState
 from ..mongo.concerns import EXACTLY, is_exact
 from ..mongo.failures import server_message
 from ..mongo.transaction import Transaction
-from .ids import After, IdRange, Ids, filter_within, next_ids, next_range
+from .arguments import collection_uuid
+from .ids import BY_ID, Between, IdRange, Ids, filter_within, next_ids, next_range
 from .lag import Lag, ReplicaSet
-from .pace import Pace
+from .pace import SLOW_BATCH_SECONDS, Pace
+from .trail import replaced
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -36,14 +38,17 @@ LAG_POLL_SECONDS = 1.0
 
 # Error codes of MongoDB (src/mongo/base/error_codes.yml).
 FAILED_TO_PARSE = 9
-TRANSACTION_TOO_LARGE = (257, 388)  # TransactionTooLarge, TransactionTooLargeForCache
+# WriteConflict, JSInterpreterFailure (also of JavaScript that was interrupted), NoSuchTransaction, TransactionTooLarge,
+# TransactionExceededLifetimeLimitSeconds, TransactionTooLargeForCache.
+TOO_MUCH_AT_ONCE = (112, 139, 251, 257, 290, 388)
 
 
 class Batch(NamedTuple):
-    """The documents of a batch as the team's code gets them, and their exact ``_id``s."""
+    """The documents of a batch as the team's code gets them, and their exact ``_id``s; ``raw`` is what was read."""
 
     ids: Ids
     documents: list[Any]
+    raw: list[bytes]
 
 
 class BatchResult(NamedTuple):
@@ -75,6 +80,14 @@ class BatchTooLarge(Exception):  # noqa: N818 - it never leaves this room
     """The documents of a batch do not fit into memory together."""
 
 
+class BatchInTheWay(Exception):  # noqa: N818 - it never leaves this room
+    """Other writers need the documents of a batch, or it takes too long for one transaction."""
+
+
+class DocumentsChanged(Exception):  # noqa: N818 - it never leaves this room
+    """Somebody has changed documents of a batch since they were read."""
+
+
 class Walk:
     """One walk through a collection, in the order of the ``_id`` index. ``checkpoint`` is where it is now."""
 
@@ -101,6 +114,7 @@ class Walk:
         self._batch_size = 0
         self._batch_began = time.monotonic()
         self._lag_checked_at = float("-inf")
+        self._collisions = 0
 
     def next_batch(self) -> Ids | IdRange:
         """The next batch for the server; empty at the end."""
@@ -108,7 +122,7 @@ class Walk:
         size, last = self._pace.size, self.checkpoint.last
         if not self._ids_ahead and not self.checkpoint.finished:
             with self._explain_errors():
-                id_range = next_range(self.collection, last, size)
+                id_range = next_range(self.collection, last, self.checkpoint.end, size)
             if id_range:
                 self._batch_size = size
                 return id_range
@@ -126,7 +140,7 @@ class Walk:
 
     def _next_ids(self, filter: Mapping[str, Any], size: int) -> Ids:
         with self._explain_errors():
-            ids = next_ids(self.collection, filter, self.checkpoint.last, size)
+            ids = next_ids(self.collection, filter, self.checkpoint.last, self.checkpoint.end, size)
         self._require_writable_ids(ids)
         return ids
 
@@ -135,14 +149,18 @@ class Walk:
         self._batch_began = time.monotonic()
         size = self._batch_size = self._pace.size
         if self.checkpoint.finished:
-            return Batch([], [])
-        after = After(self.filter, self.checkpoint.last)
-        for arguments in after.find_arguments(size):
+            return Batch([], [], [])
+        between = Between(self.filter, self.checkpoint.last, self.checkpoint.end)
+        found = Batch([], [], [])
+        for arguments in between.find_arguments(size):
             batch = self._decode(self._read_raw(arguments, projection, session))
-            begin = 1 if after.starts_with_last(batch.ids) else 0
-            if len(batch.ids) > begin:
-                return Batch(batch.ids[begin : begin + size], batch.documents[begin : begin + size])
-        return Batch([], [])
+            begin = 1 if between.starts_with_last(batch.ids) else 0
+            found.ids.extend(batch.ids[begin:])
+            found.documents.extend(batch.documents[begin:])
+            found.raw.extend(batch.raw[begin:])
+            if len(found.ids) >= size:
+                break
+        return Batch(found.ids[:size], found.documents[:size], found.raw[:size])
 
     def batches(self, projection: Any) -> Iterator[Batch]:
         """One batch after the other; each must be written before the next is asked for."""
@@ -180,7 +198,7 @@ class Walk:
         exact = documents if is_exact(codec_options) else bson.decode_all(found, EXACTLY)
         ids = [document["_id"] for document in exact]
         self._require_writable_ids(ids)
-        return Batch(ids, documents)
+        return Batch(ids, documents, list(_split(found)))
 
     def _require_writable_ids(self, ids: Ids) -> None:
         # PyMongo reads a DBPointer, from before MongoDB 1.0, as a DBRef: it would not find the document again.
@@ -212,6 +230,15 @@ class Walk:
         except InvalidBSON as error:
             raise BatchFailed(f"{self.collection.name} has an _id that PyMongo cannot read: {error}") from error
 
+    def require_unchanged(self, batch: Batch, projection: Any, session: ClientSession | None) -> None:
+        """Raises ``DocumentsChanged`` unless the documents of a batch are as they were read, and match the filter."""
+        arguments = {"filter": filter_within(self.filter, batch.ids), "sort": BY_ID, "hint": BY_ID}
+        with self._explain_errors(), self.collection.find_raw_batches(
+            projection=projection, session=session, **arguments
+        ) as cursor:
+            if b"".join(cursor) != b"".join(batch.raw):
+                raise DocumentsChanged
+
     def write(self, write_batch: WriteBatch) -> bool:
         """Write a batch and move the checkpoint; returns whether there was anything to write."""
         if self.in_transactions:
@@ -219,6 +246,7 @@ class Walk:
         else:
             self._hooks.confirm()
             moved = self._write(write_batch, None)
+            self.require_same_collection()
         count = moved.done - self.checkpoint.done
         self.checkpoint = moved
         del self._ids_ahead[: self._batch_size]
@@ -229,9 +257,29 @@ class Walk:
 
     def _write_in_transaction(self, write_batch: WriteBatch) -> Checkpoint:
         moved: list[Checkpoint] = []
-        transaction = Transaction(self._session, _pause, waits_for_majority=True)
-        transaction.run(lambda: moved.append(self._write(write_batch, self._session)))
+
+        def body() -> None:
+            moved.append(self._write(write_batch, self._session))
+            # Nobody can rename or drop it between this and the commit: the transaction holds it.
+            self.require_same_collection()
+
+        Transaction(self._session, self._retry, waits_for_majority=True).run(body)
+        self._collisions = 0
         return moved[-1]
+
+    def _retry(self, error: Exception, seconds: float) -> None:
+        """Wait before a transaction runs again. Raises ``BatchInTheWay`` where a smaller batch is the better way."""
+        self._collisions += 1
+        why = server_message(error) if isinstance(error, PyMongoError) else str(error)
+        if self._batch_size > 1 and (self._collisions > 1 or seconds > SLOW_BATCH_SECONDS):
+            raise BatchInTheWay(why) from error
+        time.sleep(RETRY_PAUSE_SECONDS * self._collisions)
+
+    def require_same_collection(self) -> None:
+        """Raises ``WrongState`` when the collection is no longer the one that the walk began with."""
+        uuid = self.checkpoint.uuid
+        if uuid is not None and collection_uuid(self.collection) != uuid:
+            raise WrongState(replaced(self.checkpoint), migration=self.checkpoint.migration or None)
 
     def _write(self, write_batch: WriteBatch, session: ClientSession | None) -> Checkpoint:
         result, now = write_batch(session), self.checkpoint
@@ -259,10 +307,15 @@ class Walk:
     def shrink_after(self, error: Exception) -> bool:
         """Make the next batch smaller if that may avoid the error; returns whether to retry."""
         # Without a transaction a part of the batch may have been written, and a retry would write it twice.
-        nothing_written = self.in_transactions or isinstance(error, BatchTooLarge)
+        nothing_written = self.in_transactions or isinstance(error, (BatchTooLarge, DocumentsChanged))
         if self._batch_size <= 1 or not nothing_written or not depends_on_documents(error):
             return False
         self._pace.halve(self._batch_size)
+        self._collisions = 0
+        self._ids_ahead.clear()
+        if not isinstance(error, (BatchTooLarge, DocumentsChanged)):
+            why = server_message(error) if isinstance(error, PyMongoError) else str(error)
+            self._hooks.show(self.checkpoint.progress, f"retrying with {self._pace.size:,} at once ({why})")
         return True
 
     def _wait_for_members(self) -> None:
@@ -289,9 +342,16 @@ def depends_on_documents(error: Exception) -> bool:
     if isinstance(error, WriteError):
         return error.code != FAILED_TO_PARSE
     if isinstance(error, OperationFailure):
-        return error.code in TRANSACTION_TOO_LARGE or error.has_error_label("TransientTransactionError")
-    return isinstance(error, (BatchTooLarge, DocumentTooLarge))
+        return error.code in TOO_MUCH_AT_ONCE or error.has_error_label("TransientTransactionError")
+    if isinstance(error, PyMongoError) and error.has_error_label("TransientTransactionError"):
+        return True
+    return isinstance(error, (BatchTooLarge, BatchInTheWay, DocumentsChanged, DocumentTooLarge))
 
 
-def _pause(error: Exception, seconds: float) -> None:
-    time.sleep(RETRY_PAUSE_SECONDS)
+def _split(found: bytes) -> Iterator[bytes]:
+    """The documents that BSON consists of; each begins with its own length."""
+    position = 0
+    while position < len(found):
+        end = position + int.from_bytes(found[position : position + 4], "little")
+        yield found[position:end]
+        position = end

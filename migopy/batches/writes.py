@@ -15,7 +15,7 @@ from ..mongo.internals import content_of, filter_of
 from ..terminal.texts import summary, without_reply
 from . import arguments
 from .ids import BY_ID, IdRange, Ids, filter_within
-from .walk import FAILED_TO_PARSE, BatchResult, Walk, depends_on_documents
+from .walk import Batch, BatchResult, Walk, depends_on_documents
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -28,15 +28,19 @@ MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 WRITE_REQUESTS = (InsertOne, UpdateOne, UpdateMany, ReplaceOne, DeleteOne, DeleteMany)
 
 
-def update_in_server(update: Any, walk: Walk, batch: Ids | IdRange, session: ClientSession | None) -> BatchResult:
-    result = walk.collection.update_many(filter_within(walk.filter, batch), update, hint=BY_ID, session=session)
+def update_in_server(
+    update: Any, array_filters: Any, walk: Walk, batch: Ids | IdRange, session: ClientSession | None
+) -> BatchResult:
+    result = walk.collection.update_many(
+        filter_within(walk.filter, batch), update, array_filters=array_filters, hint=BY_ID, session=session
+    )
     return BatchResult(batch[-1:], result.matched_count, result.modified_count)
 
 
 def update_by_function(function: Callable[[Any], Any], walk: Walk, session: ClientSession | None) -> BatchResult:
     """Read a batch, and update each document as the function says."""
     # In a transaction nobody can change a document between its reading and its writing.
-    ids, documents = walk.documents(session=session)
+    ids, documents, _ = walk.documents(session=session)
     requests = []
     for id, document in zip(ids, documents):
         update = _update_for(document, id, function, walk.collection)
@@ -84,8 +88,11 @@ class Documents(List[Any]):
         if wanted:
             self.writes.append((target, wanted))
 
-    def send(self, ids: Ids, session: ClientSession | None) -> BatchResult:
-        """Write what the loop has asked for."""
+    def send(self, walk: Walk, batch: Batch, projection: Any, session: ClientSession | None) -> BatchResult:
+        """Write what the loop has asked for. Raises ``DocumentsChanged`` if it was asked of other documents."""
+        if self.writes:
+            walk.require_unchanged(batch, projection, session)
+        ids = batch.ids
         changed = sum(_bulk_write(collection, requests, session) for collection, requests in self.writes)
         return BatchResult(ids[-1:], len(ids), changed)
 
@@ -130,10 +137,21 @@ def _unencodable(requests: list[Any], collection: Collection[Any]) -> str:
     return "a request"
 
 
-def explain_failure(walk: Walk, batch: Ids | IdRange, update: Any, error: Exception) -> Exception:
+def _is_refused_as_such(walk: Walk, update: Any, array_filters: Any) -> bool:
+    """Whether the server refuses the update whatever the document."""
+    try:
+        walk.collection.update_many({"_id": {"$in": []}}, update, array_filters=array_filters)
+    except WriteError:
+        return True
+    except PyMongoError:
+        pass
+    return False
+
+
+def explain_failure(walk: Walk, batch: Ids | IdRange, update: Any, array_filters: Any, error: Exception) -> Exception:
     """The ``BatchFailed`` that names the document on which the server failed; otherwise the error itself."""
     name = walk.collection.name
-    if isinstance(error, WriteError) and error.code == FAILED_TO_PARSE:
+    if isinstance(error, WriteError) and _is_refused_as_such(walk, update, array_filters):
         return BatchFailed(f"MongoDB refuses the update of {name}: {server_message(error)}")
     if not isinstance(error, PyMongoError) or not depends_on_documents(error):
         return error

@@ -19,6 +19,7 @@ NOTATION = {
     "documents": "documents=N",
     "keep": "keep=yes",
     "force": "force=yes",
+    "resume": "resume=yes",
     "from_": "from=NAME",
     "json": "json=yes",
 }

@@ -55,6 +55,8 @@ class Workspace:
     folder: Path
     say: Callable[[str], None]
 
+    keeps_filters: bool = field(default=False, init=False)
+    """Whether walks continue with the filters that they began with, though the file has others now (resume=yes)."""
     waited_for: Holder | None = field(default=None, init=False)
     """The run that this one had to wait for first, if any."""
 
@@ -134,7 +136,15 @@ class Workspace:
         """The batches of a migration in this run."""
         # Checkpoints count only if the migration has not ended well since it was last registered.
         resumes = status.unfinished_kind(migration.name) is not None
-        trail = Trail(self.checkpoints, migration.name, direction, migration.checksum, resumes)
+        trail = Trail(
+            self.checkpoints,
+            migration.name,
+            direction,
+            migration.checksum,
+            resumes,
+            keeps_filter=self.keeps_filters,
+            task=self.settings.task,
+        )
         return Batches(trail, self.lock.confirm, Line(say), self.settings.BATCH_MAX_LAG)
 
     def context(

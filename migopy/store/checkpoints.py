@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
 
 class Identity(NamedTuple):
-    """Which walk of a migration it is. Another version of the file resumes the walk with the same identity.
+    """Which walk of a migration it is.
 
-    ``filter`` is a digest; ``nth`` counts the walks through the same collection with the same filter.
+    ``call`` counts the walks through the same collection: while the file is the same, it identifies the walk.
+    ``filter`` is a digest, and ``nth`` counts the walks with the same collection and filter: they identify the walk
+    after the file has changed.
     """
 
     collection: str
     filter: str
     nth: int
+    call: int = 0
+    """0 in a checkpoint that an older migopy has written."""
 
 
 class Checkpoint(NamedTuple):
@@ -51,6 +55,14 @@ class Checkpoint(NamedTuple):
     session: Any = None
     last: tuple[Any, ...] = ()
     """The last ``_id``; empty before the first batch, because None can be an ``_id``."""
+    end: tuple[Any, ...] = ()
+    """The greatest ``_id`` when the walk began; empty if that is not known."""
+    asked: bytes = b""
+    """The filter that the walk began with, as BSON; empty if that is not known."""
+    uuid: Any = None
+    """MongoDB's id of the collection that the walk began with; None if that is not known."""
+    id: Any = None
+    """The ``_id`` of the document that this was read from."""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Checkpoint | None:
@@ -74,7 +86,18 @@ class Checkpoint(NamedTuple):
             documents.moment(get("at")),
             get("session"),
             (document["last"],) if "last" in document else (),
+            (document["end"],) if "end" in document else (),
+            bytes(document["asked"]) if isinstance(get("asked"), bytes) else b"",
+            get("uuid"),
+            get("_id"),
         )
+
+    def filter(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The filter that the walk began with, or the one that the file gives now where that is not known."""
+        if not self.asked:
+            return given
+        began_with: Mapping[str, Any] = bson.decode(self.asked, EXACTLY)[""]
+        return began_with
 
     @property
     def progress(self) -> Progress:
@@ -83,13 +106,18 @@ class Checkpoint(NamedTuple):
 
 def _identity(document: Mapping[str, Any]) -> Identity | None:
     collection, filter = documents.text(document.get("collection")), documents.text(document.get("filter"))
-    nth = documents.number(document.get("nth"))
-    return None if collection is None or filter is None or nth is None else Identity(collection, filter, nth)
+    nth, call = documents.number(document.get("nth")), documents.number(document.get("call"))
+    return None if collection is None or filter is None or nth is None else Identity(collection, filter, nth, call or 0)
+
+
+def encoded(value: Any) -> bytes:
+    """A filter or an update as BSON."""
+    return bson.encode({"": value}, codec_options=EXACTLY)
 
 
 def digest(value: Any) -> str:
     """The same text for the same filter or update, in every run."""
-    return hashlib.sha256(bson.encode({"": value}, codec_options=EXACTLY)).hexdigest()
+    return hashlib.sha256(encoded(value)).hexdigest()
 
 
 class Checkpoints:
