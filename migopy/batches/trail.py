@@ -193,10 +193,10 @@ class Trail:
 def replaced(checkpoint: Checkpoint) -> str:
     """The sentence for a collection that is no longer the one that the walk began with."""
     name = checkpoint.identity.collection.partition(".")[2]
-    command = f" Look at the data, then forget,{checkpoint.migration} starts over" if checkpoint.migration else ""
     return (
-        f"{name} was dropped, renamed or replaced while batches went through it: {checkpoint.progress.done:,} documents were"
-        f" done in the collection that had the name before.{command}{'.' if command else ''}"
+        f"{name} was dropped, renamed or replaced while batches went through it: the {checkpoint.done:,} documents that"
+        " are done were in the collection that had the name before. Look at the data; forget starts over with what has"
+        " the name now."
     )
 
 
