@@ -19,7 +19,7 @@ from .pace import MAX_BYTES_IN_PYTHON, MAX_BYTES_IN_SERVER, Pace
 from .progress import Line, NoLine
 from .trail import NoTrail, Trail, WalkStart
 from .walk import BatchHooks, BatchInTheWay, BatchTooLarge, DocumentsChanged, Walk
-from .writes import Documents, explain_failure, update_by_function, update_in_server
+from .writes import Documents, FunctionUpdate, explain_failure, update_in_server
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -104,12 +104,14 @@ class Batches:
 
     @staticmethod
     def _update_by_function(walk: Walk, function: Callable[[Any], Any]) -> None:
+        function_update = FunctionUpdate(function, walk)
         has_more = True
         while has_more:
             try:
-                has_more = walk.write(functools.partial(update_by_function, function, walk))
-            except (BatchTooLarge, BatchInTheWay, PyMongoError) as error:
-                if not walk.shrink_after(error):
+                has_more = walk.write(function_update.next_batch())
+            except (BatchTooLarge, BatchInTheWay, DocumentsChanged, PyMongoError) as error:
+                # A document that somebody has changed is asked again, with its new values.
+                if not walk.shrink_after(error) and not isinstance(error, DocumentsChanged):
                     raise
 
     def __call__(

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Iterator, List, Mapping, NamedTuple, Sequence
 
 import bson.codec_options
-from bson import Int64, MaxKey, ObjectId
+from bson import DBRef, Int64, MaxKey, ObjectId
 
+from ..errors import BatchFailed
 from ..mongo.concerns import EXACTLY
 
 if TYPE_CHECKING:
@@ -86,7 +87,17 @@ def greatest_id(collection: Collection[Any]) -> Sequence[Any]:
     """The last ``_id`` in the order of the index; empty if there is no document."""
     exactly = collection.with_options(codec_options=EXACTLY)
     found = next(iter(exactly.find({}, {"_id": 1}, sort=[("_id", -1)], hint=BY_ID, limit=1)), None)
-    return (found["_id"],) if found else ()
+    if found is None:
+        return ()
+    require_writable_ids(collection, [found["_id"]])
+    return (found["_id"],)
+
+
+def require_writable_ids(collection: Collection[Any], ids: Ids) -> None:
+    """Raises ``BatchFailed`` for an ``_id`` that PyMongo would not find again."""
+    # PyMongo reads a DBPointer, from before MongoDB 1.0, as a DBRef.
+    if DBRef in map(type, ids) and collection.find_one({"_id": {"$type": "dbPointer"}}, {"_id": 1}):
+        raise BatchFailed(f"{collection.name} has an _id that is a DBPointer, which PyMongo cannot write.")
 
 
 def next_range(collection: Collection[Any], last: Sequence[Any], end: Sequence[Any], size: int) -> IdRange | None:

@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 import bson
-from bson import DBRef
 from bson.errors import InvalidBSON
 from pymongo.errors import AutoReconnect, DocumentTooLarge, OperationFailure, PyMongoError, WriteError
 
@@ -17,7 +16,7 @@ from ..mongo.concerns import EXACTLY, is_exact
 from ..mongo.failures import server_message
 from ..mongo.transaction import Transaction
 from .arguments import collection_uuid
-from .ids import BY_ID, Between, IdRange, Ids, filter_within, next_ids, next_range
+from .ids import BY_ID, Between, IdRange, Ids, filter_within, next_ids, next_range, require_writable_ids
 from .lag import Lag, ReplicaSet
 from .pace import SLOW_BATCH_SECONDS, Pace
 from .trail import replaced
@@ -111,7 +110,8 @@ class Walk:
         self._replica_set = replica_set
         self._hooks = hooks
         self._ids_ahead: Ids = []
-        self._batch_size = 0
+        self.batch_size = 0
+        """How many documents were tried last."""
         self._batch_began = time.monotonic()
         self._lag_checked_at = float("-inf")
         self._collisions = 0
@@ -124,30 +124,30 @@ class Walk:
             with self._explain_errors():
                 id_range = next_range(self.collection, last, self.checkpoint.end, size)
             if id_range:
-                self._batch_size = size
+                self.batch_size = size
                 return id_range
             # At the beginning, at the end, and where the type of the _ids changes.
             self._ids_ahead = self._next_ids(self.filter, max(size, min(IDS_READ_AHEAD, 10 * size)))
         ids = self._ids_ahead[:size]
-        self._batch_size = len(ids)
+        self.batch_size = len(ids)
         return ids
 
     def ids_of(self, batch: Ids | IdRange) -> Ids:
         """The matching ``_id``s of the batch that was tried last."""
         if isinstance(batch, IdRange):
-            return self._next_ids(filter_within(self.filter, batch), self._batch_size)
+            return self._next_ids(filter_within(self.filter, batch), self.batch_size)
         return batch
 
     def _next_ids(self, filter: Mapping[str, Any], size: int) -> Ids:
         with self._explain_errors():
             ids = next_ids(self.collection, filter, self.checkpoint.last, self.checkpoint.end, size)
-        self._require_writable_ids(ids)
+        require_writable_ids(self.collection, ids)
         return ids
 
     def documents(self, projection: Any = None, session: ClientSession | None = None) -> Batch:
         """The next batch for Python; empty at the end. Raises ``BatchTooLarge``."""
         self._batch_began = time.monotonic()
-        size = self._batch_size = self._pace.size
+        size = self.batch_size = self._pace.size
         if self.checkpoint.finished:
             return Batch([], [], [])
         between = Between(self.filter, self.checkpoint.last, self.checkpoint.end)
@@ -197,13 +197,8 @@ class Walk:
             raise BatchFailed(f"{self.collection.name}, {self._unreadable(found)} cannot be read: {error}") from error
         exact = documents if is_exact(codec_options) else bson.decode_all(found, EXACTLY)
         ids = [document["_id"] for document in exact]
-        self._require_writable_ids(ids)
+        require_writable_ids(self.collection, ids)
         return Batch(ids, documents, list(_split(found)))
-
-    def _require_writable_ids(self, ids: Ids) -> None:
-        # PyMongo reads a DBPointer, from before MongoDB 1.0, as a DBRef: it would not find the document again.
-        if DBRef in map(type, ids) and self.collection.find_one({"_id": {"$type": "dbPointer"}}, {"_id": 1}):
-            raise BatchFailed(f"{self.collection.name} has an _id that is a DBPointer, which PyMongo cannot write.")
 
     def _unreadable(self, found: bytes) -> str:
         """The first document that cannot be decoded, in words."""
@@ -249,8 +244,8 @@ class Walk:
             self.require_same_collection()
         count = moved.done - self.checkpoint.done
         self.checkpoint = moved
-        del self._ids_ahead[: self._batch_size]
-        self._pace.adjust(self._batch_size, time.monotonic() - self._batch_began)
+        del self._ids_ahead[: self.batch_size]
+        self._pace.adjust(self.batch_size, time.monotonic() - self._batch_began)
         self._hooks.show(moved.progress, "")
         self._wait_for_members()
         return count > 0
@@ -271,7 +266,7 @@ class Walk:
         """Wait before a transaction runs again. Raises ``BatchInTheWay`` where a smaller batch is the better way."""
         self._collisions += 1
         why = server_message(error) if isinstance(error, PyMongoError) else str(error)
-        if self._batch_size > 1 and (self._collisions > 1 or seconds > SLOW_BATCH_SECONDS):
+        if self.batch_size > 1 and (self._collisions > 1 or seconds > SLOW_BATCH_SECONDS):
             raise BatchInTheWay(why) from error
         time.sleep(RETRY_PAUSE_SECONDS * self._collisions)
 
@@ -300,6 +295,7 @@ class Walk:
     def finish(self) -> None:
         """Store that the walk has reached its end."""
         if not self.checkpoint.finished:
+            self.require_same_collection()
             self._hooks.confirm()
             self.checkpoint = self.checkpoint._replace(finished=True)
             self._hooks.move(self.checkpoint, self._session)
@@ -308,9 +304,9 @@ class Walk:
         """Make the next batch smaller if that may avoid the error; returns whether to retry."""
         # Without a transaction a part of the batch may have been written, and a retry would write it twice.
         nothing_written = self.in_transactions or isinstance(error, (BatchTooLarge, DocumentsChanged))
-        if self._batch_size <= 1 or not nothing_written or not depends_on_documents(error):
+        if self.batch_size <= 1 or not nothing_written or not depends_on_documents(error):
             return False
-        self._pace.halve(self._batch_size)
+        self._pace.halve(self.batch_size)
         self._collisions = 0
         self._ids_ahead.clear()
         if not isinstance(error, (BatchTooLarge, DocumentsChanged)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Callable, Iterable, List
 
 import bson
@@ -15,7 +16,8 @@ from ..mongo.internals import content_of, filter_of
 from ..terminal.texts import summary, without_reply
 from . import arguments
 from .ids import BY_ID, IdRange, Ids, filter_within
-from .walk import Batch, BatchResult, Walk, depends_on_documents
+from .pace import SLOW_BATCH_SECONDS
+from .walk import Batch, BatchResult, Walk, WriteBatch, depends_on_documents
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -37,16 +39,57 @@ def update_in_server(
     return BatchResult(batch[-1:], result.matched_count, result.modified_count)
 
 
-def update_by_function(function: Callable[[Any], Any], walk: Walk, session: ClientSession | None) -> BatchResult:
-    """Read a batch, and update each document as the function says."""
-    # In a transaction nobody can change a document between its reading and its writing.
-    ids, documents, _ = walk.documents(session=session)
-    requests = []
-    for id, document in zip(ids, documents):
-        update = _update_for(document, id, function, walk.collection)
-        if update is not None:
-            requests.append(UpdateOne({"_id": id}, update))
-    return BatchResult(ids[-1:], len(ids), _bulk_write(walk.collection, requests, session))
+SLOW_CALL_SECONDS = 5.0
+"""A function that takes longer for one document is called outside of the transaction, which may take 60 s."""
+
+
+class FunctionUpdate:
+    """Updates documents as a function says, batch by batch."""
+
+    def __init__(self, function: Callable[[Any], Any], walk: Walk) -> None:
+        self._function = function
+        self._walk = walk
+        self._is_slow = False
+
+    def next_batch(self) -> WriteBatch:
+        """What writes the next batch."""
+        if not self._is_slow:
+            return self._read_and_write
+        batch = self._walk.documents()
+        asked, requests = self._ask(batch)
+
+        def write(session: ClientSession | None) -> BatchResult:
+            if asked.ids:
+                self._walk.require_unchanged(asked, None, session)
+            return self._write(asked, requests, session)
+
+        return write
+
+    def _read_and_write(self, session: ClientSession | None) -> BatchResult:
+        # In a transaction nobody can change a document between its reading and its writing.
+        asked, requests = self._ask(self._walk.documents(session=session))
+        return self._write(asked, requests, session)
+
+    def _write(self, asked: Batch, requests: list[Any], session: ClientSession | None) -> BatchResult:
+        return BatchResult(asked.ids[-1:], len(asked.ids), _bulk_write(self._walk.collection, requests, session))
+
+    def _ask(self, batch: Batch) -> tuple[Batch, list[Any]]:
+        """Call the function for the documents, as long as a batch may take. Returns the part that was asked, too."""
+        requests = []
+        began = time.monotonic()
+        count = 0
+        for id, document in zip(batch.ids, batch.documents):
+            called = time.monotonic()
+            update = _update_for(document, id, self._function, self._walk.collection)
+            if update is not None:
+                requests.append(UpdateOne({"_id": id}, update))
+            count += 1
+            self._is_slow = self._is_slow or time.monotonic() - called > SLOW_CALL_SECONDS
+            # Other writers of these documents wait for the transaction.
+            if time.monotonic() - began > SLOW_BATCH_SECONDS:
+                break
+        self._walk.batch_size = count
+        return Batch(batch.ids[:count], batch.documents[:count], batch.raw[:count]), requests
 
 
 def _update_for(document: Any, id: Any, function: Callable[[Any], Any], collection: Collection[Any]) -> Any:

@@ -167,26 +167,117 @@ class TestGoingOn(BatchesTestCase):
         self.assertEqual(({2: COUNT}, 50), (self.n(), self.db.archive.count_documents({})))
         self.assertEqual({"changed": COUNT, "again": COUNT}, self.db.result.find_one({}, {"_id": 0}))
 
-    def test_another_filter_begins_anew_and_says_so(self) -> None:
+    def test_with_another_filter_in_a_changed_file_nothing_starts_over_unasked(self) -> None:
         self.by_function(FAILS)
         self.fab("migrations:execute", code=1)
         self.by_function(filter="{'n': {'$gte': 0}}")
         self.assertIn(
-            "60 of 200 documents of users are done by an earlier version", self.fab("migrations:execute").stderr
-        )
-        self.assertEqual({2: 60, 1: 140}, self.n())
-
-    def test_a_filter_that_is_another_one_in_each_run_is_refused(self) -> None:
-        self.in_batches(
-            "batches.update(db.users, {'n': {'$lt': __import__('time').time()}}, once, size=20)",
-            more="def once(user):\n    1 / (user['_id'] - 77)\n    return {'$inc': {'n': 1}}\n",
-        )
-        self.fab("migrations:execute", code=1)
-        again = self.fab("migrations:execute", code=1)
-        self.assertIn(
-            "but with another filter or in another order of calls than now, and the file has not changed", again.stderr
+            "1_counts.py: 60 of 200 documents of users are done, with another filter than the file has now."
+            " fab migrations:execute,1_counts.py,resume=yes continues with the filter that it began with;"
+            " fab migrations:forget,1_counts.py starts over, and changes those documents again.",
+            self.fab("migrations:execute", code=1).stderr,
         )
         self.assertEqual({1: 60, 0: 140}, self.n())
+        self.fab("migrations:execute,1_counts.py,resume=yes")
+        self.assertEqual(({1: COUNT}, ["1_counts.py"]), (self.n(), self.registered()))
+
+    def test_forget_starts_over_with_the_other_filter(self) -> None:
+        self.by_function(FAILS)
+        self.fab("migrations:execute", code=1)
+        self.by_function(filter="{'n': {'$gte': 0}}")
+        self.fab("migrations:forget,1_counts.py", "migrations:execute")
+        self.assertEqual({2: 60, 1: 140}, self.n())
+
+    def test_a_filter_with_the_time_stays_what_it_was_while_the_file_is_the_same(self) -> None:
+        """A user who joins the filter in between is not walked, one who leaves it is."""
+        self.db.users.update_many({}, {"$set": {"seen": 0.0}})
+        up = "batches.update(db.users, {'seen': {'$lt': __import__('time').time()}}, once, size=20)"
+        self.in_batches(
+            up,
+            more="def once(user):\n    assert user['_id'] != 77 or db_is_back()\n    return {'$inc': {'n': 1}}\n"
+            "\n\ndef db_is_back():\n    return __import__('os').path.exists('back')\n",
+        )
+        self.fab("migrations:execute", code=1)
+        self.assertEqual({1: 60, 0: 140}, self.n())
+        (self.team.path / "back").touch()
+        self.assertIn("60 of 200 documents of users are done, continuing", self.fab("migrations:execute").stderr)
+        self.assertEqual(({1: COUNT}, ["1_counts.py"]), (self.n(), self.registered()))
+
+    def test_a_mended_file_with_the_time_in_its_filter_pays_nobody_twice(self) -> None:
+        """Once 2,000 accounts were paid twice, with exit code 0."""
+        filter = "{'n': {'$lt': __import__('time').time()}}"
+        self.by_function(FAILS, filter)
+        self.fab("migrations:execute", code=1)
+        self.by_function("", filter)
+        self.assertIn("with another filter than the file has now", self.fab("migrations:execute", code=1).stderr)
+        self.assertEqual({1: 60, 0: 140}, self.n())
+        self.fab("migrations:execute,1,resume=yes")
+        self.assertEqual({1: COUNT}, self.n())
+
+    def test_a_finished_walk_is_finished_whatever_its_update_is_in_the_next_run(self) -> None:
+        now = "__import__('time').time()"
+        up = f"""
+            batches.update(db.users, {{"_id": {{"$in": list({{n for n in range({COUNT})}})}}}},
+                           {{"$set": {{"at": {now}}}, "$inc": {{"n": 1}}}}, size={SIZE})
+            assert __import__("os").path.exists("service_is_up")
+        """
+        self.in_batches(up)
+        self.fab("migrations:execute", code=1)
+        (self.team.path / "service_is_up").touch()
+        self.fab("migrations:execute")
+        self.assertEqual(({1: COUNT}, ["1_counts.py"]), (self.n(), self.registered()))
+
+    def test_a_checkpoint_of_an_older_migopy_is_continued(self) -> None:
+        self.by_function(FAILS)
+        self.fab("migrations:execute", code=1)
+        fields = {field: "" for field in ("call", "asked", "end", "uuid")}
+        self.db.migrations_batches.update_many({}, {"$unset": fields})
+        self.by_function()
+        self.fab("migrations:execute")
+        self.assertEqual({1: COUNT}, self.n())
+
+    def test_documents_that_a_loop_inserts_into_its_own_collection_are_not_walked(self) -> None:
+        self.in_batches(
+            f"""
+            for users in batches(db.users, size={SIZE}):
+                users.write(db.users, [InsertOne({{"_id": 1000 + u["_id"], "n": 7}}) for u in users])
+            """,
+            more="from pymongo import InsertOne",
+        )
+        self.fab("migrations:execute")
+        self.assertEqual({0: COUNT, 7: COUNT}, self.n())
+
+    def test_the_end_stays_where_it_was_when_it_continues(self) -> None:
+        self.by_function(FAILS)
+        self.fab("migrations:execute", code=1)
+        self.db.users.insert_many([{"_id": n, "n": 0} for n in (150.5, 300, "a")])
+        self.db.users.delete_one({"_id": 199})
+        self.by_function()
+        self.fab("migrations:execute")
+        self.assertEqual({1: COUNT, 0: 2}, self.n())
+
+    def test_a_collection_that_is_replaced_meanwhile_ends_the_walk(self) -> None:
+        for replace in ("db.users.rename('old_users')", "db.users.drop()", "db.fresh.rename('users', dropTarget=True)"):
+            with self.subTest(replace):
+                self.begin_anew()
+                self.db.fresh.insert_many([{"_id": n, "n": 0} for n in range(100, 300)])
+                self.in_batches(
+                    f"for users in batches(db.users, size={SIZE}):\n"
+                    "    users.write(db.users, [__import__('pymongo').UpdateOne({'_id': u['_id']}, {'$inc': {'n': 1}})"
+                    " for u in users])\n"
+                    f"    if users[0]['_id'] == 60:\n        {replace}"
+                )
+                result = self.fab("migrations:execute", code=1)
+                self.assertIn("users was dropped, renamed or replaced while batches went through it", result.stderr)
+                self.assertEqual([], self.registered())
+                again = self.fab("migrations:execute", code=1)
+                self.assertIn("users was dropped, renamed or replaced", again.stderr)
+                self.assertEqual(0, self.db.fresh.count_documents({"n": 1}))
+
+    def begin_anew(self) -> None:
+        for name in self.db.list_collection_names():
+            self.db.drop_collection(name)
+        self.db.users.insert_many([{"_id": n, "n": 0} for n in range(COUNT)])
 
     def test_a_call_that_was_taken_out_makes_nobody_believe_that_the_other_is_done(self) -> None:
         first, second = (f"batches.update(db.users, {{}}, {{'$inc': {{'n': {by}}}}})" for by in (1, 10))
@@ -359,5 +450,5 @@ class TestStandalone(BatchesTestCase):
         plan = self.fab("migrations:plan")
         self.assertRegex(
             plan.stderr,
-            "1_counts.py goes through .* no transactions: when it is stopped in .* one batch may be done twice",
+            "1_counts.py works in batches, .* no transactions: if it is stopped in .* one batch may be done twice",
         )

@@ -37,9 +37,15 @@ class TestProgress(unittest.TestCase):
 
 
 class TestPace(unittest.TestCase):
-    def test_a_batch_is_as_large_as_asked_for_if_its_documents_are_small(self) -> None:
-        self.assertEqual(1_000, Pace(1_000, average_bytes=200, max_bytes=1_000_000).size)
-        self.assertEqual(1_000, Pace(1_000, average_bytes=0, max_bytes=1_000_000).size)
+    def test_batches_begin_small_and_become_as_large_as_asked_for_if_they_are_quick(self) -> None:
+        for average_bytes in (200, 0):
+            pace = Pace(1_000, average_bytes, max_bytes=1_000_000)
+            sizes = []
+            for _ in range(5):
+                sizes.append(pace.size)
+                pace.adjust(pace.size, 0.01)
+            self.assertEqual([100, 200, 400, 800, 1_000], sizes)
+        self.assertEqual(20, Pace(20, average_bytes=200, max_bytes=1_000_000).size)
 
     def test_large_documents_make_small_batches(self) -> None:
         self.assertEqual(4, Pace(1_000, average_bytes=250_000, max_bytes=1_000_000).size)
@@ -47,6 +53,7 @@ class TestPace(unittest.TestCase):
 
     def test_slow_batches_shrink_and_quick_ones_grow_again(self) -> None:
         pace = Pace(1_000, average_bytes=200, max_bytes=1_000_000)
+        pace.size = 1_000
         sizes = []
         for seconds in (2, 2, 0.5, 0.1, 0.1, 0.1):
             pace.adjust(pace.size, seconds)
