@@ -105,7 +105,7 @@ class TestInFab(MongoTestCase):
         project.migration("1_a.py")
         result = project.fab("migrations:execute")
         self.assertEqual(1, result.code)
-        self.assertIn("If MongoDB has no users, leave them out: 1.0 did not use them.", result.stderr)
+        self.assertIn("If MongoDB has no users, remove these settings: migopy 1.0 did not use them.", result.stderr)
         self.assertNotIn("secret", result.output)
 
     def test_a_script_that_walks_all_collections_finds_what_there_was_in_2014(self) -> None:

@@ -279,7 +279,7 @@ class TestUsage(unittest.TestCase):
         manager = migopy.MigrationsManager()
         expected = {
             "execute": "execute[,NAME][,to=NAME]",
-            "rollback": "rollback[,NAME][,last=N][,to=NAME]",
+            "rollback": "rollback[,NAME][,last=N][,to=NAME][,resume=yes]",
             "forget": "forget,NAME",
             "dbrestore": "dbrestore,DUMP[,force=yes][,from=NAME]",
             "rehearse": "rehearse[,NAME][,to=NAME][,documents=N][,keep=yes][,json=yes]",

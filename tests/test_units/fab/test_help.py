@@ -75,7 +75,7 @@ class TestASubtask(HelpTestCase):
     def test_each_of_ours_shows_all_its_options(self) -> None:
         written = {
             "ignore": "[,NAME][,to=NAME][,json=yes]",
-            "rollback": "[,NAME][,last=N][,to=NAME][,json=yes]",
+            "rollback": "[,NAME][,last=N][,to=NAME][,resume=yes][,json=yes]",
             "rehearse": "[,NAME][,to=NAME][,documents=N][,keep=yes][,json=yes]",
             "dbrestore": ",DUMP[,force=yes][,from=NAME]",
             "help": "[,TOPIC]",
