@@ -144,26 +144,30 @@ class Trail:
 
         Raises ``WrongState`` where a changed file has another filter.
         """
-        through_it = [one for one in self._unclaimed_walks() if one.identity.collection == identity.collection]
-        same_call = next((one for one in through_it if one.identity.call == identity.call), None)
+        walks = [walk for walk in self._unclaimed_walks() if walk.identity.collection == identity.collection]
+        same_call = next((walk for walk in walks if walk.identity.call == identity.call), None)
+        same_filter = next((walk for walk in walks if _has_same_filter(walk.identity, identity)), None)
         # Values that the file computes, such as the current time, differ in each run: the place of the call does not.
         if same_call and same_call.checksum == self._run["checksum"]:
             return same_call
-        same_filter = (one for one in through_it if one.identity[1:3] == identity[1:3])
-        found = next(same_filter, None)
-        if found is None and same_call and self._keeps_filter:
-            found = same_call
-        other = same_call or next((one for one in through_it if not one.finished and not one.identity.call), None)
-        if found is None and other:
-            raise WrongState(self._other_filter(other), migration=other.migration)
-        return found
+        if same_filter:
+            return same_filter
+        if same_call and self._keeps_filter:
+            return same_call
+        self._refuse_other_filter(same_call, walks)
+        return None
 
-    def _other_filter(self, other: Checkpoint) -> str:
+    def _refuse_other_filter(self, same_call: Checkpoint | None, walks: Sequence[Checkpoint]) -> None:
+        # An older migopy has not stored which call it was: any unfinished walk may be this one.
+        other = same_call or next((walk for walk in walks if not walk.finished and not walk.identity.call), None)
+        if other is None:
+            return
         name, far = other.migration, other.progress.documents
-        resume = f" {self._resume(other)} continues with the filter that it began with;" if other.identity.call else ""
-        return (
+        resume = f" {self._resume(other)} continues with the filter that it began with;" if same_call else ""
+        raise WrongState(
             f"{name}: {far} are done, with another filter than the file has now.{resume} {self._task}:forget,{name}"
-            " starts over, and changes those documents again."
+            " starts over, and changes those documents again.",
+            migration=name,
         )
 
     def _resume(self, checkpoint: Checkpoint) -> str:
@@ -180,14 +184,18 @@ class Trail:
                 " and changes those documents again.",
                 migration=name,
             )
-        if before.uuid is not None and start.uuid is not None and before.uuid != start.uuid:
+        if None not in (before.uuid, start.uuid) and before.uuid != start.uuid:
             raise WrongState(replaced(before), migration=name)
         if before.session and before.session != session.session_id:
             # A killed process leaves a transaction that blocks its documents until the server gives it up, after 60 s.
             kill_sessions(self.client, [before.session])
-        changed = "" if is_same_file else " with the changed file"
         if not before.finished:
+            changed = "" if is_same_file else " with the changed file"
             say(f"{name}: {far} are done, continuing from there{changed}")
+
+
+def _has_same_filter(one: Identity, other: Identity) -> bool:
+    return (one.filter, one.nth) == (other.filter, other.nth)
 
 
 def replaced(checkpoint: Checkpoint) -> str:
