@@ -110,8 +110,7 @@ class MigrationsManager(Settings):
         resume=yes continues batches with the filter that they began with, json=yes prints the result for programs
         """
         with self._outcome("execute", json) as outcome:
-            workspace = self._workspace()
-            workspace.keeps_filters = is_yes("resume", resume)
+            workspace = self._workspace(keeps_filters=is_yes("resume", resume))
             inventory = workspace.inventory()
             if not inventory.to_execute(spec_migr, to):
                 return self._nothing_to_execute(inventory, to)
@@ -166,8 +165,7 @@ class MigrationsManager(Settings):
         with self._outcome("rollback", json) as outcome:
             usages = [self._command(f"rollback,{option}") for option in ("NAME", "last=N", "to=NAME")]
             require_exactly_one("Which migrations should be rolled back?", usages, spec_migr, last, to)
-            workspace = self._workspace()
-            workspace.keeps_filters = is_yes("resume", resume)
+            workspace = self._workspace(keeps_filters=is_yes("resume", resume))
             if not workspace.inventory().to_roll_back(spec_migr, last, to):
                 self.logger.green(f"No migration was executed after {to}, nothing to roll back")
                 return
@@ -247,7 +245,7 @@ class MigrationsManager(Settings):
                 self.logger.white(f"{problem.text.rstrip('.')}. The copy contains what it left behind.")
             stage_of, owner = lazy.rehearsal.open_stage, lazy.run.user_at_host()
             with stage_of(self.mongo_client, self.MongoClient, workspace.settings, owner, keep=keeps) as stage:
-                on_copy = self._workspace(stage.db, lazy.mongo.Server.for_rehearsal(workspace.settings))
+                on_copy = self._workspace(stage.db)
                 db = self._with_legacy_calls(stage.db, workspace.names)
                 try:
                     rehearsal = lazy.rehearsal.Rehearsal(stage, on_copy, db, limit=limit)
@@ -422,13 +420,13 @@ class MigrationsManager(Settings):
 
     # What the subtasks share
 
-    def _workspace(self, db: Database[dict[str, Any]] | None = None, server: Server | None = None) -> Workspace:
+    def _workspace(self, copy: Database[dict[str, Any]] | None = None, *, keeps_filters: bool = False) -> Workspace:
         """A new workspace, for the database of the settings or for the copy of a rehearsal."""
         settings = Settings.read(self)
-        server = server or lazy.mongo.Server.from_settings(settings)
-        if db is None:
-            db = lazy.mongo.database(self.mongo_client, server)
-        return lazy.run.Workspace(db, settings, server, self._folder, self.logger.white_bold)
+        make_server = lazy.mongo.Server.from_settings if copy is None else lazy.mongo.Server.for_rehearsal
+        server = make_server(settings)
+        db = lazy.mongo.database(self.mongo_client, server) if copy is None else copy
+        return lazy.run.Workspace(db, settings, server, self._folder, self.logger.white_bold, keeps_filters)
 
     @property
     def _server(self) -> Server:

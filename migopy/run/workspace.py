@@ -55,7 +55,7 @@ class Workspace:
     folder: Path
     say: Callable[[str], None]
 
-    keeps_filters: bool = field(default=False, init=False)
+    keeps_filters: bool = False
     """Whether walks continue with the filters that they began with, though the file has others now (resume=yes)."""
     waited_for: Holder | None = field(default=None, init=False)
     """The run that this one had to wait for first, if any."""
