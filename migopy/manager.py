@@ -15,7 +15,7 @@ from . import fab, lazy
 from .errors import CheckFailed, WrongState, already_done
 from .fab import env, task
 from .settings import Settings
-from .terminal import ColorsLogger, is_terminal, show, signals
+from .terminal import ColorsLogger, is_terminal, show
 from .terminal.messages import ask
 from .terminal.options import is_yes, positive_number, require_exactly_one, require_not_empty
 
@@ -467,7 +467,7 @@ class MigrationsManager(Settings):
         for hook in lazy.run.HOOKS:
             lazy.files.require_plain_function(getattr(self, hook), hook)
         outcome.plan([migration.name for migration in (*plan.ready, *plan.blocked)])
-        with signals.let_through():  # a team may override dbdump()
+        with lazy.run.let_through():  # a team may override dbdump()
             dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
         if any(migration.in_transaction for migration in plan.ready):
             workspace.prepare_transactions()

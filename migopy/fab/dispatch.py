@@ -1,10 +1,10 @@
-"""The task that Fabric runs: it finds the subtask, calls it, and turns its failure into an exit code."""
+"""What the task does: it finds the subtask, calls it, and turns its failure into an exit code."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 from ..errors import MigopyException, MigrationFailed, StopTaskExecution, UnknownSubtask
 from ..settings import KINDS, Settings, check_setting
@@ -13,36 +13,19 @@ from ..terminal.options import closest_word
 from ..terminal.signals import handle_signals
 from ..terminal.streams import ignore_missing_readers, say
 from ..terminal.texts import mask
-from .door import commands, crawl, env, output
+from .door import env, output
 from .syntax import NOTATION, command_line_options, fab_command, option_text, parameter_name, parse, usage
-from .task import Manager, default_subtask, help_lines, subtask_names
+from .task import Manager, default_subtask, subtask_names
 
 ALIASES = {"status": "show_status"}
 
 
-def create_task(manager_class: type[Manager]) -> Callable[..., Any]:
-    """Make the function that Fabric runs as the task."""
-
-    # Not a fabric.tasks.Task: if a fabfile has such an object, Fabric ignores the plain functions of the fabfile.
-    def migrations(*options: object, **named: object) -> Any:
-        return run(manager_class, *command_line_options(options, named))
-
-    # Fabric's task() reads the name. FAB_TASK may be 'db.migrations' for a task in a module of the fabfile.
-    # It may also have a wrong type, which must not stop the other tasks of the fabfile.
-    migrations.__name__ = migrations.__qualname__ = str(manager_class.FAB_TASK).rpartition(".")[2]
-    # fab -d of Fabric3 calls inspect.getargspec(), which refuses a function with annotations.
-    migrations.__annotations__ = {}
-    lines = [f"{command} - {line}" for command, line in help_lines(manager_class)]
-    migrations.__doc__ = "\n".join(["Mongo migrations (migopy)", "", *lines])
-    return migrations
-
-
-def run(manager_class: type[Manager], options: list[str], named: dict[str, str]) -> Any:
+def run(manager_class: type[Manager], given: Sequence[object], named_options: Mapping[str, object]) -> Any:
     """Run one subtask. A ``MigopyException`` becomes a red line and an exit code here, and nowhere else."""
     ignore_missing_readers()
     try:
         with handle_signals():
-            subtask, options, named = parse(options, named)
+            subtask, options, named = parse(*command_line_options(given, named_options))
             check_setting("FAB_TASK", manager_class.FAB_TASK)
             manager_class.task_hook(subtask, option_text(options, named))
             warn_of_misspelt_settings(manager_class)
@@ -123,9 +106,7 @@ def _is_ours(cls: type) -> bool:
 
 
 def refuse_as_task(manager_class: type[Manager], options: Sequence[object], named: Mapping[str, object]) -> None:
-    """End ``fab Migrations``. Fabric lists the classes of a fabfile as tasks, and makes an object of this one."""
-    if not env.get("command") or crawl(env.command, commands) is not manager_class:
-        return
+    """End ``fab Migrations`` with the command that was meant."""
     try:
         task = check_setting("FAB_TASK", manager_class.FAB_TASK)
         subtask, texts, pairs = parse(*command_line_options(options, named))

@@ -3,6 +3,7 @@
 Imports batches, files, legacy, store, mongo, settings, terminal and errors.
 """
 
+from ..terminal.signals import let_through as let_through
 from . import report as report
 from .direction import EXECUTE as EXECUTE
 from .direction import ROLL_BACK as ROLL_BACK

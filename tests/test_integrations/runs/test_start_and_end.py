@@ -32,9 +32,13 @@ OF_A_CLIENT = "joined: pymongo_kill_cursors_thread pymongo_server_monitor_thread
 OF_THE_IMPORT = {
     "migopy",
     *(f"migopy.{name}" for name in ["errors", "fab", "lazy", "manager", "settings", "terminal", "version"]),
-    *(f"migopy.fab.{name}" for name in ["dispatch", "door", "syntax", "task"]),
-    *(f"migopy.terminal.{name}" for name in ["messages", "options", "signals", "streams", "tables", "texts"]),
-    *(f"migopy.terminal.{name}" for name in ["tracebacks", "wording"]),
+    *(f"migopy.fab.{name}" for name in ["door", "entry", "task"]),
+    *(f"migopy.terminal.{name}" for name in ["messages", "options", "streams", "texts"]),
+}
+
+OF_HELP = {
+    *(f"migopy.fab.{name}" for name in ["dispatch", "help", "syntax"]),
+    *(f"migopy.terminal.{name}" for name in ["signals", "tables"]),
 }
 
 # An audit hook cannot be taken away again, so it is set up in the process of the fab.
@@ -66,7 +70,7 @@ class TestTheStart(MongoTestCase):
             result = project.fab(task, cold=True)
             self.assertEqual(0, result.code, result.output)
             modules = result.stdout.splitlines()[-1].split()[1:]
-            of_help = {"migopy.fab.help"} if task == "migrations:help" else set()
+            of_help = OF_HELP if task == "migrations:help" else set()
             self.assertEqual(OF_THE_IMPORT | of_help, {name for name in modules if name.startswith("migopy")}, task)
             self.assertEqual([], [name for name in modules if name.partition(".")[0] in ("pymongo", "bson")], task)
 
