@@ -7,7 +7,7 @@ import json
 import re
 from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 from fabric.state import env
@@ -47,41 +47,33 @@ def try_each():
 """
 
 
-class Attempt(NamedTuple):
-    """What one subtask of TRY_EACH left behind."""
-
-    code: int
-    stderr: str
-
-
-def announced(result: Attempt | Result) -> list[str]:
+def announced(result: Result) -> list[str]:
     """What the run said that it was about to do."""
     return re.findall(r"(?m)^(?:Executing|Registering|Rollback) migration \S+?\.\.\.", result.stderr)
 
 
 class FabTestCase(MongoTestCase):
-    """A test of what fab says and does; its migrations note their names in the collection `notes`."""
+    """A test of what fab says and does."""
 
-    def notes(self) -> list[Any]:
-        """What the migrations noted, as it came; ids that two processes made in one second have no order."""
-        return [document["text"] for document in self.db.notes.find().sort("$natural", 1)]
+    def notes(self) -> list[str]:
+        """What the migrations did: `1_a.py`, or `undone 1_a.py`."""
+        return [name if did == "up" else f"undone {name}" for did, name in self.traces()]
 
     def noting(self, project: Project, *names: str) -> Project:
-        """Write migrations that note their names, and in down() that they are undone."""
+        """Write migrations that leave a trace."""
         for name in names:
-            note = "db.notes.insert_one({{'text': {!r}}})"
-            project.migration(name, note.format(name), note.format(f"undone {name}"))
+            project.trace(name)
         return project
 
-    def attempts(self, project: Project, *subtasks: tuple[Any, ...]) -> list[Attempt]:
+    def attempts(self, project: Project, *subtasks: tuple[Any, ...]) -> list[Result]:
         """Run subtasks one after the other; options at the end of a tuple may be a dictionary of named ones."""
         calls = [(list(s[:-1]), s[-1]) if s and isinstance(s[-1], dict) else (list(s), {}) for s in subtasks]
         result = project.fab("--hide=status", "try_each", env={"SUBTASKS": json.dumps(calls)})
         codes = [int(line[5:]) for line in result.stdout.splitlines() if line.startswith("exit ")]
         self.assertEqual(len(subtasks), len(codes), result.output)
-        return [Attempt(code, text) for code, text in zip(codes, result.stderr.split("----\n"))]
+        return [Result(code, "", text) for code, text in zip(codes, result.stderr.split("----\n"))]
 
-    def assert_one_sentence(self, sentence: str, attempt: Attempt | Result) -> None:
+    def assert_one_sentence(self, sentence: str, attempt: Result) -> None:
         """Exactly one line on stderr, which matches, and exit code 1."""
         self.assertRegex(attempt.stderr, rf"^{sentence}\n$")
         self.assertEqual(1, attempt.code)
@@ -92,19 +84,14 @@ class TeamTestCase(MongoTestCase):
 
     maxDiff = None
 
-    def setUp(self) -> None:
-        super().setUp()
-        self.team = self.project()
-
     def files(self, *names: str) -> None:
-        """Migrations that note in the collection `ran` what was run of them."""
+        """Migrations that leave a trace."""
         for name in names:
-            note = "db.ran.insert_one({{'{}': '{}'}})"
-            self.team.migration(name, note.format("up", name), note.format("down", name))
+            self.team.trace(name)
 
-    def fab(self, *arguments: str, code: int = 0) -> Result:
-        result = self.team.fab(*arguments)
-        self.assert_code(code, result)
+    def fab(self, *words: str, code: int = 0, **options: Any) -> Result:
+        """One in which nothing fails but by a sentence of ours."""
+        result = super().fab(*words, code=code, **options)
         self.assertNotIn("Traceback", result.output)
         return result
 
@@ -113,7 +100,7 @@ class TeamTestCase(MongoTestCase):
 
     def ran(self) -> list[str]:
         """What was run since the last call, as `up 1_a.py`."""
-        found = [f"{key} {value}" for run in self.db.ran.find() for key, value in run.items() if key != "_id"]
+        found = [f"{did} {name}" for did, name in self.traces()]
         self.db.ran.delete_many({})
         return found
 
@@ -137,7 +124,8 @@ class DumpTestCase(RunTestCase):
         path = tools_on_path(project.path / "bin", project.path / "calls", **standin)
         return {"PATH": path, "TMPDIR": str(project.path / "tmp")}
 
-    def fab(self, project: Project, *words: str, **standin: str) -> Result:
+    def fab_with_tools(self, project: Project, *words: str, **standin: str) -> Result:
+        """Run a fab that finds the tools; `standin` says how they behave."""
         return project.fab(*words, env=self.with_tools(project, **standin))
 
     @staticmethod
@@ -167,14 +155,6 @@ class DumpTestCase(RunTestCase):
         return sorted((project.path / directory).glob("*"))
 
 
-class Ended(NamedTuple):
-    """What one subtask left behind that ran in this process."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
 class InProcessTestCase(RunTestCase):
     """A test whose subtasks run in this process, which is quicker by far than a fab for each.
 
@@ -183,7 +163,6 @@ class InProcessTestCase(RunTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.team = self.project()
         # In a fab this is the fabfile, whose folder the migrations are beside.
         self.entered(patch.dict(env, real_fabfile=str(self.team.path / "fabfile.py")))
 
@@ -197,7 +176,7 @@ class InProcessTestCase(RunTestCase):
         settings = {"MONGO_URI": self.server.uri, "MONGO_DATABASE": self.database, "LOCK_LEASE": 10, "LOCK_WAIT": 0}
         return type("Migrations", (migopy.MigrationsManager,), {**settings, **attributes})
 
-    def run_task(self, *options: str, of: type[migopy.MigrationsManager] | None = None, **named: str) -> Ended:
+    def run_task(self, *options: str, of: type[migopy.MigrationsManager] | None = None, **named: str) -> Result:
         """Run one subtask."""
         code = 0
         with redirect_stdout(io.StringIO()) as stdout, redirect_stderr(io.StringIO()) as stderr:
@@ -205,7 +184,7 @@ class InProcessTestCase(RunTestCase):
                 (of or self.manager()).create_task()(*options, **named)
             except SystemExit as error:
                 code = error.code if isinstance(error.code, int) else 1
-        return Ended(code, stdout.getvalue(), stderr.getvalue())
+        return Result(code, stdout.getvalue(), stderr.getvalue())
 
     def begin_anew(self) -> None:
         """No file and no document is left of what was tried before."""

@@ -89,6 +89,23 @@ class MongoTestCase(unittest.TestCase):
         """That of the server, as (6, 0, 5)."""
         return tuple(self.client.server_info()["versionArray"][:3])
 
+    @functools.cached_property
+    def team(self) -> Project:
+        """The project of the test."""
+        return self.project()
+
+    def fab(self, *words: str, code: int = 0, **options: Any) -> Result:
+        """Run a fab in the project of the test, which ends with that code and without a traceback of ours."""
+        result = self.team.fab(*words, **options)
+        self.assert_code(code, result)
+        return result
+
+    def traces(self) -> list[tuple[str, str]]:
+        """What the migrations did, `up` or `down`, and their names, in the order in which it came."""
+        # Ids that two processes made in one second have no order.
+        found = self.db.ran.find({"did": {"$exists": True}}).sort("$natural", 1)
+        return [(document["did"], document["name"]) for document in found]
+
     def has(self, option: str) -> bool:
         """Whether the server knows that."""
         return self.version >= SINCE[option]
@@ -158,6 +175,16 @@ class Project:
             for function, body in functions
         ]
         return self.write(f"mongomigrations/{name}", "\n\n".join(texts))
+
+    def trace(self, name: str, then: str = "", arguments: str = "db", down: str = "") -> Path:
+        """Write a migration whose up() and down() note in the collection `ran` that they have run.
+
+        `then` is what up() does after that, `down` what down() does instead.
+        """
+        session = ", session=session" if "session" in arguments else ""
+        note = f"db.ran.insert_one({{{{'name': {name!r}, 'did': {{did!r}}}}}}{session})\n"
+        up = note.format(did="up") + textwrap.dedent(then)
+        return self.migration(name, up, down or note.format(did="down"), arguments)
 
     def fab(
         self,
@@ -334,12 +361,10 @@ class RunTestCase(MongoTestCase):
         return super().project(body, more, **{"MONGO_URI": self.server.uri, "LOCK_LEASE": 3, **attributes})
 
     def counting(self, project: Project, name: str, then: str = "", arguments: str = "db", down: str = "pass") -> None:
-        """Write a migration whose up() counts itself and does something more."""
-        session = ", session=session" if "session" in arguments else ""
-        if session:
+        """Write a migration whose up() leaves a trace and does something more; its down() leaves none."""
+        if "session" in arguments:
             self.make_for_transactions("ran")
-        up = f"db.ran.insert_one({{'name': {name!r}}}{session})\n" + textwrap.dedent(then)
-        project.migration(name, up, down, arguments)
+        project.trace(name, then, arguments, down)
 
     def counting_ones(self, project: Project, number: int, then: str = "") -> list[str]:
         names = [f"{position}_counts.py" for position in range(1, number + 1)]
@@ -349,7 +374,7 @@ class RunTestCase(MongoTestCase):
 
     def ran(self) -> list[str]:
         """The names of the migrations as often as they ran, in the order of their numbers."""
-        names = [document["name"] for document in self.db.ran.find()]
+        names = [document["name"] for document in self.db.ran.find({"did": {"$ne": "down"}})]
         return sorted(names, key=lambda name: int(name.partition("_")[0]))
 
     def lock(self) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, Nam
 
 from bson import ObjectId
 from pymongo.errors import AutoReconnect, DuplicateKeyError
+from pymongo.read_concern import ReadConcern
 
 from ..errors import RegisteredMeanwhile
 from ..mongo.client import RETRY_PAUSE_SECONDS
@@ -177,7 +178,9 @@ class History:
                 time.sleep(RETRY_PAUSE_SECONDS)
                 confirm()
             except DuplicateKeyError:
-                found = self._collection.find_one({"_id": record.name}, max_time_ms=MAJORITY_TIMEOUT_MS)
+                # What is in the way may not have reached a majority yet.
+                here = self._collection.with_options(read_concern=ReadConcern("local"))
+                found = here.find_one({"_id": record.name}, max_time_ms=MAJORITY_TIMEOUT_MS)
                 if may_have_arrived and found == document:
                     return
                 if found is None or (found["_id"], found.get("name")) != (record.name, record.name):

@@ -12,7 +12,7 @@ from pymongo.monitoring import CommandListener
 
 from tests.cases import InProcessTestCase
 from tests.server import Mongod, Server, shared_replica_set, wait_for
-from tests.support import Result, RunTestCase
+from tests.support import RunTestCase
 
 SIZE = 20
 """Documents of a batch in these tests."""
@@ -26,7 +26,6 @@ class BatchesTestCase(RunTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.db.users.insert_many([{"_id": n, "n": 0} for n in range(COUNT)])
-        self.team = self.project()
 
     def in_batches(self, up: str, down: str = "pass", more: str = "", name: str = "1_counts.py") -> None:
         """Write a migration; ``more`` stands below its functions."""
@@ -47,11 +46,6 @@ class BatchesTestCase(RunTestCase):
         """How many users were changed how often."""
         found = self.db.users.aggregate([{"$group": {"_id": "$n", "count": {"$sum": 1}}}])
         return {group["_id"]: group["count"] for group in found}
-
-    def fab(self, *words: str, code: int = 0) -> Result:
-        result = self.team.fab(*words)
-        self.assert_code(code, result)
-        return result
 
     def start_until(self, done: int, *words: str) -> subprocess.Popen[str]:
         """Start a fab and return when that many documents are done."""

@@ -39,7 +39,7 @@ class KilledTestCase(RunTestCase):
         self.client.drop_database(self.database)
         self.db.users.insert_many([{"_id": n, "n": 0} for n in range(COUNT)])
 
-    def team(self, up: str, **attributes: Any) -> Project:
+    def team_with(self, up: str, **attributes: Any) -> Project:
         project = self.project(**{"LOCK_LEASE": 1, **attributes})
         project.migration("1_counts.py", up, arguments="db, batches")
         return project
@@ -84,7 +84,7 @@ class TestKill(KilledTestCase):
             with self.subTest(way, seed=seed):
                 chance = random.Random(seed)
                 self.fill()
-                project = self.team(WAYS[way])
+                project = self.team_with(WAYS[way])
                 process = self.start(project, chance.randrange(0, COUNT, SIZE))
                 time.sleep(chance.uniform(0, 0.05))
                 with contextlib.suppress(ProcessLookupError):  # it may have ended by now
@@ -127,7 +127,7 @@ class TestSignals(KilledTestCase):
     def test_ctrl_c_and_sigterm_end_it_between_two_batches_and_execute_goes_on(self) -> None:
         for sent in (signal.SIGINT, signal.SIGTERM):
             self.fill()
-            project = self.team(SLOWLY, LOCK_LEASE=60)
+            project = self.team_with(SLOWLY, LOCK_LEASE=60)
             process = self.start(project, 500)
             os.killpg(process.pid, sent)
             result = self.end_of(process)
@@ -144,7 +144,7 @@ class TestSignals(KilledTestCase):
 
     def test_stopped_past_the_lease_it_finds_another_run_at_work(self) -> None:
         self.fill()
-        project = self.team(SLOWLY, LOCK_LEASE=1)
+        project = self.team_with(SLOWLY, LOCK_LEASE=1)
         process = self.start(project, 500)
         os.killpg(process.pid, signal.SIGSTOP)
         try:
@@ -165,7 +165,7 @@ class TestSignals(KilledTestCase):
             f"batches.update(db.users, {{}}, {{'$inc': {{'m': 1}}}}, size={COUNT})\n"
             f"batches.update(db.users, {{}}, once, size={SIZE})"
         )
-        project = self.team(up, LOCK_LEASE=1)
+        project = self.team_with(up, LOCK_LEASE=1)
         process = project.fab_start("migrations:execute")
         wait_for("go", (project.path / "go").exists)
         self.wait_for_dead_lock()
@@ -180,10 +180,10 @@ class TestSignals(KilledTestCase):
         self.fill()
         with Proxy(self.server.host, self.server.port) as proxy:
             uri = f"mongodb://{proxy.host}:{proxy.port}/?directConnection=true"
-            process = self.start(self.team(SLOWLY, LOCK_LEASE=1, MONGO_URI=uri), 500)
+            process = self.start(self.team_with(SLOWLY, LOCK_LEASE=1, MONGO_URI=uri), 500)
             proxy.stop_forwarding()
             self.wait_for_dead_lock()
-            self.go_on(self.team(SLOWLY, LOCK_LEASE=1))
+            self.go_on(self.team_with(SLOWLY, LOCK_LEASE=1))
             proxy.resume()
             self.assert_code(3, self.end_of(process))
         self.assert_once()
@@ -194,7 +194,7 @@ class TestReplicaSet(KilledTestCase, FailingReplicaSetTestCase):
         for _ in range(5 if self.IN_FULL else 1):
             for way in (*WAYS.values(), SLOWLY) if self.IN_FULL else (SLOWLY,):
                 self.fill()
-                project = self.team(way, LOCK_LEASE=30)
+                project = self.team_with(way, LOCK_LEASE=30)
                 process = self.start(project, 500)
                 break_it()
                 result = self.end_of(process)
@@ -229,7 +229,7 @@ class TestReplicaSet(KilledTestCase, FailingReplicaSetTestCase):
         self.fill()
         self.let_time_for_heartbeats(30_000)
         self.addCleanup(self.let_time_for_heartbeats, 1500)
-        project = self.team(SLOWLY.replace("0.05", "0.2"), LOCK_LEASE=30, BATCH_MAX_LAG=1)
+        project = self.team_with(SLOWLY.replace("0.05", "0.2"), LOCK_LEASE=30, BATCH_MAX_LAG=1)
         process = self.start(project, 500)
         primary = self.replica_set.primary()
         member = next(m for m in self.replica_set.members if m is not primary)

@@ -20,7 +20,7 @@ PASSWORD = "p w@/:%+'\"$ż"
 class TestDbdump(DumpTestCase):
     def test_it_dumps_the_server_and_database_of_the_settings_into_a_new_folder(self) -> None:
         project = self.dumping()
-        result = self.fab(project, "migrations:dbdump", "migrations:dbdump")
+        result = self.fab_with_tools(project, "migrations:dbdump", "migrations:dbdump")
         self.assertEqual(0, result.code, result.output)
         dumps = self.dumps(project)
         self.assertEqual(2, len(dumps))
@@ -39,21 +39,21 @@ class TestDbdump(DumpTestCase):
     def test_folders_that_need_quotes(self) -> None:
         for directory in ("our $(dumps)/of 'notes'; `id`", str(self.dumping().path / "absolute \\ folder")):
             project = self.dumping(MONGO_DUMP_DIRECTORY=directory)
-            result = self.fab(project, "migrations:dbdump")
+            result = self.fab_with_tools(project, "migrations:dbdump")
             self.assertEqual(0, result.code, result.output)
             (dump,) = self.dumps(project, directory)
             self.assertTrue((dump / self.database / "notes.bson").exists())
 
     def test_a_database_that_does_not_exist_yet_leaves_no_folder(self) -> None:
         project = self.project()
-        result = self.fab(project, "migrations:dbdump")
+        result = self.fab_with_tools(project, "migrations:dbdump")
         self.assertEqual((0, []), (result.code, self.dumps(project)), result.output)
         self.assertIn(f"The database {self.database} does not exist yet", result.stderr)
 
     def test_where_no_dump_can_be_made_nothing_runs(self) -> None:
         for directory, why in (("fabfile.py", "File exists"), ("fabfile.py/below", "Not a directory")):
             project = self.dumping(DO_MONGO_DUMP=True, MONGO_DUMP_DIRECTORY=directory)
-            result = self.fab(project, "migrations:execute")
+            result = self.fab_with_tools(project, "migrations:execute")
             sentence = f"No dump can be made in MONGO_DUMP_DIRECTORY, {project.path / directory}: {why}."
             self.assertEqual(f"Doing mongo dump...\n{sentence} Nothing else was run.\n", result.stderr)
             self.assertEqual((1, [], None), (result.code, self.registered(), self.lock()))
@@ -72,7 +72,7 @@ class TestDumpBeforeRuns(DumpTestCase):
     def test_execute_and_rollback_dump_before_anything_runs(self) -> None:
         project = self.dumping(DO_MONGO_DUMP=True)
         names = ["1_a.py", *self.counting_ones(project, 2)]
-        result = self.fab(project, "migrations:execute")
+        result = self.fab_with_tools(project, "migrations:execute")
         self.assert_code(0, result)
         self.assertLess(
             result.stderr.index("Doing mongo dump..."), result.stderr.index("Executing migration 1_a.py...")
@@ -82,9 +82,9 @@ class TestDumpBeforeRuns(DumpTestCase):
         self.assertTrue((dump / self.database / "notes.bson").exists())
         self.assertFalse((dump / self.database / "ran.bson").exists(), "dumped after the first one")
         self.assertEqual(0o700, stat.S_IMODE(dump.stat().st_mode))
-        self.assert_code(0, self.fab(project, "migrations:execute"))
+        self.assert_code(0, self.fab_with_tools(project, "migrations:execute"))
         self.assertEqual([dump], self.dumps(project), "dumped with nothing to do")
-        self.assert_code(0, self.fab(project, "migrations:rollback,1_a.py"))
+        self.assert_code(0, self.fab_with_tools(project, "migrations:rollback,1_a.py"))
         sizes = [(folder / self.database / "notes.bson").stat().st_size for folder in self.dumps(project)]
         self.assertEqual(2, len(sizes))
         self.assertLess(sizes[0], sizes[1])
@@ -96,15 +96,15 @@ class TestDumpBeforeRuns(DumpTestCase):
 
     def test_there_is_no_dump_when_nothing_will_run(self) -> None:
         project = self.dumping(DO_MONGO_DUMP=True)
-        self.fab(project, "migrations", "migrations:ignore", "migrations:execute", "migrations:help")
+        self.fab_with_tools(project, "migrations", "migrations:ignore", "migrations:execute", "migrations:help")
         project.write("mongomigrations/2_b.py", "def up(db:")
-        self.assertEqual(1, self.fab(project, "migrations:execute").code)
-        self.assertEqual(1, self.fab(project, "migrations:rollback,9_x.py").code)
+        self.assertEqual(1, self.fab_with_tools(project, "migrations:execute").code)
+        self.assertEqual(1, self.fab_with_tools(project, "migrations:rollback,9_x.py").code)
         self.assertEqual(([], []), (self.dumps(project), self.ended_calls(project)))
 
     def test_a_dump_that_fails_stops_the_run(self) -> None:
         project = self.dumping(DO_MONGO_DUMP=True)
-        result = self.fab(project, "migrations:execute", "migrations:help", STANDIN_FAIL="1")
+        result = self.fab_with_tools(project, "migrations:execute", "migrations:help", STANDIN_FAIL="1")
         self.assertEqual((1, [], ["before"]), (result.code, self.registered(), self.notes()))
         self.assertRegex(result.stderr, r"(?m)^Failed: connection closed$|\tFailed: connection closed$")
         self.assertTrue(result.stderr.splitlines()[-1].startswith("mongodump failed with exit code 1"), result.stderr)
@@ -112,7 +112,7 @@ class TestDumpBeforeRuns(DumpTestCase):
         (call,) = self.ended_calls(project)
         self.assertNotIn(call["config"], result.output)
         self.db.migrations.insert_one({"name": "1_a.py"})
-        self.assert_code(1, self.fab(project, "migrations:rollback,1", STANDIN_FAIL="1"))
+        self.assert_code(1, self.fab_with_tools(project, "migrations:rollback,1", STANDIN_FAIL="1"))
         self.assertEqual((["1_a.py"], ["before"], None), (self.registered(), self.notes(), self.lock()))
         self.assertEqual([], self.dumps(project), "half a dump must not be taken for a whole one")
         self.assertEqual([], self.left_over(project))
@@ -121,7 +121,7 @@ class TestDumpBeforeRuns(DumpTestCase):
         own = "\n    @migopy.task\n    def dbdump(self):\n        print('our dump')\n"
         project = self.project(own, DO_MONGO_DUMP=True)
         project.migration("1_a.py")
-        result = self.fab(project, "--hide=status", "migrations:execute")
+        result = self.fab_with_tools(project, "--hide=status", "migrations:execute")
         self.assertEqual((0, "our dump\n", []), (result.code, result.stdout, self.ended_calls(project)))
 
     def test_longer_than_the_lease_keeps_the_lock(self) -> None:
@@ -148,14 +148,14 @@ class TestKilled(DumpTestCase):
         self.assertTrue(left.name.endswith(".unfinished"))
         self.assertEqual([], self.left_over(project))
         for name in (left.name, left.stem):
-            result = self.fab(project, f"migrations:dbrestore,{name},force=yes")
+            result = self.fab_with_tools(project, f"migrations:dbrestore,{name},force=yes")
             self.assertRegex(
                 result.stderr,
                 rf"^The dump in {left.with_suffix('')}\S* was not finished, so it cannot be restored\. .*\n$",
             )
             self.assert_code(1, result)
         self.assertEqual(["before"], self.notes())
-        self.assert_code(0, self.fab(project, "migrations:dbdump"))
+        self.assert_code(0, self.fab_with_tools(project, "migrations:dbdump"))
         self.assertEqual([False], [dump.name.endswith(".unfinished") for dump in self.dumps(project)])
 
     def test_mongodump_and_then_nothing_runs(self) -> None:
@@ -183,13 +183,13 @@ class TestSecrets(WithUsersTestCase, DumpTestCase):
         ]
         for settings in ways:
             project = self.dumping(**settings)
-            result = self.fab(project, "migrations:dbdump")
+            result = self.fab_with_tools(project, "migrations:dbdump")
             self.assertEqual(0, result.code, result.output)
             call = self.ended_calls(project)[-1]
             self.assert_hidden(result.output, str(call["argv"]))
             self.assertIn(at, call["config"])
             self.assertTrue((self.dumps(project)[0] / self.database / "notes.bson").stat().st_size)
-        refused = self.fab(project, "migrations:dbdump", STANDIN_FAIL="connect")
+        refused = self.fab_with_tools(project, "migrations:dbdump", STANDIN_FAIL="connect")
         self.assertIn(f"failed to connect to mongodb://me%40home@{at}/", refused.stderr)
         self.assert_hidden(refused.output)
 
@@ -204,12 +204,12 @@ class TestSecrets(WithUsersTestCase, DumpTestCase):
             self.addCleanup(self.db.command, "dropUser", user)
         strict = self.dumping(MONGO_USER="owns", MONGO_USER_PASSWORD="p")
         self.db.command("collMod", "notes", validator={"text": "other"})
-        self.assert_code(0, self.fab(strict, "migrations:dbdump"))
+        self.assert_code(0, self.fab_with_tools(strict, "migrations:dbdump"))
         (dump,) = self.dumps(strict)
         self.db.notes.drop()
         project = Project(self, basic_fabfile(self.server, self.database, MONGO_USER="writes", MONGO_USER_PASSWORD="p"))
-        result = self.fab(project, f"migrations:dbrestore,{dump},force=yes")
+        result = self.fab_with_tools(project, f"migrations:dbrestore,{dump},force=yes")
         self.assertRegex(result.stderr, "^The dump has a collection with a validator, .*Nothing was restored\\.\n$")
         self.assertEqual((1, [], []), (result.code, self.notes(), self.logged()))
-        self.assert_code(0, self.fab(strict, f"migrations:dbrestore,{dump},force=yes"))
+        self.assert_code(0, self.fab_with_tools(strict, f"migrations:dbrestore,{dump},force=yes"))
         self.assertEqual(["before"], self.notes())

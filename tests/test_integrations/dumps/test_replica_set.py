@@ -40,6 +40,6 @@ class TestDumpOfReplicaSet(DumpTestCase):
             self, basic_fabfile(secondary, self.database, DO_MONGO_DUMP=True, MONGO_CLIENT_OPTIONS=options)
         )
         self.counting_ones(project, 1)
-        self.assert_code(0, self.fab(project, "migrations:execute"))
+        self.assert_code(0, self.fab_with_tools(project, "migrations:execute"))
         (dump,) = self.dumps(project)
         self.assertEqual(4, len(bson.decode_all((dump / self.database / "notes.bson").read_bytes())))

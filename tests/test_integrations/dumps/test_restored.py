@@ -128,10 +128,10 @@ class TestRestored(DumpTestCase):
         before = self.contents()
         self.assertEqual({kind["create"] for kind in self.kinds}, set(before) & {kind["create"] for kind in self.kinds})
         for step in (self.destroy, lambda: None):  # again in place of what is whole
-            self.assert_code(0, self.fab(project, "migrations:dbdump"))
+            self.assert_code(0, self.fab_with_tools(project, "migrations:dbdump"))
             step()
             dump = self.dumps(project)[0].name
-            self.assert_code(0, self.fab(project, f"migrations:dbrestore,{dump},force=yes"))
+            self.assert_code(0, self.fab_with_tools(project, f"migrations:dbrestore,{dump},force=yes"))
             after = self.contents()
             for name in {*before, *after}:
                 with self.subTest(name):
@@ -141,10 +141,12 @@ class TestRestored(DumpTestCase):
         self.fill()
         project = self.dumping()
         before = self.contents()
-        self.assert_code(0, self.fab(project, "migrations:dbdump"))
+        self.assert_code(0, self.fab_with_tools(project, "migrations:dbdump"))
         self.compress(self.dumps(project)[0] / self.database)
         self.destroy()
-        self.assert_code(0, self.fab(project, f"migrations:dbrestore,{self.dumps(project)[0].name},force=yes"))
+        self.assert_code(
+            0, self.fab_with_tools(project, f"migrations:dbrestore,{self.dumps(project)[0].name},force=yes")
+        )
         self.assertEqual(before, self.contents())
 
     @staticmethod

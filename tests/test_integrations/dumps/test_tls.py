@@ -81,11 +81,13 @@ class TestDumpOverTLS(DumpTestCase):
             with self.subTest(way):
                 self.client.drop_database(self.database)
                 project = self.dumping(DO_MONGO_DUMP=True, **settings)
-                result = self.fab(project, "migrations", "migrations:execute")
+                result = self.fab_with_tools(project, "migrations", "migrations:execute")
                 self.assert_code(0, result)
                 self.assertEqual(["after", "before"], self.notes())
                 (dump,) = self.dumps(project)
-                restored = self.fab(project, f"migrations:dbrestore,{dump.name},force=yes", "migrations:check")
+                restored = self.fab_with_tools(
+                    project, f"migrations:dbrestore,{dump.name},force=yes", "migrations:check"
+                )
                 self.assert_code(4, restored)
                 self.assertEqual((["before"], []), (self.notes(), self.registered()))
                 self.assertIn("1_a.py: unregistered", restored.stderr)
@@ -94,7 +96,7 @@ class TestDumpOverTLS(DumpTestCase):
 
     def test_a_tool_that_cannot_connect_shows_no_password(self) -> None:
         project = self.dumping(**self.by_certificate()["uri"])
-        result = self.fab(project, "migrations:dbdump", STANDIN_FAIL="connect")
+        result = self.fab_with_tools(project, "migrations:dbdump", STANDIN_FAIL="connect")
         self.assert_code(1, result)
         self.assertIn("failed to connect to mongodb://", result.stderr)
         self.assertEqual([], self.dumps(project))
@@ -111,7 +113,7 @@ class TestDumpOverTLS(DumpTestCase):
         options = {**self.options, "authMechanism": "MONGODB-X509", "tlsAllowInvalidHostnames": True}
         project = self.dumping(DO_MONGO_DUMP=True, MONGO_CLIENT_OPTIONS=options)
         began = time.monotonic()
-        result = self.fab(project, "migrations:execute")
+        result = self.fab_with_tools(project, "migrations:execute")
         self.assertLess(time.monotonic() - began, 10)
         self.assertRegex(
             result.stderr, r"(?m)^mongodump and mongorestore have nothing like tlsallowinvalidhostnames, an option"
@@ -127,7 +129,7 @@ class TestDumpOverTLS(DumpTestCase):
         self.addCleanup(self.db.command, "dropUser", "bob")
         options = {"tls": True, "tlsAllowInvalidCertificates": True}
         project = self.dumping(**user, MONGO_CLIENT_OPTIONS=options)
-        result = self.fab(project, "migrations:dbdump")
+        result = self.fab_with_tools(project, "migrations:dbdump")
         self.assert_code(0, result)
         self.assertTrue((self.dumps(project)[0] / self.database / "notes.bson").stat().st_size)
         self.assert_hidden(project, result.output)

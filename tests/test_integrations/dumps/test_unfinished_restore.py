@@ -33,7 +33,7 @@ class HalfRestoredTestCase(DumpTestCase):
         self.db.notes.delete_many({})
 
     def run_fab(self, subtask: str, code: int = 0, **standin: str) -> Result:
-        result = self.fab(self.project_of_dump, f"migrations:{subtask}", **standin)
+        result = self.fab_with_tools(self.project_of_dump, f"migrations:{subtask}", **standin)
         self.assert_code(code, result)
         return result
 
@@ -229,7 +229,7 @@ class TestOtherDatabase(HalfRestoredTestCase):
         production = self.project(MONGO_DATABASE=self.production)
         self.client[self.production].notes.insert_one({"text": "production"})
         self.client[self.production].migrations.insert_one({"_id": "9_theirs.py", "name": "9_theirs.py"})
-        self.assert_code(0, self.fab(production, "migrations:dbdump"))
+        self.assert_code(0, self.fab_with_tools(production, "migrations:dbdump"))
         return self.dumps(production)[0]
 
     def test_from_names_it(self) -> None:

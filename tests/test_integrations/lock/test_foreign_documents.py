@@ -8,7 +8,7 @@ import json
 import random
 import struct
 from datetime import datetime, timedelta, timezone
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable
 from unittest.mock import patch
 
 import bson
@@ -19,7 +19,7 @@ from fabric.state import env
 
 import migopy
 from migopy.store import lock
-from tests.support import RunTestCase
+from tests.support import Result, RunTestCase
 
 # What no Python object becomes: they are put into the encoded document in the place of these.
 YEAR_10000, NOT_UTF_8 = datetime(2001, 2, 3, 4, 5, 6), "!no UTF-8!"
@@ -90,14 +90,6 @@ WRITING: list[tuple[tuple[str, ...], dict[str, str]]] = [
 ]
 
 
-class Ended(NamedTuple):
-    """What one subtask left behind."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
 class Hostile:
     """Documents of one case, made from a seed."""
 
@@ -134,7 +126,6 @@ class Hostile:
 class TestStrangers(RunTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.team = self.project()
         self.counting_ones(self.team, 0)
         for name in ("1_a.py", "2_b.py", "3_c.py"):
             self.counting(self.team, name)
@@ -154,7 +145,7 @@ class TestStrangers(RunTestCase):
 
         return Migrations.create_task()
 
-    def ended(self, task: Callable[..., Any], options: tuple[str, ...], named: dict[str, str]) -> Ended:
+    def ended(self, task: Callable[..., Any], options: tuple[str, ...], named: dict[str, str]) -> Result:
         """Run one subtask in this process; whatever it raises but an exit is a traceback that a person would see."""
         code = 0
         with contextlib.redirect_stdout(io.StringIO()) as stdout, contextlib.redirect_stderr(io.StringIO()) as stderr:
@@ -162,7 +153,7 @@ class TestStrangers(RunTestCase):
                 task(*options, **named)
             except SystemExit as error:
                 code = error.code if isinstance(error.code, int) else 1
-        return Ended(code, stdout.getvalue(), stderr.getvalue())
+        return Result(code, stdout.getvalue(), stderr.getvalue())
 
     def fill(self, made: dict[str, list[bytes]]) -> None:
         """Begin anew: 1_a.py was executed, and then somebody wrote these documents."""
@@ -176,7 +167,7 @@ class TestStrangers(RunTestCase):
                 with contextlib.suppress(migopy_duplicates()):
                     collection.insert_one(RawBSONDocument(raw))
 
-    def assert_decent(self, ended: Ended, named: dict[str, str]) -> None:
+    def assert_decent(self, ended: Result, named: dict[str, str]) -> None:
         self.assertIn(ended.code, (0, 1, 3, 4))
         self.assertNotIn("Traceback", ended.stderr)
         text = (ended.stdout + ended.stderr).replace("\n", "")

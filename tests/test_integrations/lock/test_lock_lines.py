@@ -224,7 +224,7 @@ class TestConfirmed(GuardTestCase):
         self.addCleanup(os.chdir, here)
         os.chdir(self.folder)
 
-    def team(self, **attributes: Any) -> migopy.MigrationsManager:
+    def team_with(self, **attributes: Any) -> migopy.MigrationsManager:
         settings = {
             "MONGO_URI": self.server.uri,
             "MONGO_DATABASE": self.database,
@@ -259,48 +259,48 @@ class TestConfirmed(GuardTestCase):
     def test_before_registering(self) -> None:
         self.migration("up", session=False)
         with self.assertRaisesRegex(LockLost, "1_a.py was executed, but it could not be registered"):
-            self.team().execute()
+            self.team_with().execute()
         self.assertEqual((["up"], [], SOMEBODY), (self.ran(), self.registered(), self.token()))
 
     def test_before_unregistering(self) -> None:
         self.migration("down", session=False)
-        self.team().execute()
+        self.team_with().execute()
         with self.assertRaisesRegex(LockLost, r"down\(\) of 1_a.py has run, but it could not be unregistered"):
-            self.team().rollback("1")
+            self.team_with().rollback("1")
         self.assertEqual((["up", "down"], ["1_a.py"], SOMEBODY), (self.ran(), self.registered(), self.token()))
 
     def test_before_a_transaction_is_committed(self) -> None:
         self.migration("up", session=True)
         with self.assertRaises(LockLost):
-            self.team().execute()
+            self.team_with().execute()
         self.assertEqual(([], [], SOMEBODY), (self.ran(), self.registered(), self.token()))
 
     def test_before_a_transaction_of_down_is_committed(self) -> None:
         self.migration("down", session=True)
-        self.team().execute()
+        self.team_with().execute()
         with self.assertRaises(LockLost):
-            self.team().rollback("1")
+            self.team_with().rollback("1")
         self.assertEqual((["up"], ["1_a.py"], SOMEBODY), (self.ran(), self.registered(), self.token()))
 
     def test_before_ignoring(self) -> None:
         self.migration("", session=False)
         self.options = {"event_listeners": [AtOnce(self.rewrite_token)]}
         with self.assertRaises(LockLost):
-            self.team().ignore()
+            self.team_with().ignore()
         self.assertEqual(([], SOMEBODY), (self.registered(), self.token()))
 
     def test_before_forgetting(self) -> None:
         self.migration("", session=False)
-        self.team().ignore()
+        self.team_with().ignore()
         self.options = {"event_listeners": [AtOnce(self.rewrite_token)]}
         with self.assertRaises(LockLost):
-            self.team().forget("1")
+            self.team_with().forget("1")
         self.assertEqual((["1_a.py"], SOMEBODY), (self.registered(), self.token()))
 
     def test_before_the_next_migration_begins(self) -> None:
         self.migration("", session=False)
         self.migration("", session=False, name="2_b.py")
-        team = self.team(after_each=lambda team, name: self.rewrite_token())
+        team = self.team_with(after_each=lambda team, name: self.rewrite_token())
         with self.assertRaisesRegex(LockLost, "2_b.py was not run"):
             team.execute()
         self.assertEqual((["up"], ["1_a.py"], SOMEBODY), (self.ran(), self.registered(), self.token()))
@@ -309,11 +309,11 @@ class TestConfirmed(GuardTestCase):
         path = tools_on_path(self.folder / "bin", self.folder / "calls")
         with mock.patch.dict(os.environ, {"PATH": path}):
             self.db.notes.insert_one({"text": "here"})
-            dump = self.team().dbdump()
+            dump = self.team_with().dbdump()
             assert dump is not None
             taken_away = mock.patch.object(Tool, "run", lambda *_: self.rewrite_token())
             with taken_away, self.assertRaises(LockLost):
-                self.team().dbrestore(Path(dump).name, force="yes")
+                self.team_with().dbrestore(Path(dump).name, force="yes")
         events = [event["event"] for event in self.db.migrations_log.find().sort([("at", 1), ("_id", 1)])]
         self.assertEqual((["restore begun", "restore failed"], SOMEBODY), (events, self.token()))
 
@@ -321,6 +321,6 @@ class TestConfirmed(GuardTestCase):
         for setting in ("LOCK_LEASE", "LOCK_WAIT"):
             for value in (-1, "60", None):
                 with self.assertRaisesRegex(migopy.MigopyException, f"{setting} has to be a number of seconds"):
-                    self.team(**{setting: value}).execute()
+                    self.team_with(**{setting: value}).execute()
         with self.assertRaisesRegex(migopy.MigopyException, "LOCK_LEASE has to be a number of seconds, at least 1"):
-            self.team(LOCK_LEASE=0.5).execute()
+            self.team_with(LOCK_LEASE=0.5).execute()

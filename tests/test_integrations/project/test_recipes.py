@@ -88,7 +88,7 @@ class TestRecipes(FabTestCase):
 
     def test_containers_that_start_at_once(self) -> None:
         project = self.noting(self.project(), "1_a.py")
-        project.migration("2_slow.py", "import time\ntime.sleep(1)\ndb.notes.insert_one({'text': '2_slow.py'})")
+        project.trace("2_slow.py", "import time\ntime.sleep(1)")
         command = self.here(self.written_for("containers"), project).replace("gunicorn app", "echo served")
         started = [
             subprocess.Popen(["/bin/sh", "-c", command], cwd="/", env=BARE, stdout=subprocess.PIPE, text=True)

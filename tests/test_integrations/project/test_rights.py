@@ -60,10 +60,9 @@ class RightsTestCase(FabTestCase):
         return self.mongod
 
     def user_with(self, actions: dict[str, set[str]]) -> None:
-        """The user, with a role of exactly these actions on the collections of the history, and all on the notes."""
-        given = {
-            name: sorted(found) for name, found in {**actions, "notes": {"find", "insert", "remove"}}.items() if found
-        }
+        """The user, with a role of exactly these actions on our collections, and all on what migrations write."""
+        of_migrations = {name: {"find", "insert", "remove"} for name in ("notes", "ran")}
+        given = {name: sorted(found) for name, found in {**actions, **of_migrations}.items() if found}
         privileges = [
             {"resource": {"db": self.database, "collection": name}, "actions": found} for name, found in given.items()
         ]
@@ -78,7 +77,7 @@ class RightsTestCase(FabTestCase):
         with contextlib.suppress(OperationFailure):
             self.db.command("dropRole", "ours")
 
-    def team(self) -> Project:
+    def team_with(self) -> Project:
         user: dict[str, Any] = {"MONGO_USER": "ann", "MONGO_USER_PASSWORD": "secret", "LOCK_WAIT": 1}
         return self.noting(self.project(more=TRY_EACH, **user), "1_a.py", "2_b.py")
 
@@ -95,7 +94,7 @@ class TestRights(RightsTestCase):
         for role, subtasks in (("read", READING), ("readWrite", READING + WRITING)):
             self.forget_user()
             self.db.command("createUser", "ann", pwd="secret", roles=[role])
-            self.assert_all_work(self.team(), subtasks)
+            self.assert_all_work(self.team_with(), subtasks)
         self.forget_user()
 
     def test_the_actions_of_the_table_are_enough(self) -> None:
@@ -103,19 +102,19 @@ class TestRights(RightsTestCase):
         self.assertEqual(4, len(rows))
         reading, creating, writing, unlocking = rows.values()
         self.user_with(reading)
-        self.assert_all_work(self.team(), READING)
+        self.assert_all_work(self.team_with(), READING)
         self.user_with(creating)
-        self.assert_all_work(self.team(), [("create", "words")])
+        self.assert_all_work(self.team_with(), [("create", "words")])
         self.user_with({**writing, "migrations": writing["migrations"] - {"update"}})
-        self.assert_all_work(self.team(), WRITING[:-1])
+        self.assert_all_work(self.team_with(), WRITING[:-1])
         self.user_with(unlocking)
         self.leave_a_lock()
-        self.assert_all_work(self.team(), WRITING[-1:])
+        self.assert_all_work(self.team_with(), WRITING[-1:])
 
     def test_they_are_enough_too_when_a_migration_has_failed(self) -> None:
         reading, _, writing, _ = table().values()
         self.user_with({**writing, "migrations": writing["migrations"] - {"update"}})
-        team = self.team()
+        team = self.team_with()
         team.migration("2_b.py", "1 / 0", "pass")
         self.assertEqual([1, 0], self.codes(team, [("execute",), ("rollback", "1")]))
         self.user_with(reading)
@@ -133,7 +132,7 @@ class TestRights(RightsTestCase):
         self.user_with(table()["execute, ignore, rollback, forget"])
         self.db.command("grantRolesToUser", "ann", roles=["read", {"role": "dbOwner", "db": copy}])
         for subtask, database in (("execute", self.database), ("rehearse", copy)):
-            team = self.team()
+            team = self.team_with()
             team.migration("1_a.py", "db.notes.delete_many({'$where': 'sleep(50) || true'})", down=None)
             process = team.fab_start(f"migrations:{subtask}")
             wait_for("delete", functools.partial(commands_of, self.client, f"{database}.notes"))
@@ -160,7 +159,7 @@ class TestRights(RightsTestCase):
                         self.client.drop_database(self.database)
                         self.leave_a_lock()  # of a run that died, so that there is something to log from the beginning
                         self.user_with({**actions, name: needed - {action}})
-                        self.assertNotEqual([0] * len(subtasks), self.codes(self.team(), subtasks))
+                        self.assertNotEqual([0] * len(subtasks), self.codes(self.team_with(), subtasks))
 
 
 class TestRightsInTransactions(RightsTestCase):
@@ -189,6 +188,6 @@ class TestRightsInTransactions(RightsTestCase):
         self.db.create_collection("notes")
         for lacking, codes in ((set(), [0, 0]), ({"update"}, [1, 1])):
             self.user_with({**actions, "migrations": actions["migrations"] - lacking})
-            project = self.team()
+            project = self.team_with()
             project.migration("1_a.py", "db.notes.insert_one({}, session=session)", arguments="db, session")
             self.assertEqual(codes, self.codes(project, [("execute", "1"), ("rollback", "1")]))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.cases import TRY_EACH, Attempt
-from tests.support import Project
+from tests.cases import TRY_EACH
+from tests.support import Project, Result
 from tests.test_integrations.rehearsal.test_rehearsal import RehearsalTestCase
 
 
 class TestBounds(RehearsalTestCase):
-    def rehearse_each(self, team: Project, bodies: list[str], options: tuple[Any, ...] = ()) -> list[Attempt]:
+    def rehearse_each(self, team: Project, bodies: list[str], options: tuple[Any, ...] = ()) -> list[Result]:
         """Rehearse a migration of each of these bodies; nothing but the copy may have been written to."""
         for number, body in enumerate(bodies, start=1):
             team.migration(f"{number}_a.py", body, down=None)

@@ -8,7 +8,8 @@ from typing import Any
 from unittest.mock import patch
 
 from migopy.store import lock
-from tests.cases import Ended, InProcessTestCase
+from tests.cases import InProcessTestCase
+from tests.support import Result
 
 ODD = {
     "raise ValueError(os.fsdecode(b'caf\\xff'))": r"ValueError: caf\\udcff",
@@ -149,12 +150,12 @@ class TestRefusals(InProcessTestCase):
 class TestSecrets(InProcessTestCase):
     SECRETS = ("s3cr3t-word", "s3cr3t%2Fwo%3Ard", "s3cr3t/wo:rd", "other-s3cr3t")
 
-    def assert_no_secret(self, ended: Ended) -> None:
+    def assert_no_secret(self, ended: Result) -> None:
         texts = [ended.stdout, ended.stderr, *map(str, self.db.migrations_log.find())]
         for secret in self.SECRETS:
             self.assertFalse([text for text in texts if secret in text], secret)
 
-    def failing(self, text: str, **settings: Any) -> Ended:
+    def failing(self, text: str, **settings: Any) -> Result:
         self.begin_anew()
         self.counting(self.team, "1_a.py", f"raise ValueError({text!r})")
         return self.run_task("execute", of=self.manager(**settings))

@@ -44,14 +44,14 @@ migrations = Team.create_task()
 class TestSession(RunTestCase):
     """Each subtask looks at the world as it is then, also when a team's own subtask calls several."""
 
-    def team(self, **attributes: Any) -> Project:
+    def team_with(self, **attributes: Any) -> Project:
         project = self.project(**attributes)
         fabfile = project.path / "fabfile.py"
         fabfile.write_text(fabfile.read_text() + textwrap.dedent(TEAM))
         return project
 
     def test_each_of_two_subtasks_in_one_renews_its_lock(self) -> None:
-        project = self.team(LOCK_LEASE=2)
+        project = self.team_with(LOCK_LEASE=2)
         longer_than_the_lease = "import time\ntime.sleep(3)"
         self.counting(project, "1_counts.py")
         self.counting(project, "2_counts.py", longer_than_the_lease)
@@ -61,7 +61,7 @@ class TestSession(RunTestCase):
         self.assertIsNone(self.lock())
 
     def test_rollback_and_execute_in_one_subtask(self) -> None:
-        project = self.team()
+        project = self.team_with()
         self.counting(project, "1_counts.py")
         self.assert_code(0, project.fab("migrations:execute"))
         self.assert_code(0, project.fab("migrations:redo"))
@@ -69,7 +69,7 @@ class TestSession(RunTestCase):
         self.assertEqual(["1_counts.py"], self.registered())
 
     def test_what_the_team_changes_between_two_subtasks_is_seen_by_the_second(self) -> None:
-        project = self.team()
+        project = self.team_with()
         self.counting(project, "1_counts.py")
         self.assert_code(0, project.fab("migrations:execute"))
         result = project.fab("migrations:again")
@@ -78,7 +78,7 @@ class TestSession(RunTestCase):
         self.assertEqual(["1_counts.py", "1_counts.py", "2_new.py"], self.ran())
 
     def test_a_run_within_a_run_is_refused_and_the_lock_of_the_outer_one_stays_its_own(self) -> None:
-        project = self.team()
+        project = self.team_with()
         self.counting(project, "1_counts.py")
         result = project.fab("migrations:nested", timeout=20)
         self.assert_code(3, result)
@@ -89,7 +89,7 @@ class TestSession(RunTestCase):
         self.assertIsNone(self.lock())
 
     def test_so_is_one_of_another_manager_of_the_same_process(self) -> None:
-        project = self.team()
+        project = self.team_with()
         self.counting(project, "1_counts.py", "import fabfile\nfabfile.migrations('forget', '0')")
         self.db.migrations.insert_one({"name": "0_old.py"})
         result = project.fab("migrations:execute", timeout=20)

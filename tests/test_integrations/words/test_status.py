@@ -30,11 +30,11 @@ class TestStatus(FabTestCase):
         project = self.project(more=TRY_EACH)
         (project.path / "mongomigrations").mkdir()
         for attempt in self.attempts(project, ("execute",), ("ignore",), ("execute", "")):
-            self.assertEqual((0, NOTHING), attempt)
+            self.assertEqual((0, "", NOTHING), attempt)
         self.noting(project, "1_a.py")
         self.db.migrations.insert_one({"name": "1_a.py"})
         for attempt in self.attempts(project, ("execute",), ("ignore",), ("execute", "")):
-            self.assertEqual((0, NOTHING), attempt)
+            self.assertEqual((0, "", NOTHING), attempt)
         (status,) = self.attempts(project, ())
         self.assertRegex(status.stderr, rf"^Database .*\n1 executed; last 1_a\.py on .*\n{NOTHING}$")
         self.assertEqual(["migrations"], self.db.list_collection_names())

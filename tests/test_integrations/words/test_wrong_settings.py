@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from migopy.settings import KINDS, Settings
-from tests.cases import Ended, InProcessTestCase
+from tests.cases import InProcessTestCase
 from tests.support import MongoTestCase, Project, Result, tools_on_path
 from tests.test_integrations.runs.test_settings import fabfile
 
@@ -96,7 +96,7 @@ class TestWrongTypes(InProcessTestCase):
         path = tools_on_path(self.team.path / "bin", self.team.path / "calls")
         self.entered(patch.dict(os.environ, PATH=path))
 
-    def assert_refused(self, sentence: str, ended: Ended) -> None:
+    def assert_refused(self, sentence: str, ended: Result) -> None:
         self.assertEqual((1, "", f"{sentence}\n"), ended)
 
     def assert_nothing_was_done(self) -> None:
