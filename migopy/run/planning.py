@@ -56,11 +56,11 @@ class Planning:
 
         Raises ``BadMigration``, ``ConfigurationError`` or ``WrongState`` if nothing may run.
         """
-        if function == "up" and self._strict:
+        if function == "up" and self._strict:  # a rollback is allowed: it may be what removes the drift
             refuse_drift(Status(inventory, **self._workspace.contents(inventory)._asdict()))
         status = self._workspace.status_from_log(inventory)
         self._refuse_what_just_failed(chosen, status)
-        with signals.let_through():
+        with signals.let_through():  # importing a file runs code of the team
             loaded = [load(migration, function) for migration in chosen]
         require_transactions(loaded, self._workspace)
         return divide(loaded, status, named=bool(named))
