@@ -83,7 +83,7 @@ class Planning:
 
     def steps(self, chosen: Sequence[Migration], status: Status) -> tuple[list[dict[str, Any]], list[str]]:
         """What execute would do with each of these migrations, and every reason why it would stop."""
-        with self._workspace.importable():
+        with self._workspace.on_sys_path():
             planned = [self._step(migration) for migration in chosen if migration.number is not None]
         loaded = [migration for _, migration in planned if migration]
         steps = [step for step, _ in planned]

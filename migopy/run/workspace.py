@@ -190,7 +190,7 @@ class Workspace:
         if not self.kind.creates_in_transactions:
             self.history.make_collections()
 
-    def importable(self) -> contextlib.AbstractContextManager[None]:
+    def on_sys_path(self) -> contextlib.AbstractContextManager[None]:
         """Keep the project's folder on ``sys.path``, for what migrations import from it."""
         return on_sys_path(self.folder)
 
@@ -203,7 +203,7 @@ class Workspace:
         """
         with signals.hold_back():
             self._take(subtask)
-            with self.lock, self.importable():
+            with self.lock, self.on_sys_path():
                 if self.lock.dead_run:
                     self.log_dead_run(self.lock.dead_run)
                     self.lock.clear_dead_run()
