@@ -88,7 +88,7 @@ class Rehearsal:
 
         ``before`` is the team's ``before_rehearsal``. What is found is put into ``results``.
         """
-        with self._workspace.importable():
+        with self._workspace.on_sys_path():
             migrations = self._load(chosen)
             self._require_transactions(migrations)
             extent = self._copy_job.extent

@@ -165,7 +165,7 @@ class Inventory:
         if to:
             target = self.registered_name(to)
             newest_first = list(itertools.takewhile(lambda record: record.name != target, newest_first))
-        executed = [record.name for record in newest_first if record.state == "executed"]
+        executed = [record.name for record in newest_first if record.state == "executed"]  # not those only ignored
         if last:
             executed = _first(executed, positive_number("last", last))
         return self._files_of(executed)

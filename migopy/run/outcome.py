@@ -59,7 +59,7 @@ def print_json_at_end(subtask: str, rows: Callable[[], Mapping[str, Any]]) -> It
     try:
         with redirect_stdout_to_stderr():
             yield
-    except StopTaskExecution:
+    except StopTaskExecution:  # not an error
         raise
     except BaseException as error:
         reason = _reason(error)
@@ -76,7 +76,7 @@ def _reason(error: BaseException) -> str:
 def redirect_stdout_to_stderr() -> Iterator[None]:
     """For Python's stream, and for the file descriptor that programs started by a migration write to."""
     sys.stdout.flush()
-    kept = os.dup(1)
+    kept = os.dup(1)  # 1 is stdout, 2 is stderr
     os.dup2(2, 1)
     try:
         with contextlib.redirect_stdout(sys.stderr):

@@ -56,11 +56,11 @@ class Planning:
 
         Raises ``BadMigration``, ``ConfigurationError`` or ``WrongState`` if nothing may run.
         """
-        if function == "up" and self._strict:
+        if function == "up" and self._strict:  # a rollback is allowed: it may be what removes the drift
             refuse_drift(Status(inventory, **self._workspace.contents(inventory)._asdict()))
         status = self._workspace.status_from_log(inventory)
         self._refuse_what_just_failed(chosen, status)
-        with signals.let_through():
+        with signals.let_through():  # importing a file runs code of the team
             loaded = [load(migration, function) for migration in chosen]
         require_transactions(loaded, self._workspace)
         return divide(loaded, status, named=bool(named))
@@ -83,7 +83,7 @@ class Planning:
 
     def steps(self, chosen: Sequence[Migration], status: Status) -> tuple[list[dict[str, Any]], list[str]]:
         """What execute would do with each of these migrations, and every reason why it would stop."""
-        with self._workspace.importable():
+        with self._workspace.on_sys_path():
             planned = [self._step(migration) for migration in chosen if migration.number is not None]
         loaded = [migration for _, migration in planned if migration]
         steps = [step for step, _ in planned]

@@ -20,8 +20,8 @@ Row = Mapping[str, Any]
 
 
 def as_json(document: Row) -> str:
-    """One JSON document in ASCII, with times in ISO 8601, UTC."""
-    return json.dumps(document, indent=2, default=_utc)
+    """One JSON document, with times in ISO 8601, UTC."""
+    return json.dumps(document, indent=2, default=_utc)  # ASCII, because stdout may have any encoding
 
 
 def _utc(value: datetime) -> str:
@@ -76,7 +76,7 @@ def _progress_row(status: Status, name: str | None) -> dict[str, Any] | None:
     if progress is None:
         return None
     return {
-        "collection": progress.collection.partition(".")[2],
+        "collection": progress.collection.partition(".")[2],  # without the database
         "done": progress.done,
         "total": progress.total,
         "seconds": round(progress.seconds, 3),

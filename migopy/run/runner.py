@@ -6,7 +6,7 @@ Between ``fab`` and ``up()`` these context managers are entered, in this order:
 2.  ``outcome.print_json_at_end``, only with ``json=yes``: stdout is sent to stderr, one document is printed at the end.
 3.  ``terminal.signals.hold_back``: from here on a signal takes effect only inside of ``let_through``.
 4.  ``store.Lock``: a thread renews the lock, which ``Workspace.hold_lock`` has taken.
-5.  ``files.importing.importable``: the folder of the fabfile is on ``sys.path``.
+5.  ``files.importing.on_sys_path``: the folder of the fabfile is on ``sys.path``.
 6.  ``legacy.warnings_shown``, when ``db`` is first used: each call of PyMongo 2 and 3 is shown once.
 7.  ``Run.announced``: the names of the migrations are in the lock; at the end the lock is given back.
 8.  ``Outcome.record``, for each migration: its result, for the document of 2.

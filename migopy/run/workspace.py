@@ -126,7 +126,7 @@ class Workspace:
         found, unreadable = _checksums([*registered, *(inventory.unregistered if missing else [])])
         unreadable.update(unusable_entries(self.directory, self.settings.MIGRATIONS_FILE_PATTERN))
         changed = [name for name, checksum in found.items() if checksum != noted.get(name, checksum)]
-        return Contents(changed, _renamed(missing, noted, found), dict(sorted(unreadable.items())))
+        return Contents(changed, _find_renamed(missing, noted, found), dict(sorted(unreadable.items())))
 
     # Migrations in batches
 
@@ -190,19 +190,20 @@ class Workspace:
         if not self.kind.creates_in_transactions:
             self.history.make_collections()
 
-    def importable(self) -> contextlib.AbstractContextManager[None]:
+    def on_sys_path(self) -> contextlib.AbstractContextManager[None]:
         """Keep the project's folder on ``sys.path``, for what migrations import from it."""
         return on_sys_path(self.folder)
 
     @contextlib.contextmanager
     def hold_lock(self, subtask: str) -> Iterator[Lock]:
-        """Hold the lock, and hold back signals. Read everything again inside: another run may have just ended.
+        """Hold the lock, and hold back signals.
 
-        Raises ``LockHeld`` if another run keeps the lock for longer than ``LOCK_WAIT``.
+        Read everything again inside, because another run may have just ended. Raises ``LockHeld`` if another run keeps
+        the lock for longer than ``LOCK_WAIT``.
         """
         with signals.hold_back():
             self._take(subtask)
-            with self.lock, self.importable():
+            with self.lock, self.on_sys_path():
                 if self.lock.dead_run:
                     self.log_dead_run(self.lock.dead_run)
                     self.lock.clear_dead_run()
@@ -219,7 +220,7 @@ class Workspace:
             with already_done(f"The lock was taken away from {run}"):
                 self.history.log("unlocked", freed.migration(registered), run=run)
                 self.log_dead_run(freed)
-                self.lock.delete()
+                self.lock.delete()  # last: if this process dies before, the next run logs the same
         return True
 
     def _take(self, subtask: str) -> None:
@@ -233,7 +234,7 @@ class Workspace:
         until = time.monotonic() + self.settings.LOCK_WAIT
         holder = self.lock.take(subtask)
         self.waited_for = holder
-        if holder:
+        if holder:  # once, and not at each attempt
             self.say(f"Waiting for {self.description(holder)}...")
         while holder:
             if time.monotonic() >= until:
@@ -244,7 +245,7 @@ class Workspace:
                     by=holder.by,
                     since=holder.since,
                 )
-            with signals.let_through():
+            with signals.let_through():  # Ctrl-C ends the waiting
                 time.sleep(LOCK_POLL_SECONDS)
             holder = self.lock.take(subtask)
 
@@ -263,7 +264,7 @@ class Workspace:
             self.history.log("interrupted", migration, run=holder.description(registered))
 
 
-def _renamed(missing: Sequence[str], noted: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
+def _find_renamed(missing: Sequence[str], noted: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
     """The missing names whose file seems to have a new name, each with that name; the mappings are of checksums."""
     unregistered = {checksum: name for name, checksum in found.items() if name not in noted}
     return {name: unregistered[noted[name]] for name in missing if noted[name] in unregistered}

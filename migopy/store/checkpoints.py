@@ -127,6 +127,7 @@ class Checkpoints:
         self.address = address
         self.foreign: set[ForeignDocument] = set()
         collection = with_majority(db[names.batches])
+        # EXACTLY, because `last` has to come back as the _id that it is, of whatever type.
         dates = {"tz_aware": True, "unicode_decode_error_handler": "backslashreplace"}
         self.collection = collection.with_options(codec_options=EXACTLY.with_options(**dates))
         self.by = by

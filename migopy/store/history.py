@@ -219,6 +219,7 @@ class History:
     def log(self, event: EventKind, name: str | None, session: ClientSession | None = None, **facts: Any) -> None:
         """Append an event to the log."""
         given = {"event": event, "name": name, "by": self.by, **documents.storable_facts(facts)}
+        # An upsert with a new _id is an insert.
         self._log.update_one({"_id": ObjectId()}, _update_with_server_time(given), upsert=True, session=session)
 
     @explains_server_errors
@@ -246,7 +247,7 @@ class History:
         if registered:
             self._collection.insert_many(registered)
         self.log("restored", None, dump=dump, logged_until=logged_until)
-        self._collection.delete_one({"_id": UNFINISHED_RESTORE})
+        self._collection.delete_one({"_id": UNFINISHED_RESTORE})  # last: until here the restore can be interrupted
 
     @explains_server_errors
     def events(self, name: str | None = None) -> list[Event]:
@@ -265,7 +266,7 @@ class History:
     @explains_server_errors
     def was_unlocked_since(self, moment: datetime) -> bool:
         """Whether the subtask unlock has taken the lock away at that moment or later."""
-        wanted = {"event": "unlocked", "at": {"$gte": moment}}
+        wanted = {"event": "unlocked", "at": {"$gte": moment}}  # by the server's clock, as `at` is
         return self._log.count_documents(wanted, limit=1, maxTimeMS=MAJORITY_TIMEOUT_MS) > 0
 
     def last_events(self) -> dict[str, Event]:

@@ -197,8 +197,8 @@ class Lock:
         Raises ``LockHeld`` if this process holds the lock itself, because it would wait for itself for ever.
         """
         self._facts["subtask"] = subtask
-        self._may_be_ours = True
-        sent = clock()
+        self._may_be_ours = True  # even if the answer gets lost
+        sent = clock()  # the lease counts from before the request, whatever time the answer takes
         try:
             found = self._take_or_read()
         except InvalidBSON:
@@ -251,7 +251,7 @@ class Lock:
     ) -> None:
         _held_here.discard(self._token)
         self._renewal.end()
-        self.give_back(error)
+        self.give_back(error)  # does nothing if that was done already
 
     def give_back(self, error: BaseException | None = None) -> None:
         """Delete the document, unless a migration has begun and nothing says how it ended.
