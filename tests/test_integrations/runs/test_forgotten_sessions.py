@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 import threading
 import time
@@ -12,7 +11,7 @@ from pymongo import MongoClient
 
 from tests.cases import Ended, InProcessTestCase
 from tests.server import Mongod, Server, shared_replica_set
-from tests.support import Project, RunTestCase
+from tests.support import RunTestCase
 
 FORGETFUL = {
     "db.notes.insert_one({})": "insert into notes is not part of the transaction: pass session=session to it",
@@ -93,7 +92,9 @@ class TestForgottenSessions(InProcessTestCase):
         """There MongoDB would wait for the transaction, and the transaction for MongoDB, for a minute."""
         self.begin_with_a_note()
         started = time.monotonic()
-        write = "db.notes.update_one({}, {'$set': {'a': 3}}, session=session)\ndb.notes.update_one({}, {'$inc': {'a': 1}})"
+        write = (
+            "db.notes.update_one({}, {'$set': {'a': 3}}, session=session)\ndb.notes.update_one({}, {'$inc': {'a': 1}})"
+        )
         ended = self.execute(write)
         self.assertIn("1_pay.py failed (line 5): update of notes is not part of the transaction", ended.stderr)
         self.assertLess(time.monotonic() - started, 10)
@@ -210,7 +211,9 @@ class TestTheSameAgain(RunTestCase):
         self.assert_code(1, result)
         self.assertEqual(2, self.attempts())
         last = result.stderr.splitlines()[-1]
-        self.assertRegex(last, r"^1_pay.py failed \(line 10, OperationFailure: .*\): it is not registered\. It failed twice")
+        self.assertRegex(
+            last, r"^1_pay.py failed \(line 10, OperationFailure: .*\): it is not registered\. It failed twice"
+        )
         self.assertIn("it does so at each error, also at one that the code catches", last)
         self.assertEqual(([], 1), (self.registered(), self.db.notes.count_documents({})))
 
