@@ -55,7 +55,8 @@ class RefusedError(Exception):
 
 class TestRefusals(unittest.TestCase):
     def test_details_that_are_not_mongodbs_change_nothing(self) -> None:
-        for details in (None, "text", 5, [], {}, {"writeErrors": 5}, {"writeErrors": [5]}, {"violations": None}):
+        odd: list[Any] = [None, "text", 5, [], {}, {"writeErrors": 5}, {"writeErrors": [5]}, {"violations": None}]
+        for details in odd:
             self.assertEqual("RefusedError: batch op errors occurred", summary(RefusedError(details)))
 
     def test_a_client_bulk_write_counts_in_another_word(self) -> None:
