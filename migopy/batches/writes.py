@@ -13,7 +13,7 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, P
 from ..errors import BatchFailed, MigopyException, StopTaskExecution
 from ..mongo.failures import server_message
 from ..mongo.internals import content_of, filter_of
-from ..terminal.texts import summary, without_reply
+from ..terminal.texts import summary, without_reply, write_refusal
 from . import arguments
 from .ids import BY_ID, IdRange, Ids, filter_within
 from .pace import SLOW_BATCH_SECONDS
@@ -151,7 +151,7 @@ def _bulk_write(collection: Collection[Any], requests: list[Any], session: Clien
         if not failures or error.has_error_label("TransientTransactionError"):
             raise
         failed = failures[0]
-        raise BatchFailed(f"{collection.name}, {_target_of(failed['op'])}: {failed['errmsg']}") from error
+        raise BatchFailed(f"{collection.name}, {_target_of(failed['op'])}: {write_refusal(failed)}") from error
     except (BSONError, DocumentTooLarge, OverflowError, OperationFailure) as error:
         if isinstance(error, OperationFailure) and error.code != OBJECT_TOO_LARGE:
             raise

@@ -66,6 +66,8 @@ class Migration(NamedTuple):
                 " runs in one transaction or in batches. No migration was run.",
                 migration=self.name,
             )
+        if function == "up":
+            loaded.require_verify_sees_transaction()
         return loaded
 
     def _content(self) -> bytes:
@@ -111,6 +113,16 @@ class LoadedMigration:
                 f" or {function}(db, batches). No migration was run.",
                 migration=self.name,
             ) from error
+
+    def require_verify_sees_transaction(self) -> None:
+        """Raises ``BadMigration`` if ``verify()`` would see the database as it was before ``up()``."""
+        if self.in_transaction and self.verify and "session" not in inspect.signature(self.verify).parameters:
+            raise BadMigration(
+                f"verify(db) of {self.name} cannot see what up(db, session) has done, because nobody outside of the"
+                " transaction can: write verify(db, session), and pass session=session to what it reads. No migration"
+                " was run.",
+                migration=self.name,
+            )
 
     @property
     def in_transaction(self) -> bool:

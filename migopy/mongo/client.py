@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence, cast
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence, cast
 
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -21,6 +21,7 @@ from ..terminal.texts import mask, one_line, safe_str
 from . import internals
 from .failures import server_errors
 from .server import Server, bad_port
+from .transaction_guard import TransactionGuard
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -136,7 +137,7 @@ def close(client: MongoClient[dict[str, Any]]) -> None:
 def _make(make: Callable[..., Any], server: Server) -> MongoClient[dict[str, Any]]:
     try:
         with _mask_warnings():
-            return cast("MongoClient[dict[str, Any]]", make())
+            return cast("MongoClient[dict[str, Any]]", _make_guarded(make, server.client_options or {}))
     except (PyMongoError, ValueError, TypeError, OSError, Warning) as error:
         # OSError comes from a file that an option names, Warning from an option with python -W error.
         setting = server.uri_setting if server.uri else "MONGO_HOST, MONGO_PORT"
@@ -144,6 +145,20 @@ def _make(make: Callable[..., Any], server: Server) -> MongoClient[dict[str, Any
         raise errors.ConfigurationError(
             f"PyMongo refuses the settings of the server ({setting}): {_without_secrets(error, server)}."
         ) from None
+
+
+def _make_guarded(make: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """A client with a guard of its own, unless the team's function makes it in another way."""
+    listeners = options.get("event_listeners", [])
+    if not isinstance(listeners, (list, tuple)):
+        return make()  # PyMongo says what is wrong
+    try:
+        return make(event_listeners=[*listeners, TransactionGuard()])
+    except TypeError as error:
+        # It takes no such argument, or passes one to PyMongo itself.
+        if "event_listeners" not in str(error):
+            raise
+        return make()
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from pymongo.errors import (
 )
 
 from .. import errors
-from ..terminal.texts import one_line, safe_str, without_reply
+from ..terminal.texts import one_line, reason, write_refusal
 from .concerns import MAJORITY_TIMEOUT_MS
 
 # Error codes of MongoDB (src/mongo/base/error_codes.yml).
@@ -123,14 +123,14 @@ def _bulk_write_sentence(error: BulkWriteError, address: str) -> str:
     """A write of several documents failed at one of them, or no majority has confirmed it."""
     details: Mapping[str, Any] = error.details or {}
     refusals = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
-    reason = refusals[0].get("errmsg") if refusals else str(error)
+    message = write_refusal(refusals[0]) if refusals else str(error)
     written = details.get("nInserted", 0)
-    return f"MongoDB at {address} refuses the command: {reason}. Documents written before that: {written}."
+    return f"MongoDB at {address} refuses the command: {message}. Documents written before that: {written}."
 
 
 def server_message(error: PyMongoError) -> str:
-    """The server's message, without the whole reply that PyMongo puts behind it."""
-    return without_reply(safe_str(error)).rstrip(".")
+    """The server's message, with what it has refused, and without the whole reply that PyMongo puts behind it."""
+    return reason(error).rstrip(".")
 
 
 def explains_server_errors(method: Method) -> Method:

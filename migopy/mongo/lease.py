@@ -14,6 +14,7 @@ from pymongo.errors import PyMongoError
 
 from ..errors import LockLost, ServerFailed
 from ..terminal.wording import local_time
+from .transaction_guard import call_unwatched
 
 IS_HELD = {"$gt": ["$expires_at", "$$NOW"]}
 """An expression that is true while the lease of a document has not run out."""
@@ -37,7 +38,8 @@ class Renewal:
         self._ended = threading.Event()
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        # Beside a migration in a transaction, which the renewal is no part of.
+        threading.Thread(target=call_unwatched, args=(self._run,), name=self._name, daemon=True).start()
 
     def end(self) -> None:
         self._ended.set()

@@ -24,8 +24,8 @@ class Transaction:
     """A transaction in a client session; ``run()`` it.
 
     PyMongo's ``with_transaction()`` retries in silence. This one calls ``on_retry`` with the reason, and with the
-    seconds that the failed attempt took. ``waits_for_majority`` decides whether a commit is sent again when a majority
-    did not confirm it in time.
+    seconds that the failed attempt took: it pauses, or raises if another attempt is of no use. ``waits_for_majority``
+    decides whether a commit is sent again when a majority did not confirm it in time.
     """
 
     is_commit_unknown = False

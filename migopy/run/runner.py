@@ -20,12 +20,11 @@ Between ``fab`` and ``up()`` these context managers are entered, in this order:
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Protocol, Sequence
 
+from bson.errors import InvalidBSON
 from pymongo.errors import NetworkTimeout, OperationFailure
 
 from .. import legacy
@@ -44,15 +43,16 @@ from ..errors import (
 )
 from ..files.faults import innermost_line
 from ..files.migration import LoadedMigration, unrun_type
-from ..mongo.client import RETRY_PAUSE_SECONDS, end_commands_on_signal
+from ..mongo.client import end_commands_on_signal
 from ..mongo.clock import clock
 from ..mongo.transaction import Transaction
+from ..mongo.transaction_guard import NotInTransaction, guard_of, watch_writes
 from ..store.history import EventKind, History, Record
 from ..terminal import signals
 from ..terminal.texts import summary
-from ..terminal.wording import duration
 from .direction import Direction, RunLock
 from .registrar import Registrar
+from .retries import Retries
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -114,7 +114,7 @@ class Run:
 
     _client_session: ClientSession | None = None
     _transaction: Transaction | None = None
-    _waits = False
+    _retries: Retries | None = None
 
     def __init__(self, direction: Direction, context: RunContext) -> None:
         self._direction = direction
@@ -194,11 +194,12 @@ class Run:
     def _perform(self, migration: LoadedMigration, session: ClientSession | None = None) -> float:
         """Call ``up()`` or ``down()`` with the arguments that it asks for; the seconds it took."""
         started = clock()
-        with self._batches(migration) if migration.in_batches else contextlib.nullcontext() as batches:
-            offered = {"session": session, "batches": batches}
-            self._call(migration.call, self._db, **{name: offered[name] for name in migration.asks_for})
-        seconds = clock() - started
-        self._verify(migration, session)
+        with watch_writes(self._db.client, session):
+            with self._batches(migration) if migration.in_batches else contextlib.nullcontext() as batches:
+                offered = {"session": session, "batches": batches}
+                self._call(migration.call, self._db, **{name: offered[name] for name in migration.asks_for})
+            seconds = clock() - started
+            self._verify(migration, session)
         return seconds
 
     def _verify(self, migration: LoadedMigration, session: ClientSession | None) -> None:
@@ -247,7 +248,8 @@ class Run:
             self._registrar.complete_after(migration, took[-1], session)
             self._lock.confirm()
 
-        self._transaction = Transaction(session, functools.partial(self._say_retry, migration.name))
+        self._retries = Retries(migration, self._db.client, self._say)
+        self._transaction = Transaction(session, self._retries)
         with self._end_migration():
             self._transaction.run(migrate_and_register)
         self._registrar.remember(migration, took[-1])
@@ -321,7 +323,7 @@ class Run:
                 known = f"it is not known whether its transaction was committed, check {self._task}"
             else:
                 known = f"{consequence}{_and_left(left)}"
-            sentence = f"{migration.name} failed ({_place(migration, error)}{summary(error)}): {known}."
+            sentence = _failure_sentence(migration, error, known)
             if event:
                 seconds = round(clock() - started, 3)
                 sentence = self._log_failure(sentence, event, migration.name, seconds=seconds, error=summary(error))
@@ -335,15 +337,27 @@ class Run:
             if isinstance(error, ServerFailed) and migration.in_transaction:
                 error.with_context(
                     before=f"Nothing of {migration.name} was applied, because its registration is part of the same"
-                    " transaction:"
+                    " transaction:",
+                    after=(self._retries.advice(error) if self._retries else "").strip(),
                 )
             return
         if isinstance(error, (StopTaskExecution, NotRun)) or (isinstance(error, SystemExit) and not error.code):
             # sys.exit() in a migration must not look like success to the next command.
             raise MigrationFailed(sentence, migration=migration.name) from None
-        if isinstance(error, Exception):
-            raise MigrationFailed(sentence + _advice(error), migration=migration.name) from error
+        if isinstance(error, (Exception, NotInTransaction)):
+            raise MigrationFailed(sentence + self._advice(migration, error), migration=migration.name) from error
         self._say(sentence)
+
+    def _advice(self, migration: LoadedMigration, error: BaseException) -> str:
+        if migration.in_transaction:
+            return (self._retries.advice(error) if self._retries else "") or _advice(error)
+        guard = guard_of(self._db.client)
+        if isinstance(error, InvalidBSON) and guard and guard.unread_write:
+            return (
+                f" The write was done: MongoDB has carried out this {guard.unread_write}, and PyMongo cannot read the"
+                " document in its answer. update_one changes a document without reading it."
+            )
+        return _advice(error)
 
     def _call_on_failure(self, name: str, error: BaseException) -> None:
         try:
@@ -363,17 +377,6 @@ class Run:
             return f"{sentence} The log could not be written either: {failure}"
         return sentence
 
-    def _say_retry(self, name: str, error: Exception, seconds: float) -> None:
-        """Say why a transaction starts again, and pause."""
-        is_waiting = isinstance(error, ServerFailed)  # our own first write, which another transaction blocks
-        if not is_waiting:
-            self._say(f"{name} starts again from the beginning, after {duration(seconds)}: {summary(error)}")
-        elif not self._waits:
-            self._say(f"Waiting for another transaction, perhaps one that a dead run left behind: {error}")
-        self._waits = is_waiting
-        with signals.let_through():
-            time.sleep(RETRY_PAUSE_SECONDS)
-
 
 def _place(migration: LoadedMigration, error: BaseException) -> str:
     """Where in the team's file it failed, as far as that is known: ``line 12, verify(), ``."""
@@ -382,11 +385,19 @@ def _place(migration: LoadedMigration, error: BaseException) -> str:
     return place + ("verify(), " if migration.is_raised_by_verify(error) else "")
 
 
+def _failure_sentence(migration: LoadedMigration, error: BaseException, known: str) -> str:
+    place = _place(migration, error)
+    if isinstance(error, NotInTransaction):
+        in_line = f" ({place.rstrip(', ')})" if place else ""
+        return f"{migration.name} failed{in_line}: {error}. Nothing of the migration has happened: {known}."
+    return f"{migration.name} failed ({place}{summary(error)}): {known}."
+
+
 def _and_left(left: int) -> str:
     return {0: "", 1: ", and the one after it did not run"}.get(left, f", and the {left} after it did not run")
 
 
-def _advice(error: Exception) -> str:
+def _advice(error: BaseException) -> str:
     code = error.code if isinstance(error, OperationFailure) else None
     if code == NOT_IN_TRANSACTION:
         return " MongoDB cannot do that in a transaction: remove the parameter session."

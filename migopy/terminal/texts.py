@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Iterator
+from typing import Any, Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote
 
 MAX_LENGTH = 4_000
 """Characters of a text that is shown or stored. A document of MongoDB holds at most 16 MB."""
+
+MAX_MESSAGE_LENGTH = 1_000
+"""Characters of a message of MongoDB, which may quote a whole document."""
+
+MAX_VALUE_LENGTH = 100
+"""Characters of a value of a document."""
+
+MAX_EXAMPLES = 5
+"""Broken rules, or duplicates, that a text names."""
 
 MASK = "***"
 
@@ -78,7 +87,7 @@ def safe_str(thing: object) -> str:
 
 def summary(error: BaseException) -> str:
     """Type and text of an error on one line, without the full stop at the end."""
-    text = one_line(without_reply(safe_str(error))).rstrip(".")
+    text = one_line(reason(error)).rstrip(".")
     name = one_line(type(error).__name__)
     return f"{name}: {text}" if text else name
 
@@ -86,3 +95,102 @@ def summary(error: BaseException) -> str:
 def without_reply(text: str) -> str:
     """The text of an error without the server's whole reply, which PyMongo appends."""
     return text.partition(", full error:")[0]
+
+
+# What MongoDB answers about a write that it refuses. The errors of PyMongo have it as ``details``.
+
+
+def reason(error: BaseException) -> str:
+    """The text of an error, and which document or value MongoDB has refused and why."""
+    try:
+        details = getattr(error, "details", None)
+        found = _refusal(details) if isinstance(details, Mapping) else ""
+    except Exception:  # the details of an error that is not PyMongo's may be anything
+        found = ""
+    return found or without_reply(safe_str(error))
+
+
+def _refusal(reply: Mapping[str, Any]) -> str:
+    """Why the server has refused a command; empty if its message says it all."""
+    failures = reply.get("writeErrors")
+    if failures:
+        return f"{write_refusal(failures[0])} ({', '.join(_facts(reply, failures))})"
+    if "violations" in reply:
+        ids = ["_id " + " and ".join(_value(id) for id in found["ids"][:2]) for found in reply["violations"]]
+        return f"{_message(reply)} (the same value in {_examples(ids)})"
+    if "errInfo" in reply:
+        return f"{write_refusal(reply)} (_id {_value(reply['errInfo']['failingDocumentId'])})"
+    return ""
+
+
+def _facts(reply: Mapping[str, Any], failures: list[Mapping[str, Any]]) -> Iterator[str]:
+    """Which write of several was the first that failed, and how many were done."""
+    yield f"at index {failures[0].get('index', failures[0].get('idx'))}"
+    about = failures[0].get("op", {})
+    about = about.get("q", about)  # an insert has the document, other writes their filter
+    if about:
+        yield f"_id {_value(about['_id'])}" if "_id" in about else f"filter {_value(about)}"
+    written = sum(reply.get(key, 0) for key in ("nInserted", "nUpserted", "nModified", "nRemoved"))
+    yield f"after {written:,} {'write' if written == 1 else 'writes'}"
+    if len(failures) > 1:
+        yield f"{len(failures) - 1:,} more failed"
+
+
+def write_refusal(failure: Mapping[str, Any]) -> str:
+    """Why the server has refused to write one document, with the rules of a validator that it breaks."""
+    info = failure.get("errInfo")
+    if not isinstance(info, Mapping) or "details" not in info:  # before MongoDB 5.0
+        return _message(failure)
+    return f"{_message(failure)}: {_examples(list(_broken_rules(info['details'])))}"
+
+
+def _broken_rules(part: Any, field: str = "") -> Iterator[str]:
+    """Each rule of a validator that a document breaks, as the server names them inside of each other."""
+    if isinstance(part, (list, tuple)):
+        for inner in part:
+            yield from _broken_rules(inner, field)
+        return
+    for key in ("propertyName", "itemIndex"):
+        if key in part:
+            field = f"{field}.{part[key]}".lstrip(".")
+    inside = [value for key, value in part.items() if key not in VALUES_OF_RULES and _has_rules(value)]
+    if inside:
+        described = f" ({part['description']})" if "description" in part else ""
+        yield from _broken_rules(inside, field + described)
+    else:
+        yield (f"{field}: " if field else "") + _broken_rule(part)
+
+
+VALUES_OF_RULES = {
+    "missingProperties": "missing",
+    "additionalProperties": "additional",
+    "consideredValue": "found",
+    "consideredValues": "found",
+    "specifiedAs": "",
+}
+"""What the server says about a broken rule, with the words for it."""
+
+
+def _has_rules(value: Any) -> bool:
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(part, Mapping) for part in parts)
+
+
+def _broken_rule(part: Mapping[str, Any]) -> str:
+    rule = _value(part["specifiedAs"]) if "specifiedAs" in part else str(part.get("operatorName"))
+    found = [f"{words} {_value(part[key])}" for key, words in VALUES_OF_RULES.items() if words and key in part]
+    return ", ".join([rule, *(found or filter(None, [part.get("reason")]))])
+
+
+def _message(reply: Mapping[str, Any]) -> str:
+    return shorten(mask(str(reply.get("errmsg", ""))), MAX_MESSAGE_LENGTH).rstrip(".")
+
+
+def _value(value: object) -> str:
+    # Masked before it is cut: a part of a secret is not recognized.
+    return shorten(mask(repr(value)), MAX_VALUE_LENGTH)
+
+
+def _examples(texts: list[str]) -> str:
+    more = len(texts) - MAX_EXAMPLES
+    return "; ".join(texts[:MAX_EXAMPLES]) + (f"; and {more:,} more" if more > 0 else "")

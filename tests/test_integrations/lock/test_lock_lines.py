@@ -241,14 +241,14 @@ class TestConfirmed(GuardTestCase):
         if session:
             self.make_for_transactions("ran")
         parameters, arguments = ("db, session", ", session=session") if session else ("db", "")
-        functions = "".join(
+        taking = (
+            f"    with pymongo.MongoClient({self.server.uri!r}) as another:\n"
+            f"        another[db.name].migrations_lock.update_one({{}}, {{'$set': {{'token': {SOMEBODY!r}}}}})\n"
+        )
+        functions = "import pymongo\n\n" + "".join(
             f"def {function}({parameters}):\n"
             f"    db.ran.insert_one({{'function': '{function}'}}{arguments})\n"
-            + (
-                f"    db.migrations_lock.update_one({{}}, {{'$set': {{'token': {SOMEBODY!r}}}}})\n"
-                if function == taken_away_in
-                else ""
-            )
+            + (taking if function == taken_away_in else "")
             for function in ("up", "down")
         )
         (self.folder / "mongomigrations" / name).write_text(functions)

@@ -3,6 +3,7 @@ characters are in no text of ours."""
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 from unittest.mock import patch
@@ -22,6 +23,135 @@ ODD = {
 
 REFUSES_ALL: dict[str, Any] = {"validator": {"ticket": {"$exists": True}}}
 """Options of a collection that takes none of our documents."""
+
+
+# What MongoDB refuses, and what is told of it, since which version of MongoDB.
+REFUSED: dict[str, tuple[str, tuple[int, ...]]] = {
+    "db.users.insert_many([{'_id': 5}, {'_id': 6, 'email': 'a@b.c'}, {'_id': 7}])": (
+        r"BulkWriteError: E11000 duplicate key error .* index: email_1 dup key: \{ email: \"a@b.c\" \}"
+        r" \(at index 1, _id 6, after 1 write\)",
+        (4, 2),
+    ),
+    "db.users.insert_many([{'_id': n, 'email': 'a@b.c'} for n in range(5, 9)], ordered=False)": (
+        r"BulkWriteError: E11000 .* \(at index 0, _id 5, after 0 writes, 3 more failed\)",
+        (4, 2),
+    ),
+    "db.users.bulk_write([pymongo.UpdateOne({'_id': 1}, {'$set': {'n': 1}}),"
+    " pymongo.UpdateOne({'name': 'bob'}, {'$set': {'email': 'a@b.c'}})])": (
+        r"BulkWriteError: E11000 .* \(at index 1, filter \{'name': 'bob'\}, after 1 write\)",
+        (4, 2),
+    ),
+    "db.checked.insert_one({'_id': 5, 'age': 'ten'})": (
+        r"WriteError: Document failed validation: age \(a whole number\): \{'bsonType': 'int'\}, found 'ten' \(_id 5\)",
+        (5, 1),
+    ),
+    "db.checked.insert_many([{'_id': 5, 'age': 1}, {'_id': 6}])": (
+        r"BulkWriteError: Document failed validation: \{'required': \['age'\]\}, missing \['age'\]"
+        r" \(at index 1, _id 6, after 1 write\)",
+        (5, 0),
+    ),
+    "db.checked.update_many({}, {'$set': {'inner': {'size': [5, 'x']}}})": (
+        r"WriteError: Document failed validation: inner.size.1: \{'bsonType': 'int'\}, found 'x' \(_id 1\)",
+        (5, 0),
+    ),
+    "db.checked.find_one_and_update({}, {'$set': {'age': 'x' * 5000}})": (
+        r"(OperationFailure|WriteError): .*Document failed validation.*found 'x{40,50}…x{40,50}' \(_id 1\)",
+        (5, 0),
+    ),
+    "db.ruled.insert_one({'_id': 5, 'a': -1})": (
+        r"WriteError: Document failed validation: \{'a': \{'\$gt': 0\}\}, found -1; \{'b': \{'\$exists': True\}\},"
+        r" path does not exist \(_id 5\)",
+        (5, 0),
+    ),
+    "db.many.create_index('n')\n"
+    "db.command('collMod', 'many', index={'keyPattern': {'n': 1}, 'prepareUnique': True})\n"
+    "db.command('collMod', 'many', index={'keyPattern': {'n': 1}, 'unique': True})": (
+        r"OperationFailure: Cannot convert the index to unique\. .* \(the same value in _id 0 and 10; _id 1 and 11; "
+        r"_id 2 and 12; _id 3 and 13; _id 4 and 14; and 5 more\)",
+        (6, 0),
+    ),
+}
+
+
+class TestTheReasonIsTold(InProcessTestCase):
+    """What MongoDB has refused and why: on the screen, in the log, in the history and in JSON."""
+
+    def begin_with_rules(self) -> None:
+        self.begin_anew()
+        whole_number = {"bsonType": "int", **({"description": "a whole number"} if self.version >= (5, 1) else {})}
+        inner = {"bsonType": "object", "properties": {"size": {"bsonType": "array", "items": {"bsonType": "int"}}}}
+        schema = {"required": ["age"], "properties": {"age": whole_number, "inner": inner}}
+        self.db.create_collection("checked", validator={"$jsonSchema": schema})
+        self.db.create_collection("ruled", validator={"a": {"$gt": 0}, "b": {"$exists": True}})
+        self.db.users.create_index("email", unique=True, sparse=True)
+        self.db.users.insert_many([{"_id": 1, "email": "a@b.c"}, {"_id": 2, "name": "bob"}])
+        self.db.checked.insert_one({"_id": 1, "age": 1})
+        self.db.many.insert_many([{"_id": number, "n": number % 10} for number in range(20)])
+
+    def test_in_every_place(self) -> None:
+        for refused, (told, since) in REFUSED.items():
+            with self.subTest(refused):
+                if self.version < since:
+                    continue
+                self.begin_with_rules()
+                self.team.migration("1_a.py", f"import pymongo\n{refused}")
+                ended = self.run_task("execute", json="yes")
+                self.assertEqual(1, ended.code)
+                document = json.loads(ended.stdout)
+                for text in (document["error"], document["migrations"][0]["error"]):
+                    self.assertRegex(text, rf"^1_a.py failed \(line \d, {told}\): it is not registered\.")
+                    self.assertLess(len(text), 2000)
+                self.assertIn(document["error"], ended.stderr.splitlines())
+                self.assertRegex(self.db.migrations_log.find_one()["error"], f"^{told}$")  # type: ignore[index]
+                for subtask, options in (("show_status", ()), ("history", ("1",))):
+                    shown = self.run_task(subtask, *options)
+                    self.assertRegex(shown.stdout + shown.stderr, told)
+
+    def test_secrets_in_it_are_masked(self) -> None:
+        self.begin_with_rules()
+        self.team.migration(
+            "1_a.py", "db.checked.insert_one({'_id': 5, 'age': 'mongodb://ann:s3cret@host/' + 'x' * 300})"
+        )
+        ended = self.run_task("execute")
+        self.assertNotIn("s3c", ended.stderr.splitlines()[-1])
+        self.assertNotIn("s3c", self.db.migrations_log.find_one()["error"])  # type: ignore[index]
+
+    def test_in_batches_and_in_a_function_of_documents(self) -> None:
+        if self.version < (5, 0):
+            self.skipTest("This server does not say which rule was broken.")
+        self.begin_with_rules()
+        for update in ("{'$set': {'age': 'ten'}}", "lambda document: {'$set': {'age': 'ten'}}"):
+            self.team.migration("1_a.py", f"batches.update(db.checked, {{}}, {update})", arguments="db, batches")
+            last = self.run_task("execute", "1").stderr.splitlines()[-1]
+            self.assertRegex(last, r"checked, _id 1: .*age( \(a whole number\))?: \{'bsonType': 'int'\}, found 'ten'")
+
+
+LATE = "db.jobs.update_one({'_id': 1}, [{'$set': {'expires': {'$toDate': bson.Int64(253_402_300_800_000)}}}])\n"
+"""A date of the year 10000, which datetime cannot hold."""
+
+
+class TestAnAnswerThatCannotBeRead(InProcessTestCase):
+    def execute(self, body: str) -> str:
+        self.begin_anew()
+        self.db.jobs.insert_one({"_id": 1, "taken": 0})
+        self.team.migration("1_a.py", "import bson\n" + LATE + body)
+        ended = self.run_task("execute")
+        self.assertEqual(1, ended.code)
+        self.assertIn("InvalidBSON", ended.stderr)
+        return ended.stderr.splitlines()[-1]
+
+    def test_the_write_was_done(self) -> None:
+        change = "{'_id': 1}, {'$inc': {'taken': 1}}"
+        for write in (f"db.jobs.find_one_and_update({change})", f"db.jobs.find_and_modify({change})"):
+            self.assertIn(" The write was done: MongoDB has carried out this findAndModify", self.execute(write))
+            found = self.db.jobs.find_one({}, {"taken": True})
+            self.assertEqual(1, found["taken"])  # type: ignore[index]
+
+    def test_of_a_read_it_is_not_said(self) -> None:
+        change = "{'_id': 1}, {'$inc': {'taken': 1}}"
+        caught = f"try:\n    db.jobs.find_one_and_update({change})\nexcept bson.errors.InvalidBSON:\n    pass\n"
+        for before in ("", caught):
+            self.assertNotIn("The write was done", self.execute(before + "db.jobs.find_one()"))
 
 
 class TestOddTexts(InProcessTestCase):

@@ -245,7 +245,8 @@ class TestTheTeamsOwnClient(SettingsTestCase):
     @staticmethod
     def MongoClient(*args, **kwargs):
         import pymongo
-        print(args, sorted(kwargs.items()))
+        listeners = [type(listener).__name__ for listener in kwargs["event_listeners"]]
+        print(args, sorted({**kwargs, "event_listeners": listeners}.items()))
 
         class Client(pymongo.MongoClient):
             def close(self):
@@ -261,5 +262,6 @@ class TestTheTeamsOwnClient(SettingsTestCase):
         }
         project = self.project_of(more, **here, MONGO_CLIENT_OPTIONS={"appname": "ours"})
         result = project.fab("--hide=status", "migrations:execute")
-        self.assertEqual(f"{(self.server.host, self.server.port)} [('appname', 'ours')]\nclosed\n", result.stdout)
+        options = [("appname", "ours"), ("event_listeners", ["TransactionGuard"])]
+        self.assertEqual(f"{(self.server.host, self.server.port)} {options}\nclosed\n", result.stdout)
         self.assert_executed(result)

@@ -125,9 +125,10 @@ class TestTransactions(TransactionTestCase):
         conflict = (
             "import pymongo\n"
             "if not db.attempts.count_documents({}):\n"
-            "    db.attempts.insert_one({})\n"
-            "    db.contested.find_one({}, session=session)\n"
-            "    db.contested.update_one({'_id': 1}, {'$set': {'by': 'another'}})\n"
+            f"    with pymongo.MongoClient({self.server.uri!r}) as another:\n"
+            "        another[db.name].attempts.insert_one({})\n"
+            "        db.contested.find_one({}, session=session)\n"
+            "        another[db.name].contested.update_one({'_id': 1}, {'$set': {'by': 'another'}})\n"
             "db.contested.update_one({'_id': 1}, {'$set': {'by': 'us'}}, session=session)"
         )
         self.transactional(project, "1_conflict.py", conflict)

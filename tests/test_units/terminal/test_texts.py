@@ -47,6 +47,41 @@ class TestSummary(unittest.TestCase):
         self.assertTrue(summary(type("a\nb", (Exception,), {})()).isprintable())
 
 
+class RefusedError(Exception):
+    def __init__(self, details: Any) -> None:
+        super().__init__("batch op errors occurred, full error: {}")
+        self.details = details
+
+
+class TestRefusals(unittest.TestCase):
+    def test_details_that_are_not_mongodbs_change_nothing(self) -> None:
+        odd: list[Any] = [None, "text", 5, [], {}, {"writeErrors": 5}, {"writeErrors": [5]}, {"violations": None}]
+        for details in odd:
+            self.assertEqual("RefusedError: batch op errors occurred", summary(RefusedError(details)))
+
+    def test_a_client_bulk_write_counts_in_another_word(self) -> None:
+        details = {"writeErrors": [{"idx": 2, "errmsg": "no"}], "nInserted": 1, "nModified": 1}
+        self.assertEqual("RefusedError: no (at index 2, after 2 writes)", summary(RefusedError(details)))
+
+    def test_it_is_a_few_lines_at_most(self) -> None:
+        rule = {"operatorName": "$gt", "specifiedAs": {"a": "x" * 9000}, "consideredValue": "y" * 9000}
+        info = {"failingDocumentId": "z" * 9000, "details": {"clausesNotSatisfied": [rule] * 99}}
+        text = summary(RefusedError({"errmsg": "no" * 9000, "errInfo": info}))
+        self.assertLess(len(text), 2500)
+        self.assertIn("; and 94 more (_id 'zzz", text)
+
+    def test_secrets_are_masked_before_anything_is_cut(self) -> None:
+        none: set[str] = set()
+        with patch.object(texts, "_secrets", none):
+            add_secrets("correct horse battery")
+            found = "x" * 30 + "correct horse battery" + "y" * 200
+            info = {"failingDocumentId": 1, "details": {"operatorName": "$gt", "consideredValue": found}}
+            cases: list[Any] = [{"errmsg": "no", "errInfo": info}, {"writeErrors": [{"errmsg": "z" * 490 + found * 9}]}]
+            for details in cases:
+                self.assertNotIn("corr", summary(RefusedError(details)))
+                self.assertNotIn("battery", summary(RefusedError(details)))
+
+
 class TestEscaping(unittest.TestCase):
     def test_what_moves_a_cursor_is_written_as_python_writes_it(self) -> None:
         self.assertEqual(r"a\x1b[2Jb\nc\x9bd\u202e\udcff", escape("a\x1b[2Jb\nc\x9bd\u202e\udcff"))
