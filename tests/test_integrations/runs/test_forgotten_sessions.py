@@ -9,9 +9,9 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from tests.cases import Ended, InProcessTestCase
+from tests.cases import InProcessTestCase
 from tests.server import Mongod, Server, shared_replica_set
-from tests.support import RunTestCase
+from tests.support import Result, RunTestCase
 
 FORGETFUL = {
     "db.notes.insert_one({})": "insert into notes is not part of the transaction: pass session=session to it",
@@ -64,7 +64,7 @@ class TestForgottenSessions(InProcessTestCase):
         self.db.notes.insert_one({"_id": 1, "a": 1})
         self.make_for_transactions("migrations", "migrations_log", "ran")
 
-    def execute(self, body: str, down: str = "pass", more: str = "", *words: str, **attributes: Any) -> Ended:
+    def execute(self, body: str, down: str = "pass", more: str = "", *words: str, **attributes: Any) -> Result:
         up = "import pymongo\ndb.ran.insert_one({}, session=session)\n" + textwrap.dedent(body)
         path = self.team.migration("1_pay.py", up, down, "db, session")
         path.write_text(path.read_text() + more)
