@@ -80,17 +80,20 @@ def require_id(projection: Any) -> None:
         raise BatchFailed("The projection for batches has to include _id.")
 
 
-def collection_uuid(collection: Collection[Any]) -> Any:
+def collection_uuid(collection: Collection[Any]) -> bytes | None:
     """MongoDB's own id of the collection, which a new collection of the same name does not have.
 
     None where there is no collection, or where the user may not ask.
     """
-    exactly = collection.database.with_options(codec_options=EXACTLY)
+    wanted = {"name": collection.name}
     try:
-        found = exactly.command("listCollections", filter={"name": collection.name})["cursor"]["firstBatch"]
+        reply = collection.database.command("listCollections", filter=wanted, codec_options=EXACTLY)
     except OperationFailure:
         return None
-    return found[0]["info"].get("uuid") if found else None
+    found = reply["cursor"]["firstBatch"]
+    uuid = found[0]["info"].get("uuid") if found else None
+    # As plain bytes every PyMongo writes and reads it in the same way.
+    return None if uuid is None else bytes(uuid)
 
 
 def count_and_size(collection: Collection[Any], in_transactions: bool) -> tuple[int, float]:

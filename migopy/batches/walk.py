@@ -151,16 +151,14 @@ class Walk:
         if self.checkpoint.finished:
             return Batch([], [], [])
         between = Between(self.filter, self.checkpoint.last, self.checkpoint.end)
-        found = Batch([], [], [])
+        found = b""
         for arguments in between.find_arguments(size):
-            batch = self._decode(self._read_raw(arguments, projection, session))
-            begin = 1 if between.starts_with_last(batch.ids) else 0
-            found.ids.extend(batch.ids[begin:])
-            found.documents.extend(batch.documents[begin:])
-            found.raw.extend(batch.raw[begin:])
-            if len(found.ids) >= size:
+            found += self._read_raw(arguments, projection, session)
+            if sum(1 for _ in _split(found)) > size:
                 break
-        return Batch(found.ids[:size], found.documents[:size], found.raw[:size])
+        batch = self._decode(found)
+        begin = 1 if between.starts_with_last(batch.ids) else 0
+        return Batch(*(part[begin : begin + size] for part in batch))
 
     def batches(self, projection: Any) -> Iterator[Batch]:
         """One batch after the other; each must be written before the next is asked for."""
