@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import inspect
 import os
@@ -42,7 +43,7 @@ class Migration(NamedTuple):
         return sort_key(self.number, self.name)
 
     def checksum(self) -> str:
-        """SHA-256 of the content. All kinds of newlines give the same checksum."""
+        """SHA-256 of the content. All kinds of newlines, with or without a BOM, give the same checksum."""
         return _checksum(self._content())
 
     def load(self, function: str) -> LoadedMigration:
@@ -171,4 +172,6 @@ def unrun_type(result: Any) -> str | None:
 
 
 def _checksum(content: bytes) -> str:
+    if content.startswith(codecs.BOM_UTF8):  # an editor adds it or removes it, and the code is the same
+        content = content[len(codecs.BOM_UTF8) :]
     return hashlib.sha256(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).hexdigest()
