@@ -8,7 +8,7 @@ import inspect
 import os
 import re
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import GeneratorType, ModuleType
@@ -58,7 +58,7 @@ class Migration(NamedTuple):
             raise BadMigration(
                 f"{self.name} has no function {function}(db): add one. No migration was run.", migration=self.name
             )
-        loaded = LoadedMigration(self, module, call, _checksum(content), bool(MAY_DROP_HISTORY.search(content)))
+        loaded = LoadedMigration(self, module, call, content)
         require_plain_function(call, f"{function}() of {self.name}", migration=self.name)
         loaded.require_parameters(function)
         if loaded.in_transaction and loaded.in_batches:
@@ -79,13 +79,21 @@ class Migration(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadedMigration:
-    """An imported migration and the function that will run. ``may_drop`` is whether it may drop the history."""
+    """An imported migration and the function that will run. ``content`` is the text of the file."""
 
     migration: Migration
     module: ModuleType
     call: Callable[..., Any]
-    checksum: str
-    may_drop: bool
+    content: bytes = field(repr=False)
+
+    @cached_property
+    def checksum(self) -> str:
+        return _checksum(self.content)
+
+    @property
+    def may_drop(self) -> bool:
+        """Whether it may drop the history."""
+        return bool(MAY_DROP_HISTORY.search(self.content))
 
     @property
     def name(self) -> str:

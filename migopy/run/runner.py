@@ -199,21 +199,21 @@ class Run:
 
     def _perform(self, migration: LoadedMigration, session: ClientSession | None = None) -> float:
         """Call ``up()`` or ``down()`` with the arguments that it asks for; the seconds it took."""
-        started = clock()
+        started, db = clock(), legacy.database_for(self._db, migration.content)
         with self._watcher.watch(migration.name, session):
             with self._batches(migration) if migration.in_batches else contextlib.nullcontext() as batches:
                 offered = {"session": session, "batches": batches}
-                self._call(migration.call, self._db, **{name: offered[name] for name in migration.asks_for})
+                self._call(migration.call, db, **{name: offered[name] for name in migration.asks_for})
             seconds = clock() - started
-            self._verify(migration, session)
+            self._verify(migration, db, session)
         return seconds
 
-    def _verify(self, migration: LoadedMigration, session: ClientSession | None) -> None:
+    def _verify(self, migration: LoadedMigration, db: Database[Any], session: ClientSession | None) -> None:
         """Call ``verify()`` of the file, if there is one, after ``up()``."""
         verify = migration.verify if self._direction.executes else None
         if verify:
             asks_for_session = "session" in inspect.signature(verify).parameters
-            self._call(verify, self._db, **{"session": session} if asks_for_session else {})
+            self._call(verify, db, **{"session": session} if asks_for_session else {})
 
     def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> None:
         """Call a function of the team: only here can a signal interrupt the run."""
