@@ -133,13 +133,13 @@ class Database(CalledByName, Adjustable, pymongo.database.Database):  # type: ig
             value = kwargs.pop(name)
             if name == "as_class":
                 kwargs["codec_options"] = self.codec_options.with_options(document_class=value)
-        if self._legacy_state.client.reads_as_pymongo_2 and len(args) <= CODEC_OPTIONS_PLACE:
-            uuids = self.codec_options.uuid_representation
-            kwargs.setdefault("codec_options", CodecOptions(uuid_representation=uuids))
         # MongoDB 3.6 and later want a cursor, and answer with one.
         if command == "aggregate" and args and not kwargs.keys() & {"cursor", "explain"}:
             warn("command('aggregate')", "aggregate(...)")
             return {"result": list(self[args[0]].aggregate(kwargs.pop("pipeline"), **kwargs)), "ok": 1.0}
+        if self._legacy_state.client.reads_as_pymongo_2 and len(args) <= CODEC_OPTIONS_PLACE:
+            uuids = self.codec_options.uuid_representation
+            kwargs.setdefault("codec_options", CodecOptions(uuid_representation=uuids))
         try:
             return super().command(command, *args, **kwargs)
         except pymongo_errors.OperationFailure as error:
