@@ -525,8 +525,8 @@ class MigrationsManager(Settings):
         holder = status.holder if status else None
         if status and holder and holder.held:
             self.logger.white(f"Locked by {holder.description(status.inventory.records)}{holder.expiry()}.")
-            if status.running and status.running in status.progress:
-                self.logger.white(status.progress[status.running])
+            if status.running_sentence:
+                self.logger.white(status.running_sentence)
 
     def _ask_yes(self, question: str, force: str | None) -> None:
         """Ask before something that cannot be undone. Raises ``WrongState`` unless the answer or ``force`` is yes."""

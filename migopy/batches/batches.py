@@ -54,10 +54,11 @@ class Batches:
         confirm: Callable[[], None] = lambda: None,
         line: Line | None = None,
         max_lag: float = MAX_LAG_SECONDS,
+        tell: Callable[[str], None] = lambda doing: None,
     ) -> None:
         self._trail = trail or NoTrail()
         self._line = line or NoLine()
-        self._hooks = BatchHooks(confirm, self._trail.move, self._line.follow, max_lag)
+        self._hooks = BatchHooks(confirm, self._trail.move, self._line.follow, max_lag, tell)
         self._walk_counts: Counter[tuple[str, str]] = Counter()
         self._open_collection: str | None = None
         self._last_walk: Walk | None = None

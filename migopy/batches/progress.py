@@ -15,7 +15,9 @@ class Line(progress.ProgressLine):
         """Show the progress, if it is time for that; at once when the walk begins to wait for something."""
         begins_to_wait = bool(waiting_for) and not self._waits
         self._waits = bool(waiting_for)
-        self.show(f"{walk}; {waiting_for}" if waiting_for else str(walk), walk.done, walk.total, at_once=begins_to_wait)
+        self.show(
+            walk.while_waiting(waiting_for) if waiting_for else str(walk), walk.done, walk.total, at_once=begins_to_wait
+        )
 
 
 class NoLine(Line):

@@ -35,6 +35,9 @@ RETRY_PAUSE_SECONDS = 0.02
 LAG_POLL_SECONDS = 1.0
 """Between two looks at how far the slowest member is behind."""
 
+TELL_SECONDS = 5.0
+"""Between two writes that tell other terminals what a walk waits for."""
+
 # Error codes of MongoDB (src/mongo/base/error_codes.yml).
 FAILED_TO_PARSE = 9
 # WriteConflict, JSInterpreterFailure (also of JavaScript that was interrupted), NoSuchTransaction, TransactionTooLarge,
@@ -65,14 +68,15 @@ WriteBatch = Callable[["ClientSession | None"], BatchResult]
 class BatchHooks(NamedTuple):
     """What a walk calls around each batch.
 
-    ``confirm`` raises if the lock is lost, ``move`` writes the checkpoint, ``show`` shows the progress. ``max_lag`` is
-    in seconds.
+    ``confirm`` raises if the lock is lost, ``move`` writes the checkpoint, ``show`` shows the progress, ``tell``
+    tells other terminals what it waits for. ``max_lag`` is in seconds.
     """
 
     confirm: Callable[[], None]
     move: Callable[[Checkpoint, ClientSession], None]
     show: Callable[[Progress, str], None]
     max_lag: float
+    tell: Callable[[str], None]
 
 
 class BatchTooLarge(Exception):  # noqa: N818 - it never leaves this room
@@ -313,13 +317,19 @@ class Walk:
         return True
 
     def _wait_for_members(self) -> None:
+        tell_at = float("-inf")
         while self._replica_set and time.monotonic() >= self._lag_checked_at + LAG_POLL_SECONDS:
             lag = self._largest_lag(self._replica_set)
             self._lag_checked_at = time.monotonic()
             if lag is None or lag.seconds <= self._hooks.max_lag:
+                if tell_at > float("-inf"):
+                    self._hooks.tell("")
                 return
             waiting_for = f"waiting for {lag.host}, which is {lag.seconds:.0f} s behind"
             self._hooks.show(self.checkpoint.progress, waiting_for)
+            if time.monotonic() >= tell_at:
+                self._hooks.tell(waiting_for)
+                tell_at = time.monotonic() + TELL_SECONDS
             self._hooks.confirm()
             time.sleep(LAG_POLL_SECONDS)
 

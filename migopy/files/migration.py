@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import inspect
 import os
 import re
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import GeneratorType, ModuleType
@@ -42,7 +43,7 @@ class Migration(NamedTuple):
         return sort_key(self.number, self.name)
 
     def checksum(self) -> str:
-        """SHA-256 of the content. All kinds of newlines give the same checksum."""
+        """SHA-256 of the content. All kinds of newlines, with or without a BOM, give the same checksum."""
         return _checksum(self._content())
 
     def load(self, function: str) -> LoadedMigration:
@@ -57,7 +58,7 @@ class Migration(NamedTuple):
             raise BadMigration(
                 f"{self.name} has no function {function}(db): add one. No migration was run.", migration=self.name
             )
-        loaded = LoadedMigration(self, module, call, _checksum(content), bool(MAY_DROP_HISTORY.search(content)))
+        loaded = LoadedMigration(self, module, call, content)
         require_plain_function(call, f"{function}() of {self.name}", migration=self.name)
         loaded.require_parameters(function)
         if loaded.in_transaction and loaded.in_batches:
@@ -80,13 +81,21 @@ class Migration(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadedMigration:
-    """An imported migration and the function that will run. ``may_drop`` is whether it may drop the history."""
+    """An imported migration and the function that will run. ``content`` is the text of the file."""
 
     migration: Migration
     module: ModuleType
     call: Callable[..., Any]
-    checksum: str
-    may_drop: bool
+    content: bytes = field(repr=False)
+
+    @cached_property
+    def checksum(self) -> str:
+        return _checksum(self.content)
+
+    @property
+    def may_drop(self) -> bool:
+        """Whether it may drop the history."""
+        return bool(MAY_DROP_HISTORY.search(self.content))
 
     @property
     def name(self) -> str:
@@ -183,4 +192,6 @@ def unrun_type(result: Any) -> str | None:
 
 
 def _checksum(content: bytes) -> str:
+    if content.startswith(codecs.BOM_UTF8):  # an editor adds it or removes it, and the code is the same
+        content = content[len(codecs.BOM_UTF8) :]
     return hashlib.sha256(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).hexdigest()

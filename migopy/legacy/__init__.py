@@ -10,6 +10,7 @@ Each file imports only those above it:
 
     calls        warning about an old call or refusing it; what MongoDB and PyMongo dropped
     arguments, operators, indexes, replies, files     translating arguments, queries, indexes, replies and GridFS
+    detection    whether a file is written for PyMongo 2 or 3
     state        what a client, its databases and their collections share
     options      what can be set on a client, a database and a collection
     commands     commands for which PyMongo 4 has no method
@@ -21,4 +22,5 @@ from .advice import advice as advice
 from .calls import LegacyCall as LegacyCall
 from .calls import warnings_shown as warnings_shown
 from .client import database as database
+from .client import database_for as database_for
 from .client import plain as plain

@@ -11,7 +11,8 @@ from pymongo import errors as pymongo_errors
 from ..mongo.internals import event_listeners_of
 from .calls import Translated, TranslatedProperty, item_property
 from .database import Database, legacy_database
-from .options import Adjustable, options_of
+from .detection import uses_old_calls
+from .options import Adjustable, legacy_codec_options, options_of
 from .state import ClientState, client_state
 
 
@@ -23,6 +24,17 @@ def database(db: pymongo.database.Database[Any], own: Iterable[str] = ()) -> Dat
     client = db.client if isinstance(db.client, Client) else Client(db.client)
     client_state(client).own.update((db.name, name) for name in own)
     return legacy_database(client, db)
+
+
+def database_for(db: pymongo.database.Database[Any], content: bytes) -> pymongo.database.Database[Any]:
+    """The database for a file with this content: one with calls of PyMongo 2 also reads UUIDs as PyMongo 2 did."""
+    if not isinstance(db, Database) or not uses_old_calls(content):
+        return db
+    known, client = client_state(db.client), Client(plain(db.client))
+    state = client_state(client)
+    state.own, state.ensured, state.reads_as_pymongo_2 = known.own, known.ensured, True
+    state.adjusted = {**known.adjusted, "codec_options": legacy_codec_options(db.client.codec_options)}
+    return legacy_database(client, db.with_options(codec_options=legacy_codec_options(db.codec_options)))
 
 
 def plain(client: pymongo.MongoClient[Any]) -> pymongo.MongoClient[Any]:

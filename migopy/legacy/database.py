@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import pymongo
 import pymongo.collection
 import pymongo.database
+from bson import CodecOptions
 from bson.code import Code
 from pymongo import errors as pymongo_errors
 
@@ -39,6 +40,7 @@ COMMAND_OPTIONS = {
     "uuid_subtype",
 }
 COMMAND_NOT_FOUND, UNAUTHORIZED = 59, 13
+CODEC_OPTIONS_PLACE = 4  # among the arguments of command() after the first one
 
 
 class SystemJS:
@@ -135,6 +137,9 @@ class Database(CalledByName, Adjustable, pymongo.database.Database):  # type: ig
         if command == "aggregate" and args and not kwargs.keys() & {"cursor", "explain"}:
             warn("command('aggregate')", "aggregate(...)")
             return {"result": list(self[args[0]].aggregate(kwargs.pop("pipeline"), **kwargs)), "ok": 1.0}
+        if self._legacy_state.client.reads_as_pymongo_2 and len(args) <= CODEC_OPTIONS_PLACE:
+            uuids = self.codec_options.uuid_representation
+            kwargs.setdefault("codec_options", CodecOptions(uuid_representation=uuids))
         try:
             return super().command(command, *args, **kwargs)
         except pymongo_errors.OperationFailure as error:

@@ -21,6 +21,7 @@ class ClientState:
         self.ensured = EnsuredIndexes()
         self.own: set[tuple[str, str]] = set()  # database and collection of migopy itself, unknown in 2014
         self.requests = 0
+        self.reads_as_pymongo_2 = False  # also what command() returns
 
 
 class DatabaseState:

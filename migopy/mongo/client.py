@@ -138,8 +138,9 @@ def _make(make: Callable[..., Any], server: Server) -> MongoClient[dict[str, Any
     try:
         with _mask_warnings():
             return cast("MongoClient[dict[str, Any]]", _make_guarded(make, server.client_options or {}))
-    except (PyMongoError, ValueError, TypeError, OSError, Warning) as error:
-        # OSError comes from a file that an option names, Warning from an option with python -W error.
+    except (PyMongoError, ValueError, TypeError, LookupError, OSError, Warning) as error:
+        # OSError comes from a file that an option names, Warning from an option with python -W error, KeyError (its
+        # text is the value alone) from a datetime_conversion that PyMongo does not know.
         setting = server.uri_setting if server.uri else "MONGO_HOST, MONGO_PORT"
         setting += " or MONGO_CLIENT_OPTIONS" if server.client_options else ""
         raise errors.ConfigurationError(
@@ -173,6 +174,9 @@ def _mask_warnings() -> Iterator[None]:
 def _without_secrets(error: Exception, server: Server) -> str:
     """PyMongo's message, or advice in its place if the message contains part of a password."""
     text = safe_str(error).rstrip(".")
+    if isinstance(error, LookupError):
+        names = [name for name, value in (server.client_options or {}).items() if value in error.args]
+        text = f"{text} is not a value of {names[0]}" if names else safe_str(error.args[0])
     where = (server.uri or str(server.host)).rpartition("://")[2]
     secret = where.rpartition("@")[0].partition(":")[2] or bad_port(re.split("[/?]", where)[0])
     # PyMongo may quote any part of a URI that it cannot split.

@@ -37,6 +37,13 @@ def take_idle_sessions(client: Any) -> list[Any]:
     return []
 
 
+def idle_sessions(client: Any) -> list[Any]:
+    """The ids of the server sessions that PyMongo keeps for its next commands."""
+    with contextlib.suppress(AttributeError):
+        return [session.session_id for session in client._topology._session_pool.copy()]
+    return []
+
+
 def content_of(request: Any) -> Any:
     """The document or the update in a request of ``bulk_write()``; None for a delete."""
     return getattr(request, "_doc", None)

@@ -16,6 +16,7 @@ from ..mongo.failures import server_errors
 from ..run.direction import EXECUTE, ROLL_BACK, Direction
 from ..run.planning import load, require_transactions
 from ..run.runner import NoHooks, Run, RunContext
+from ..run.watcher import Watcher
 from ..terminal import signals
 from ..terminal.progress import ProgressLine
 from ..terminal.texts import summary
@@ -75,6 +76,7 @@ class Rehearsal:
         self._workspace = workspace
         self._db = db
         self._copy_job = CopyJob(stage.source, stage.scratch, workspace.names, limit=limit)
+        self._say: Callable[[str], None] = _do_nothing
         self._own_collections = [MARK, workspace.names.migrations, *workspace.names.others]
 
     def run(
@@ -88,6 +90,7 @@ class Rehearsal:
 
         ``before`` is the team's ``before_rehearsal``. What is found is put into ``results``.
         """
+        self._say = logger.white
         with self._workspace.on_sys_path():
             migrations = self._load(chosen)
             self._require_transactions(migrations)
@@ -196,6 +199,7 @@ class Rehearsal:
             batches=lambda migration: Batches(),
             forget=_do_nothing,
             say=_do_nothing,
+            watcher=Watcher(self._stage.db.client, self._say, tell=_do_nothing),
         )
         run = Run(direction, context)
         snapshot = self._snapshot

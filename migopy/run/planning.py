@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple, S
 from .. import legacy
 from ..errors import ConfigurationError, MigopyException, WrongState
 from ..terminal import signals
+from .outcome import redirect_stdout_to_stderr
 from .status import DRIFT, Status
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ class Planning:
 
     def steps(self, chosen: Sequence[Migration], status: Status) -> tuple[list[dict[str, Any]], list[str]]:
         """What execute would do with each of these migrations, and every reason why it would stop."""
-        with self._workspace.on_sys_path():
+        # What a file prints when it is imported does not belong between our table or our JSON.
+        with redirect_stdout_to_stderr(), self._workspace.on_sys_path():
             planned = [self._step(migration) for migration in chosen if migration.number is not None]
         loaded = [migration for _, migration in planned if migration]
         steps = [step for step, _ in planned]

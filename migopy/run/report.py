@@ -49,6 +49,7 @@ def status_rows(status: Status) -> dict[str, Any]:
             "since": holder.since,
             "until": holder.expires_at,
             "gone": holder.is_gone,
+            "doing": status.doing or None,
             "progress": _progress_row(status, status.running),
         }
         if holder
@@ -75,12 +76,13 @@ def _progress_row(status: Status, name: str | None) -> dict[str, Any] | None:
     progress = status.progress.get(name or "")
     if progress is None:
         return None
+    waits = status.doing and name == status.running
     return {
         "collection": progress.collection.partition(".")[2],  # without the database
         "done": progress.done,
         "total": progress.total,
         "seconds": round(progress.seconds, 3),
-        "seconds_left": None if progress.seconds_left is None else round(progress.seconds_left),
+        "seconds_left": None if progress.seconds_left is None or waits else round(progress.seconds_left),
         "at": progress.at,
     }
 

@@ -12,9 +12,10 @@ Between ``fab`` and ``up()`` these context managers are entered, in this order:
 8.  ``Outcome.record``, for each migration: its result, for the document of 2.
 9.  ``Run._explain_failures``: what the team's code raises is logged and becomes ``MigrationFailed``. Inside of it, for
     a migration with a parameter ``session``, ``mongo.transaction.Transaction`` runs the rest, perhaps several times.
-10. ``batches.Batches``, for a migration with a parameter ``batches``: tells at the end how far it is.
-11. ``mongo.client.end_commands_on_signal``: the server ends the commands of an interrupted migration.
-12. ``terminal.signals.let_through``: signals take effect at once. With ``contain_forks``, a forked process ends here.
+10. ``Watcher.watch``: where it takes long, its thread (which 7 has started) says what the server is doing.
+11. ``batches.Batches``, for a migration with a parameter ``batches``: tells at the end how far it is.
+12. ``mongo.client.end_commands_on_signal``: the server ends the commands of an interrupted migration.
+13. ``terminal.signals.let_through``: signals take effect at once. With ``contain_forks``, a forked process ends here.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from ..terminal.texts import summary
 from .direction import Direction, RunLock
 from .registrar import Registrar
 from .retries import Retries
+from .watcher import Watcher
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -93,8 +95,9 @@ class RunContext:
     """What a run works with.
 
     ``records`` are the registrations at its beginning, ``dump`` the facts about the dump taken before. ``batches``
-    makes the batches of a migration, ``forget`` deletes the checkpoints of one that has ended. ``say`` shows a message
-    where no exception of ours can carry it: Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as without migopy.
+    makes the batches of a migration, ``forget`` deletes the checkpoints of one that has ended, ``watcher``
+    says what the server is doing. ``say`` shows a message where no exception of ours can carry it: Ctrl-C or
+    ``sys.exit()`` in a migration ends ``fab`` as without migopy.
     """
 
     lock: RunLock
@@ -105,6 +108,7 @@ class RunContext:
     batches: Callable[[LoadedMigration], Batches]
     forget: Callable[[str], None]
     say: Callable[[str], None]
+    watcher: Watcher
     task: str = "fab migrations"
     dump: Mapping[str, Any] = field(default_factory=dict)
 
@@ -126,6 +130,7 @@ class Run:
         self._forget = context.forget
         self._say = context.say
         self._task = context.task
+        self._watcher = context.watcher
         self._registrar = Registrar(
             direction, context.lock, context.history, context.records, context.dump, context.say
         )
@@ -136,6 +141,7 @@ class Run:
     def announced(self, migrations: Sequence[LoadedMigration]) -> Iterator[None]:
         """Write the names of all migrations into the lock; at the end, give the lock back."""
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._watcher)
             if any(migration.in_transaction for migration in migrations):
                 self._client_session = stack.enter_context(self._db.client.start_session())
             session = bytes(self._client_session.session_id["id"]) if self._client_session else None
@@ -193,21 +199,21 @@ class Run:
 
     def _perform(self, migration: LoadedMigration, session: ClientSession | None = None) -> float:
         """Call ``up()`` or ``down()`` with the arguments that it asks for; the seconds it took."""
-        started = clock()
-        with watch_writes(self._db.client, session):
+        started, db = clock(), legacy.database_for(self._db, migration.content)
+        with watch_writes(self._db.client, session), self._watcher.watch(migration.name, session):
             with self._batches(migration) if migration.in_batches else contextlib.nullcontext() as batches:
                 offered = {"session": session, "batches": batches}
-                self._call(migration.call, self._db, **{name: offered[name] for name in migration.asks_for})
+                self._call(migration.call, db, **{name: offered[name] for name in migration.asks_for})
             seconds = clock() - started
-            self._verify(migration, session)
+            self._verify(migration, db, session)
         return seconds
 
-    def _verify(self, migration: LoadedMigration, session: ClientSession | None) -> None:
+    def _verify(self, migration: LoadedMigration, db: Database[Any], session: ClientSession | None) -> None:
         """Call ``verify()`` of the file, if there is one, after ``up()``."""
         verify = migration.verify if self._direction.executes else None
         if verify:
             asks_for_session = "session" in inspect.signature(verify).parameters
-            self._call(verify, self._db, **{"session": session} if asks_for_session else {})
+            self._call(verify, db, **{"session": session} if asks_for_session else {})
 
     def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> None:
         """Call a function of the team: only here can a signal interrupt the run."""

@@ -119,6 +119,19 @@ class Status:
         return self.holder.migration(self.inventory.records) if self.holder else None
 
     @property
+    def doing(self) -> str:
+        """What the running migration waits for, or what the server is doing for it; empty if it is nothing special."""
+        return self.holder.doing if self.holder and self.holder.held else ""
+
+    @property
+    def running_sentence(self) -> str:
+        """How far the running migration is and what it waits for, as far as that is known."""
+        progress = self.progress.get(self.running or "")
+        if progress and self.doing:
+            return progress.while_waiting(self.doing)
+        return str(progress or (f"{self.running}: {self.doing}" if self.running and self.doing else ""))
+
+    @property
     def running_or_unfinished(self) -> list[str]:
         """The names of the migrations that are running now or have not ended well, in order."""
         suspects = {self.running, *self.last_events}

@@ -29,6 +29,7 @@ from .direction import Direction
 from .inventory import Inventory
 from .runner import Hooks, RunContext
 from .status import Contents, Status
+from .watcher import Watcher
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -145,7 +146,7 @@ class Workspace:
             keeps_filter=self.keeps_filters,
             task=self.settings.task,
         )
-        return Batches(trail, self.lock.confirm, Line(say), self.settings.BATCH_MAX_LAG)
+        return Batches(trail, self.lock.confirm, Line(say), self.settings.BATCH_MAX_LAG, self.lock.tell)
 
     def context(
         self, direction: Direction, db: Database[dict[str, Any]], status: Status, hooks: Hooks, logger: ColorsLogger
@@ -164,6 +165,7 @@ class Workspace:
             batches=batches,
             forget=self.forget_batches,
             say=logger.red,
+            watcher=Watcher(self.db.client, logger.white, self.lock.tell),
             task=self.settings.task,
         )
 

@@ -189,6 +189,10 @@ class Progress(NamedTuple):
             return None
         return max(0, self.total - self.done) / self.rate
 
+    def while_waiting(self, waiting_for: str) -> str:
+        """``012_tags.py: 412,000 of 1,000,000 documents; waiting for ...``: how long it takes is not known then."""
+        return f"{self.migration}: {self._count}; {waiting_for}"
+
     def __str__(self) -> str:
         """``012_tags.py: 412,000 of 1,000,000 documents, 9,800 a second, 1 min left``"""
         speed = f", {_round(self.rate):,} a second" if self.rate else ""

@@ -7,6 +7,7 @@ The life of its one document:
   third of the lease.
 - announced: ``migrations``, the names that the run will execute or roll back, in order. The run is in the first of them
   that is not done according to the history. ``session`` is the server session of its transactions.
+- ``doing``: what the run waits for, or what the server is doing for it, where that takes long. Only to be shown.
 - dropped: for example by a migration that drops the whole database. The run writes it again, unless another run has
   the lock.
 - given back: deleted by the run that has the token. A run that cannot tell how its migration ended lets it run out.
@@ -27,7 +28,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Container, Mapping, NamedTuple, Sequence
 
 from bson.errors import InvalidBSON
-from pymongo import ReturnDocument
+from pymongo import ReturnDocument, WriteConcern
 from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, PyMongoError
 
 from ..errors import LockHeld, LockLost, ServerFailed, no_server_answers
@@ -73,7 +74,8 @@ class Holder(NamedTuple):
 
     ``pid`` is a process on the machine in ``by`` (user@host). ``migrations`` are the names that the run executes or
     rolls back, in order; empty until it begins with them. ``session`` is the id of the server session of their
-    transactions, None without transactions.
+    transactions, None without transactions. ``doing`` says what the run waits for, or what the server is doing for it;
+    empty if it is nothing special.
     """
 
     by: str
@@ -85,6 +87,7 @@ class Holder(NamedTuple):
     token: str | None = None
     expires_at: datetime | None = None
     session: bytes | None = None
+    doing: str = ""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Holder:
@@ -102,6 +105,7 @@ class Holder(NamedTuple):
             documents.string(get("token")),
             documents.moment(get("expires_at")),
             get("session") if type(get("session")) is bytes else None,
+            documents.text(get("doing")) or "",
         )
 
     @property
@@ -307,6 +311,12 @@ class Lock:
         announced = {"migrations": list(migrations), **({"session": session} if session else {})}
         self._renew(announced)
         self._facts.update(announced)
+
+    def tell(self, doing: str) -> None:
+        """Let other terminals see what the run is doing; empty for nothing special. Raises nothing."""
+        update = {"$set": {"doing": doing}} if doing else {"$unset": {"doing": ""}}
+        with contextlib.suppress(PyMongoError):  # waiting for members may be just what is to be told
+            self._collection.with_options(write_concern=WriteConcern(1)).update_one(self._mine, update)
 
     def begin(self) -> None:
         """A migration begins; call ``confirm()`` before."""

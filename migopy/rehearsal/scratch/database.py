@@ -7,15 +7,15 @@ import os
 import socket
 import uuid
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any, Iterator, Mapping
 
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
 from ...errors import ConfigurationError, LockHeld, ServerFailed
 from ...mongo.client import is_in_contact
 from ...mongo.clock import literals
 from ...mongo.concerns import with_majority
-from ...mongo.failures import server_errors
+from ...mongo.failures import server_errors, server_message
 from ...mongo.kind import hello
 from ...mongo.lease import IS_HELD, Renewal, describe_holder, expires_in, is_running
 from . import raw
@@ -28,6 +28,9 @@ MARK = "migopy_rehearsal"
 
 LEASE_SECONDS = 60
 """How long a mark counts for other machines after its owner has renewed it."""
+
+DIFFERS_IN_CASE_ONLY = 13297
+"""The error code DatabaseDifferCase: MongoDB has one database of a name, whatever its case."""
 
 MAX_NAME_BYTES = 63  # https://www.mongodb.com/docs/manual/reference/limits/
 
@@ -131,7 +134,8 @@ class Scratch:
         with contextlib.suppress(DuplicateKeyError):
             wanted = {"_id": MARK, "token": mark["token"] if mark else self._token}
             # One atomic step: if two try at once, one of them finds the mark of the other.
-            self._marks.update_one(wanted, [{"$replaceWith": self._mark()}], upsert=not mark)
+            with self._explain_similar_name():
+                self._marks.update_one(wanted, [{"$replaceWith": self._mark()}], upsert=not mark)
         taken = self._marks.find_one({"_id": MARK})
         if taken and taken["token"] != self._token:
             self._refuse(taken)
@@ -141,6 +145,20 @@ class Scratch:
                 self.db[raw.STORED_FUNCTIONS].delete_many({})  # MongoDB drops this collection only with its database
             else:
                 self.db.drop_collection(info["name"])
+
+    @contextlib.contextmanager
+    def _explain_similar_name(self) -> Iterator[None]:
+        """Raises ``ConfigurationError`` if another database has this name in other upper and lower case."""
+        try:
+            yield
+        except OperationFailure as error:
+            if error.code != DIFFERS_IN_CASE_ONLY:
+                raise
+            raise ConfigurationError(
+                f"{self.db.name} cannot be made at {self.address}, because another database has the same name in"
+                f" other upper and lower case ({server_message(error)}): set REHEARSAL_DATABASE to another name."
+                " Nothing was copied."
+            ) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

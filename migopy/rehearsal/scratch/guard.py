@@ -181,6 +181,8 @@ class Guard(monitoring.CommandListener):
     def _count(self, event: monitoring.CommandStartedEvent) -> None:
         collection = event.command.get("collection") or event.command.get(event.command_name)
         if isinstance(collection, str):
+            if event.command_name.lower() == "renamecollection":
+                collection = collection.partition(".")[2]
             with self._lock:
                 self.commands[collection, event.command_name] += 1
 

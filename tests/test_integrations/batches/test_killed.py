@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import secrets
@@ -238,6 +239,15 @@ class TestReplicaSet(KilledTestCase, FailingReplicaSetTestCase):
         try:
             wait_for("a run that waits", self.stands_still)
             self.assertLess(self.n().get(1, 0), COUNT)
+            status = project.fab("--hide=status", "migrations", "migrations:,json=yes")
+            self.assertRegex(
+                status.stderr,
+                rf"(?m)^1_counts.py: [\d,]+ of {COUNT:,} documents; waiting for \S+:{member.port},"
+                r" which is \d+ s behind$",
+            )
+            lock = json.loads(status.stdout)["lock"]
+            self.assertIn(f":{member.port}, which is ", lock["doing"])
+            self.assertIsNone(lock["progress"]["seconds_left"])
         finally:
             member.process.send_signal(signal.SIGCONT)
         result = self.end_of(process)

@@ -154,3 +154,18 @@ class TestEnds(RehearsalTestCase, RunTestCase):
         self.team.migration("1_a.py")
         self.assertIn("is too long for a database name", self.fab("migrations:rehearse", code=1).stderr)
         self.assert_gone()
+
+    def test_a_database_of_the_same_name_in_other_case(self) -> None:
+        name = f"{self.database}_REHEARSAL"
+        self.addCleanup(self.client.drop_database, name)
+        self.client[name].theirs.insert_one({})
+        self.before = self.everything()
+        self.team.migration("1_a.py")
+        result = self.fab("migrations:rehearse", code=1)
+        self.assertRegex(
+            result.stderr,
+            rf"{self.scratch.name} cannot be made at \S+, because another database has the same name in other upper and"
+            rf" lower case \(.*{name}.*\): set REHEARSAL_DATABASE to another name\. Nothing was copied\.",
+        )
+        self.assert_gone()
+        self.assertEqual(1, self.client[name].theirs.count_documents({}))

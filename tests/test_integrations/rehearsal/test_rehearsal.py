@@ -84,6 +84,12 @@ class TestRehearsal(RehearsalTestCase):
         self.assertEqual((False, shown["rehearsed"][0]["error"]), (shown["ok"], shown["error"]))
         self.assertIn("ZeroDivisionError", shown["error"])
 
+    def test_a_collection_that_is_renamed_is_named_without_its_database(self) -> None:
+        self.team.migration("1_a.py", "db.notes.rename('x')", "db.x.rename('notes')")
+        (one,) = self.rehearse()["rehearsed"]
+        self.assertEqual({"notes": {"renameCollection": 1}}, one["commands"])
+        self.assertNotIn(f"{self.scratch.name}.", self.fab("migrations:rehearse").stdout)
+
     def test_what_down_does_not_restore(self) -> None:
         self.team.migration("1_a.py", "db.notes.delete_one({'_id': 7})", "pass")
         report = self.rehearse(code=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -27,6 +28,16 @@ class TestDrift(TeamTestCase):
         path = self.team.path / "mongomigrations/1_a.py"
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
         self.fab("migrations:check")
+
+    def test_a_byte_order_mark_is_no_change(self) -> None:
+        path = self.team.path / "mongomigrations/1_a.py"
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+        self.fab("migrations:check")
+        self.files("4_d.py")
+        added = self.team.path / "mongomigrations/4_d.py"
+        added.write_bytes(codecs.BOM_UTF8 + added.read_bytes())
+        self.fab("migrations:execute")
+        self.assertEqual(["up 4_d.py"], self.ran())
 
     def test_check_names_everything_and_exits_with_4(self) -> None:
         self.assertIn("Up to date", self.fab("migrations:check").stderr)

@@ -42,6 +42,17 @@ class TestBeforeADeployment(TeamTestCase):
         self.db.migrations.insert_one({"name": "0_gone.py"})
         self.assertIn("Something is wrong: 1 problem.", self.fab("migrations:check,pending=ok", code=4).stderr)
 
+    def test_what_a_file_prints_when_it_is_imported_is_not_in_the_json(self) -> None:
+        self.team.write(
+            "mongomigrations/1_a.py", "import os\nprint('made')\nos.system('echo shell')\ndef up(db): pass\n"
+        )
+        self.assertEqual("1_a.py", self.json("plan")["plan"][0]["name"])
+        self.assertEqual([], self.json("check,pending=ok")["obstacles"])
+        result = self.fab("--hide=status", "migrations:plan")
+        self.assertTrue(result.stdout.startswith("NAME "), result)
+        self.assertIn("made\n", result.stderr)
+        self.assertIn("shell\n", result.stderr)
+
     def test_an_interrupted_migration_is_an_obstacle(self) -> None:
         self.files("1_a.py", "2_b.py")
         self.db.migrations_log.insert_one({"event": "interrupted", "name": "1_a.py", "at": self.now(), "by": "me@here"})

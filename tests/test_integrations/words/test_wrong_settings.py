@@ -8,6 +8,8 @@ import time
 from typing import Any
 from unittest.mock import patch
 
+import bson.codec_options
+
 from migopy.settings import KINDS, Settings
 from tests.cases import InProcessTestCase
 from tests.support import MongoTestCase, Project, Result, tools_on_path
@@ -204,6 +206,23 @@ class TestWrongSettings(WrongSettingsTestCase):
                 self.assert_one_sentence(f"{sentence}.*", result)
                 self.assertNotRegex(result.output, f"{SECRET}|12345")
         self.assertNotIn(self.database, self.client.list_database_names())
+
+    def test_a_value_that_pymongo_answers_with_nothing_but_the_value(self) -> None:
+        if not hasattr(bson.codec_options, "DatetimeConversion"):
+            self.skipTest("PyMongo has no datetime_conversion before 4.3.")
+        uri = f"mongodb://{self.server.host}:{self.server.port}/?datetime_conversion=never"
+        cases: list[tuple[str, dict[str, Any]]] = [
+            (
+                "MONGO_CLIENT_OPTIONS.*: 'never' is not a value of datetime_conversion",
+                {"MONGO_CLIENT_OPTIONS": {"datetime_conversion": "never", "appname": "ours"}},
+            ),
+            ("MONGO_CLIENT_OPTIONS.*: 99 is not a", {"MONGO_CLIENT_OPTIONS": {"datetime_conversion": 99}}),
+            ("MONGO_URI.*: Invalid datetime_conversion value", {"MONGO_URI": uri}),
+        ]
+        for sentence, settings in cases:
+            with self.subTest(sentence):
+                result = self.project_of(**settings).fab("migrations")
+                self.assert_one_sentence(f"PyMongo refuses the settings of the server .*{sentence}.*", result)
 
     def test_names_that_pymongo_does_not_take_are_named_with_their_setting(self) -> None:
         host = f"mongodb://{self.server.host}:{self.server.port}"
