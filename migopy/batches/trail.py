@@ -163,10 +163,10 @@ class Trail:
         if other is None:
             return
         name, far = other.migration, other.progress.documents
-        resume = f" {self._resume(other)} continues with the filter that it began with;" if same_call else ""
+        resume = f", or continue with the old one: {self._resume(other)}" if same_call else ""
         raise WrongState(
-            f"{name}: {far} are done, with another filter than the file has now.{resume} {self._task}:forget,{name}"
-            " starts over, and changes those documents again.",
+            f"{name}: {far} are done, with another filter than the file has now. Put the old filter back{resume}."
+            f" To start over, and change those documents again: {self._task}:forget,{name}, then execute.",
             migration=name,
         )
 
@@ -180,8 +180,8 @@ class Trail:
         if before.finished and before.update != start.update and not (is_same_file or self._keeps_filter):
             raise WrongState(
                 f"{name}: an earlier run finished {far} with another update than the file has now."
-                f" {self._resume(before)} accepts that and continues after it; {self._task}:forget,{name} starts over,"
-                " and changes those documents again.",
+                f" To accept that and continue after it: {self._resume(before)}. To start over, and change those"
+                f" documents again: {self._task}:forget,{name}, then execute.",
                 migration=name,
             )
         if None not in (before.uuid, start.uuid) and before.uuid != start.uuid:

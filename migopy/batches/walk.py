@@ -11,7 +11,7 @@ import bson
 from bson.errors import InvalidBSON
 from pymongo.errors import AutoReconnect, DocumentTooLarge, OperationFailure, PyMongoError, WriteError
 
-from ..errors import BatchFailed, WrongState
+from ..errors import BatchFailed
 from ..mongo.concerns import EXACTLY, is_exact
 from ..mongo.failures import server_message
 from ..mongo.transaction import Transaction
@@ -273,10 +273,10 @@ class Walk:
         time.sleep(RETRY_PAUSE_SECONDS * self._collisions)
 
     def require_same_collection(self) -> None:
-        """Raises ``WrongState`` when the collection is no longer the one that the walk began with."""
+        """Raises ``BatchFailed`` when the collection is no longer the one that the walk began with."""
         uuid = self.checkpoint.uuid
         if uuid is not None and collection_uuid(self.collection) != uuid:
-            raise WrongState(replaced(self.checkpoint), migration=self.checkpoint.migration or None)
+            raise BatchFailed(replaced(self.checkpoint))
 
     def _write(self, write_batch: WriteBatch, session: ClientSession | None) -> Checkpoint:
         result, now = write_batch(session), self.checkpoint

@@ -173,10 +173,7 @@ def _mask_warnings() -> Iterator[None]:
 
 def _without_secrets(error: Exception, server: Server) -> str:
     """PyMongo's message, or advice in its place if the message contains part of a password."""
-    text = safe_str(error).rstrip(".")
-    if isinstance(error, LookupError):
-        names = [name for name, value in (server.client_options or {}).items() if value in error.args]
-        text = f"{text} is not a value of {names[0]}" if names else safe_str(error.args[0])
+    text = _refused_option(error, server) if isinstance(error, LookupError) else safe_str(error).rstrip(".")
     where = (server.uri or str(server.host)).rpartition("://")[2]
     secret = where.rpartition("@")[0].partition(":")[2] or bad_port(re.split("[/?]", where)[0])
     # PyMongo may quote any part of a URI that it cannot split.
@@ -185,6 +182,12 @@ def _without_secrets(error: Exception, server: Server) -> str:
     if any(part in text for part in parts) or (server.uri and "/" in secret):
         return "the user name and the password in it have to be percent-encoded (urllib.parse.quote_plus)"
     return one_line(text)
+
+
+def _refused_option(error: LookupError, server: Server) -> str:
+    """PyMongo's KeyError says the value and nothing else."""
+    names = [name for name, value in (server.client_options or {}).items() if value in error.args]
+    return f"{safe_str(error)} is not a value of {names[0]}" if names else safe_str(error.args[0])
 
 
 @contextlib.contextmanager

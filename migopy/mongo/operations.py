@@ -87,12 +87,9 @@ class Operations:
 
     def _state(self, command: Mapping[str, Any], has_build: bool) -> str:
         name, _ = _name_and_collection(command)
-        if command.get("waitingForLock"):
-            return "waiting for a lock that another command holds"
-        if command.get("waitingForFlowControl"):
-            return "MongoDB slows it down, because members of the replica set are behind"
-        if command.get("writeConflicts", 0) >= MANY_CONFLICTS:
-            return f"waiting for another transaction ({command['writeConflicts']:,} conflicts)"
+        waiting_here = _waits_on_server(command)
+        if waiting_here:
+            return waiting_here
         members = self._members_of_set()
         if name == "createIndexes" and not has_build and members:
             waiting = f"waiting for {' and '.join(self._silent_members()) or 'other members'} of the replica set"
@@ -110,6 +107,16 @@ class Operations:
         for (host, port), server in self._client.topology_description.server_descriptions().items():
             if not server.is_server_type_known:
                 yield f"{host}:{port}"
+
+
+def _waits_on_server(command: Mapping[str, Any]) -> str:
+    if command.get("waitingForLock"):
+        return "waiting for a lock that another command holds"
+    if command.get("waitingForFlowControl"):
+        return "MongoDB slows it down, because members of the replica set are behind"
+    if command.get("writeConflicts", 0) >= MANY_CONFLICTS:
+        return f"waiting for another transaction ({command['writeConflicts']:,} conflicts)"
+    return ""
 
 
 def _seconds(operation: Mapping[str, Any]) -> float:

@@ -39,6 +39,7 @@ from ..errors import (
     RegisteredMeanwhile,
     ServerFailed,
     StopTaskExecution,
+    WrongState,
     already_done,
     no_server_answers,
 )
@@ -330,7 +331,9 @@ class Run:
             else:
                 known = f"{consequence}{_and_left(left)}"
             sentence = _failure_sentence(migration, error, known)
-            if event:
+            if isinstance(error, WrongState):  # refused: what the log says of the failure before still holds
+                self._lock.end()
+            elif event:
                 seconds = round(clock() - started, 3)
                 sentence = self._log_failure(sentence, event, migration.name, seconds=seconds, error=summary(error))
             self._call_on_failure(migration.name, error)

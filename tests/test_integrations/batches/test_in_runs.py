@@ -166,11 +166,15 @@ class TestGoingOn(BatchesTestCase):
         self.fab("migrations:execute", code=1)
         self.by_function(filter="{'n': {'$gte': 0}}")
         self.assertIn(
-            "1_counts.py: 60 of 200 documents of users are done, with another filter than the file has now."
-            " fab migrations:execute,1_counts.py,resume=yes continues with the filter that it began with;"
-            " fab migrations:forget,1_counts.py starts over, and changes those documents again.",
+            "1_counts.py: 60 of 200 documents of users are done, with another filter than the file has now. Put the old"
+            " filter back, or continue with the old one: fab migrations:execute,1_counts.py,resume=yes. To start over,"
+            " and change those documents again: fab migrations:forget,1_counts.py, then execute.",
             self.fab("migrations:execute", code=1).stderr,
         )
+        # What failed before is what people have to know.
+        self.assertIn("failed on", self.fab("migrations").stderr)
+        self.assertIn("ValueError: no such thing", self.fab("migrations").stderr)
+        self.assertIsNone(self.db.migrations_lock.find_one())
         self.assertEqual({1: 60, 0: 140}, self.n())
         self.fab("migrations:execute,1_counts.py,resume=yes")
         self.assertEqual(({1: COUNT}, ["1_counts.py"]), (self.n(), self.registered()))
