@@ -86,21 +86,18 @@ class Operations:
             return self._running()
 
     def _state(self, command: Mapping[str, Any], has_build: bool) -> str:
-        name, _ = _name_and_collection(command)
-        waiting_here = _waits_on_server(command)
-        if waiting_here:
-            return waiting_here
-        members = self._members_of_set()
-        if name == "createIndexes" and not has_build and members:
-            waiting = f"waiting for {' and '.join(self._silent_members()) or 'other members'} of the replica set"
-            return waiting if self._sees_all else f"building it, or {waiting}"
-        # Its own part is done when the command is no longer an update, an insert or a remove.
-        if "waitingForLatch" in command and name in ("update", "insert", "delete", "findAndModify") and members:
-            return f"waiting until {' and '.join(self._silent_members()) or 'other members'} of the replica set have it"
-        return ""
+        is_in_set = bool(self._client.topology_description.replica_set_name)
+        return _waits_on_server(command) or (self._wait_for_members(command, has_build) if is_in_set else "")
 
-    def _members_of_set(self) -> bool:
-        return bool(self._client.topology_description.replica_set_name)
+    def _wait_for_members(self, command: Mapping[str, Any], has_build: bool) -> str:
+        """What the command waits for in a replica set; empty if that is not known."""
+        name, _ = _name_and_collection(command)
+        members = f"{' and '.join(self._silent_members()) or 'other members'} of the replica set"
+        if name == "createIndexes" and not has_build:
+            return f"waiting for {members}" if self._sees_all else f"building it, or waiting for {members}"
+        # Its own part is done when the operation is no longer an update, an insert or a remove.
+        is_written = name in ("update", "insert", "delete", "findAndModify") and command.get("op") == "command"
+        return f"waiting until {members} have it" if is_written and "waitingForLatch" in command else ""
 
     def _silent_members(self) -> Iterator[str]:
         """The members that do not answer PyMongo's monitor."""

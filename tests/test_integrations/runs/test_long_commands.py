@@ -64,6 +64,25 @@ class TestWaitingForMember(FailingReplicaSetTestCase, LongCommandsTestCase):
         member.start()
         self.assertRegex(self.finish(process).stderr, f"(?m)^1_a.py: {sentence}$")
 
+    def test_a_write_that_too_few_members_have(self) -> None:
+        self.db.users.insert_one({"_id": 1})
+        member = next(m for m in self.replica_set.members if m is not self.replica_set.primary())
+        member.kill()
+        options = {"wtimeout": 2000, "w": 3}
+        up = (
+            "import pymongo\n"
+            f"users = db.users.with_options(write_concern=pymongo.WriteConcern(**{options}))\n"
+            "try:\n"
+            "    users.update_one({'_id': 1}, {'$set': {'a': 2}})\n"
+            "except pymongo.errors.WriteConcernError:\n"
+            "    pass"
+        )
+        self.assertRegex(
+            self.finish(self.start(up)).stderr,
+            rf"(?m)^1_a.py: update of users, for [^:]+: waiting until {member.host}:{member.port} of the"
+            " replica set have it$",
+        )
+
 
 class TestInServer(LongCommandsTestCase):
     def find_server(self) -> Server | Mongod:
@@ -119,3 +138,21 @@ class TestInServer(LongCommandsTestCase):
         """How often this server was asked for its operations."""
         stages = self.client.admin.command("serverStatus")["metrics"]["aggStageCounters"]
         return int(stages["$currentOp"])
+
+
+class TestWithoutRights(LongCommandsTestCase):
+    def find_server(self) -> Server | Mongod:
+        mongod = Mongod(auth=True)
+        self.addCleanup(mongod.close)
+        mongod.start()
+        return mongod
+
+    def test_a_user_sees_the_own_command(self) -> None:
+        self.db.users.insert_many([{"_id": n, "a": n % 1000} for n in range(300)])
+        self.db.command("createUser", "ann", pwd="secret", roles=["readWrite"])
+        uri = f"mongodb://ann:secret@{self.server.host}:{self.server.port}/?authSource={self.database}"
+        slow = (
+            "list(db.users.aggregate([{'$match': {'$expr': {'$function': {'body': wait, 'args': [], 'lang': 'js'}}}}]))"
+        )
+        process = self.start(f"wait = 'function() {{ sleep(10); return true }}'\n{slow}", MONGO_URI=uri)
+        self.assertRegex(self.finish(process).stderr, r"(?m)^1_a.py: aggregate of users, for \S+ m?s$")
