@@ -393,6 +393,10 @@ class RunTestCase(MongoTestCase):
         """Wait for a lock of which this is true."""
         return wait_for(f"lock with {wanted}", lambda: self.db.migrations_lock.find_one(wanted))
 
+    def let_lease_run_out(self) -> None:
+        """What a dead run has left of its lease is over."""
+        self.db.migrations_lock.update_one({"_id": "lock"}, [{"$set": {"expires_at": "$$NOW"}}])
+
     def wait_for_dead_lock(self) -> None:
         """Wait until the lease of the lock has run out, by the server's clock."""
         ran_out = {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}

@@ -75,15 +75,18 @@ class TestKill(KillTestCase):
 
     def test_killed_in_up_it_is_interrupted_and_naming_it_goes_on(self) -> None:
         for way, times in (("execute", 2), ("ignore", 1)):
-            project = self.project(LOCK_LEASE=6)
+            project = self.project(LOCK_LEASE=60)
             names = self.counting_ones(project, 2)
             self.counting(project, "3_dies.py", DIE)
             self.counting(project, "4_last.py")
             self.assertEqual(-signal.SIGKILL, project.fab("migrations:execute").code)
             self.counting(project, "3_dies.py")
-            result = project.fab("migrations:execute")
+            waiting = project.fab_start("migrations:execute")
+            assert waiting.stderr is not None
+            self.assertRegex(waiting.stderr.readline(), r"Waiting for .*execute of 3_dies.py")
+            self.let_lease_run_out()
+            result = self.end_of(waiting)
             self.assert_code(1, result)
-            self.assertRegex(result.stderr, r"Waiting for .*execute of 3_dies.py")
             self.assertRegex(result.stderr, r"3_dies.py was interrupted: it may be half applied, or still be running")
             self.assertEqual(["interrupted"], self.logged(name="3_dies.py"))
             self.assertIsNone(self.lock())
@@ -98,9 +101,10 @@ class TestKill(KillTestCase):
             self.client.drop_database(self.database)
 
     def test_those_before_an_interrupted_one_are_executed_first(self) -> None:
-        project = self.project(LOCK_LEASE=2)
+        project = self.project(LOCK_LEASE=60)
         self.counting(project, "2_dies.py", DIE)
         project.fab("migrations:execute")
+        self.let_lease_run_out()
         self.counting(project, "1_new.py")
         self.counting(project, "3_last.py")
         self.assert_code(1, project.fab("migrations:execute"))
@@ -111,7 +115,7 @@ class TestKill(KillTestCase):
         project = self.project(LOCK_LEASE=2)
         self.counting(project, "1_dies.py", DIE)
         project.fab("migrations:execute")
-        self.wait_for_dead_lock()
+        self.let_lease_run_out()
         self.assertIn("1_dies.py was interrupted", project.fab("migrations").stderr)
         self.assertEqual([], self.logged())
 
@@ -120,6 +124,7 @@ class TestKill(KillTestCase):
         self.counting(project, "1_first.py", down="db.back.insert_one({'name': '1_first.py'})\n" + DIE)
         self.assert_code(0, project.fab("migrations:execute"))
         project.fab("migrations:rollback,1")
+        self.let_lease_run_out()
         self.assertEqual(["1_first.py"], self.registered())
         result = project.fab("migrations:rollback,last=1")
         self.assert_code(1, result)
@@ -377,7 +382,7 @@ class TestLostReply(RunTestCase):
         project = self.project(LOCK_LEASE=2)
         self.counting(project, "1_dies.py", DIE)
         project.fab("migrations:execute")
-        self.wait_for_dead_lock()
+        self.let_lease_run_out()
         with LosesReply(self.server, b"interrupted", kill=True) as proxy:
             other = self.project(LOCK_LEASE=2, MONGO_URI=proxy.uri)
             self.counting(other, "1_dies.py")
@@ -397,6 +402,7 @@ class TestLostReply(RunTestCase):
 
     def test_a_second_death_before_it_was_logged_does_not_forget_the_first(self) -> None:
         self.dead_and_taken_over_by_a_dead_one()
+        self.let_lease_run_out()
         self.assert_stops_at("1_dies.py")
 
     def test_unlock_after_a_second_death_does_not_forget_the_first(self) -> None:
@@ -415,6 +421,7 @@ class TestLostReply(RunTestCase):
             self.counting(other, "1_dies.py")
             self.assert_code(1, other.fab("migrations:unlock,force=yes"))
             self.assertTrue(proxy.lost.is_set())
+        self.let_lease_run_out()  # unlock has not come to give it back
         self.assert_stops_at("1_dies.py")
 
 
