@@ -208,8 +208,6 @@ class TestWrongSettings(WrongSettingsTestCase):
         self.assertNotIn(self.database, self.client.list_database_names())
 
     def test_a_value_that_pymongo_answers_with_nothing_but_the_value(self) -> None:
-        if not hasattr(bson.codec_options, "DatetimeConversion"):
-            self.skipTest("PyMongo has no datetime_conversion before 4.3.")
         uri = f"mongodb://{self.server.host}:{self.server.port}/?datetime_conversion=never"
         cases: list[tuple[str, dict[str, Any]]] = [
             (
@@ -219,6 +217,8 @@ class TestWrongSettings(WrongSettingsTestCase):
             ("MONGO_CLIENT_OPTIONS.*: 99 is not a", {"MONGO_CLIENT_OPTIONS": {"datetime_conversion": 99}}),
             ("MONGO_URI.*: Invalid datetime_conversion value", {"MONGO_URI": uri}),
         ]
+        if not hasattr(bson.codec_options, "DatetimeConversion"):  # before PyMongo 4.3, which does not know the option
+            cases = [(".*datetime_conversion", settings) for _, settings in cases[:2]]
         for sentence, settings in cases:
             with self.subTest(sentence):
                 result = self.project_of(**settings).fab("migrations")
