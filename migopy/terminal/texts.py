@@ -87,7 +87,7 @@ def safe_str(thing: object) -> str:
 
 def summary(error: BaseException) -> str:
     """Type and text of an error on one line, without the full stop at the end."""
-    text = one_line(reason(error)).rstrip(".?!")  # a sentence of ours goes on behind it
+    text = one_line(reason(error)).rstrip(".")
     name = one_line(type(error).__name__)
     return f"{name}: {text}" if text else name
 

@@ -189,7 +189,9 @@ class TestLoad(FolderTestCase):
         )
         for text in lines:
             with self.subTest(text):
-                self.assertRegex(self.error(f"{text}\n"), r"cannot be imported \(line \d, Python 2 syntax\): ")
+                error = self.error(f"{text}\n")
+                self.assertRegex(error, r"cannot be imported \(line \d, Python 2 syntax\): ")
+                self.assertRegex(error, r"[^?]\. No migration was run\.$")
 
     def test_an_ordinary_syntax_error_is_not_called_python_2(self) -> None:
         for text in ("print('x'", "a = = 1", "def up(db)\n    pass", "x = {'a': 1, 'b' 2}", "db.print x"):

@@ -32,9 +32,6 @@ class TestSummary(unittest.TestCase):
         for error, expected in cases:
             self.assertEqual(expected, summary(error))
 
-    def test_the_end_of_a_sentence_is_left_to_ours(self) -> None:
-        self.assertEqual("SyntaxError: Did you mean print(...)", summary(SyntaxError("Did you mean print(...)?")))
-
     def test_an_error_that_cannot_say_what_it_is_has_a_summary(self) -> None:
         self.assertEqual("MuteError: (str() of it raised RuntimeError)", summary(MuteError()))
         self.assertEqual("NoTextError: (str() of it raised TypeError)", summary(NoTextError()))
