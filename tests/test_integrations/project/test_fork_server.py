@@ -9,7 +9,7 @@ import subprocess
 from typing import Any
 from unittest import TestCase
 
-from tests.fork_server import ForkedFab
+from tests.fork_server import ForkedFab, can_fork
 from tests.support import Project, clean_environment
 
 FACTS = """
@@ -83,6 +83,8 @@ class TestForkServer(TestCase):
     maxDiff = None
 
     def setUp(self) -> None:
+        if not can_fork({}):
+            self.skipTest("Without Linux, or with MIGOPY_TESTS_COLD, every fab is a cold one.")
         self.team = Project(self, FACTS)
 
     def facts(self, terminal: bool, cold: bool) -> Any:
