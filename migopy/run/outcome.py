@@ -75,13 +75,18 @@ def _reason(error: BaseException) -> str:
 @contextlib.contextmanager
 def redirect_stdout_to_stderr() -> Iterator[None]:
     """For Python's stream, and for the file descriptor that programs started by a migration write to."""
-    sys.stdout.flush()
+    _flush_stdout()
     kept = os.dup(1)  # 1 is stdout, 2 is stderr
     os.dup2(2, 1)
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        sys.stdout.flush()
+        _flush_stdout()
         os.dup2(kept, 1)
         os.close(kept)
+
+
+def _flush_stdout() -> None:
+    with contextlib.suppress(Exception):  # a team's stdout may be None, closed, or an object that only writes
+        sys.stdout.flush()
