@@ -100,7 +100,7 @@ class Inventory:
         """The full name of a registered migration. Raises ``WrongState`` if it is not registered."""
         name = self.name(short_name)
         if name not in self.records:
-            raise WrongState(f"{name} is not registered, so there is nothing to undo.", migration=name)
+            raise WrongState(f"{name} is not registered. Nothing was done.", migration=name)
         return name
 
     def require_good_names(self) -> None:
