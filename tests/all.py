@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
         venv.create(ENVIRONMENT, clear=True, with_pip=True)
         subprocess.run([str(ENVIRONMENT / "bin" / "pip"), "install", "--quiet", "tox>=4,<5"], check=True)
     missing = "false" if os.environ.get("CI") else "true"
-    at_once = str(3 * (os.cpu_count() or 1))  # a test waits more than it computes
+    at_once = str(2 * (os.cpu_count() or 1))  # with more, what tests time comes late
     command = [str(ENVIRONMENT / "bin" / "tox"), "run-parallel", "--parallel", at_once, "--parallel-no-spinner"]
     os.chdir(TOP)
     os.execv(command[0], [*command, "--skip-missing-interpreters", missing, *arguments])  # whoever kills us kills tox
