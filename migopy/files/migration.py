@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import codecs
 import hashlib
 import inspect
 import os
 import re
+import textwrap
 import traceback
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import GeneratorType, ModuleType
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Mapping, NamedTuple
 
 from ..errors import BadMigration
+from ..terminal.texts import one_line
 from .importing import import_file
 
 LAZY_RESULTS = (GeneratorType, map, filter)
@@ -22,6 +25,9 @@ LAZY_RESULTS = (GeneratorType, map, filter)
 
 MAY_DROP_HISTORY = re.compile(rb"drop|\bmigrations\b")
 """Words in a file that may drop the history. Only after such a file is a round trip spent to look whether it did."""
+
+OTHER_VALUES = "other values"
+"""The key of ``ALLOW`` for a second ``up()`` that writes other values than the first, such as random ids."""
 
 OPTIONAL_PARAMETERS = frozenset({"session", "batches"})
 """What ``up`` and ``down`` may ask for by the name of a parameter."""
@@ -61,6 +67,7 @@ class Migration(NamedTuple):
         loaded = LoadedMigration(self, module, call, content)
         require_plain_function(call, f"{function}() of {self.name}", migration=self.name)
         loaded.require_parameters(function)
+        loaded.require_known_allowances()
         if loaded.in_transaction and loaded.in_batches:
             raise BadMigration(
                 f"{function}() of {self.name} has the parameters session and batches: remove one of them. A migration"
@@ -145,6 +152,44 @@ class LoadedMigration:
     def has_down(self) -> bool:
         return callable(getattr(self.module, "down", None))
 
+    @property
+    def allowances(self) -> Mapping[str, str]:
+        """What the file allows in ``ALLOW``, with the reason."""
+        allowances = getattr(self.module, "ALLOW", None)
+        return allowances if isinstance(allowances, Mapping) else {}  # a file of 2014 may have a name of its own
+
+    def require_known_allowances(self) -> None:
+        """Raises ``BadMigration`` if ``ALLOW`` has a key that means nothing, or a key without a reason."""
+        unknown = [name for name in self.allowances if name != OTHER_VALUES]
+        if unknown:
+            raise BadMigration(
+                f"ALLOW of {self.name} has the unknown key {unknown[0]!r}: write {OTHER_VALUES!r} or remove it. No"
+                " migration was run.",
+                migration=self.name,
+            )
+        if not all(isinstance(reason, str) and reason for reason in self.allowances.values()):
+            raise BadMigration(
+                f"ALLOW of {self.name} gives no reason for {OTHER_VALUES!r}: write one as text, such as"
+                f' {{"{OTHER_VALUES}": "random ids"}}. No migration was run.',
+                migration=self.name,
+            )
+
+    def irreversible_words(self) -> str | None:
+        """The words of a ``down()`` that does nothing but raise ``NotImplementedError``; None for any other.
+
+        That ``down()`` is called, without a database.
+        """
+        down: Any = getattr(self.module, "down", None)
+        if not _only_raises(down, NotImplementedError.__name__):
+            return None
+        try:
+            down(*[None] * down.__code__.co_argcount)
+        except NotImplementedError as error:
+            return irreversible_words(error)
+        except Exception:
+            return None  # the words need the database
+        return None
+
     @cached_property
     def verify(self) -> Callable[..., None] | None:
         """The function ``verify(db)`` or ``verify(db, session)`` that checks what ``up()`` did, or None."""
@@ -159,6 +204,11 @@ class LoadedMigration:
         """Whether ``verify()`` raised the error, and not ``up()``."""
         code = getattr(self.verify, "__code__", None)
         return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
+
+
+def irreversible_words(error: NotImplementedError) -> str:
+    """Why ``down()`` takes nothing back, as it says itself."""
+    return one_line(error) or "down() raises NotImplementedError"
 
 
 def sort_key(number: int | None, name: str) -> tuple[bool, int, str]:
@@ -189,6 +239,22 @@ def unrun_type(result: Any) -> str | None:
     if hasattr(result, "close"):
         result.close()  # otherwise Python warns of a coroutine that was never awaited
     return type(result).__name__
+
+
+def _only_raises(function: object, exception: str) -> bool:
+    """Whether the first statement of a function raises this exception."""
+    try:
+        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(function.__code__))).body  # type: ignore[attr-defined]
+    except (AttributeError, OSError, SyntaxError, ValueError):
+        return False
+    body = [statement for statement in getattr(definition, "body", ()) if not _is_docstring(statement)]
+    raised = body[0].exc if body and isinstance(body[0], ast.Raise) else None
+    name = raised.func if isinstance(raised, ast.Call) else raised
+    return isinstance(name, ast.Name) and name.id == exception
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def _checksum(content: bytes) -> str:

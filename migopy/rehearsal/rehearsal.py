@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 from ..batches.batches import Batches
 from ..errors import MigopyException, MigrationFailed
 from ..files.faults import innermost_line
-from ..files.migration import unrun_type
+from ..files.migration import OTHER_VALUES, irreversible_words, unrun_type
 from ..mongo.failures import server_errors
 from ..run.direction import EXECUTE, ROLL_BACK, Direction
 from ..run.planning import load, require_transactions
@@ -23,7 +23,7 @@ from ..terminal.texts import summary
 from ..terminal.wording import duration
 from .copy_job import CopyJob
 from .result import RehearsedMigration
-from .scratch.comparing import Snapshot, compare
+from .scratch.comparing import Snapshot, compare, only_values_differ
 from .scratch.database import MARK
 from .scratch.digest import Digester
 from .scratch.raw import server_time
@@ -178,13 +178,28 @@ class Rehearsal:
         rehearsed.whole_seconds = self._estimate_whole_seconds(rehearsed)
         after = self._take_snapshot(before)
         rehearsed.changes = compare(before, after)
+        rehearsed.allowed = up.allowances.get(OTHER_VALUES)
         if not up.has_down:
             return
-        self._run(DOWN, _down_of(up), left)
+        rehearsed.irreversible = self._run_down(up, left, after)
+        if rehearsed.irreversible:
+            return
         back = self._take_snapshot(before, after)
         rehearsed.not_restored = compare(before, back)
         self._run(UP_AGAIN, up, left)
-        rehearsed.different_again = compare(after, self._take_snapshot(before, after, back))
+        again = self._take_snapshot(before, after, back)
+        rehearsed.different_again = compare(after, again)
+        rehearsed.only_values_differ = only_values_differ(after, again, rehearsed.different_again)
+
+    def _run_down(self, up: LoadedMigration, left: int, after: Snapshot) -> str | None:
+        """Run ``down()``; its words if it takes nothing back, but raises ``NotImplementedError``."""
+        try:
+            self._run(DOWN, _down_of(up), left)
+        except MigrationFailed as error:
+            if isinstance(error.__cause__, NotImplementedError) and not compare(after, self._take_snapshot(after)):
+                return irreversible_words(error.__cause__)
+            raise
+        return None
 
     def _run(self, direction: Direction, migration: LoadedMigration, left: int) -> float:
         """Run one function of the migration; returns how many seconds it took, without those of the snapshot."""

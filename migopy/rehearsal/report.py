@@ -47,6 +47,9 @@ def _json_row(rehearsed: RehearsedMigration) -> dict[str, Any]:
         "changes": _json_changes(rehearsed.changes),
         "not_restored": _json_changes(rehearsed.not_restored),
         "different_again": _json_changes(rehearsed.different_again),
+        "only_values_differ": rehearsed.only_values_differ,
+        "allowed": rehearsed.allowed,
+        "irreversible": rehearsed.irreversible,
         "commands": _by_collection(rehearsed.commands),
         "error": one_line(str(rehearsed.error)) if rehearsed.error else None,
     }
@@ -103,9 +106,10 @@ def _details(rehearsed: RehearsedMigration) -> Iterator[str]:
     not_restored, different = rehearsed.not_restored or (), rehearsed.different_again or ()
     lines = [
         *_change_lines(rehearsed.changes),
+        *([f"  cannot be taken back: {rehearsed.irreversible}"] if rehearsed.irreversible else []),
         *_section("down() does not restore:", not_restored, is_real=True),
         *_section("down() restores everything, with minor differences:", not_restored, is_real=False),
-        *_section("the second up() differs from the first:", different, is_real=True),
+        *_section(_again_title(rehearsed), different, is_real=True),
         *_section("the second up() does the same, with minor differences:", different, is_real=False),
         *(
             f"  sent to {name}: {_command_counts(sent)}"
@@ -114,6 +118,13 @@ def _details(rehearsed: RehearsedMigration) -> Iterator[str]:
     ]
     if lines:
         yield from ("", rehearsed.name, *lines)
+
+
+def _again_title(rehearsed: RehearsedMigration) -> str:
+    if not rehearsed.only_values_differ:
+        return "the second up() differs from the first:"
+    allowed = f", which ALLOW permits ({rehearsed.allowed})" if rehearsed.allowed else ""
+    return f"the second up() differs from the first only in values{allowed}:"
 
 
 def _command_counts(sent: Mapping[str, int]) -> str:
@@ -151,4 +162,5 @@ def _facts(change: Change) -> Iterator[str]:
 def _example_lines(example: Example) -> Iterator[str]:
     yield one_line(f"{example.event} {example.id}")
     for changed in example.fields:
-        yield "  " + one_line(f"{changed.path}: {changed.before} -> {changed.after}")
+        values = f": {changed.before} -> {changed.after}" if changed.before else ""
+        yield "  " + one_line(f"{changed.path}{values}")

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 from typing import Mapping, Sequence
 
 from ..errors import CheckFailed, MigopyException
+from ..files.migration import OTHER_VALUES
 from ..terminal.options import positive_number
 from .scratch.comparing import Change
+
+EXAMPLE_OF_ALLOW = f'ALLOW = {{"{OTHER_VALUES}": "random ids"}}'
 
 DEFAULT_DOCUMENTS = 1000
 """Documents of each collection that are copied unless the option ``documents`` says otherwise."""
@@ -19,7 +22,8 @@ class RehearsedMigration:
 
     ``seconds`` is the time of the first ``up()``, ``whole_seconds`` an estimate for all documents (None without a
     sample). ``not_restored`` is what ``down()`` has not restored (None without a ``down()``), ``different_again``
-    where the second ``up()`` differs from the first. ``error`` is what ended the rehearsal.
+    where the second ``up()`` differs from the first. ``error`` is what ended the rehearsal. ``allowed`` is why the file
+    permits other values in the second ``up()``; ``irreversible`` has the words of a ``down()`` that takes nothing back.
     """
 
     name: str
@@ -29,11 +33,19 @@ class RehearsedMigration:
     changes: Sequence[Change] = ()
     not_restored: Sequence[Change] | None = None
     different_again: Sequence[Change] | None = None
+    only_values_differ: bool = False
+    allowed: str | None = None
+    irreversible: str | None = None
     error: MigopyException | None = None
 
     @property
     def down_verdict(self) -> str:
-        """``restores``, ``does not restore``, ``failed``, ``no down()``, or empty if it was not reached."""
+        """What ``down()`` did, empty if it was not reached.
+
+        ``restores``, ``does not restore``, ``cannot be taken back``, ``failed`` or ``no down()``.
+        """
+        if self.irreversible is not None:
+            return "cannot be taken back"
         if self.not_restored is not None:
             return "restores" if self.is_restored else "does not restore"
         if self.seconds is None:
@@ -42,9 +54,10 @@ class RehearsedMigration:
 
     @property
     def again_verdict(self) -> str:
-        """``the same``, ``differs``, ``failed``, or empty if it was not reached."""
+        """``the same``, ``allowed``, ``differs``, ``failed``, or empty if it was not reached."""
         if self.different_again is not None:
-            return "the same" if self.is_repeatable else "differs"
+            same = "allowed" if self.only_values_differ else "the same"
+            return same if self.is_repeatable else "differs"
         return "failed" if self.error and self.not_restored is not None else ""
 
     @property
@@ -53,6 +66,8 @@ class RehearsedMigration:
 
     @property
     def is_repeatable(self) -> bool:
+        if self.only_values_differ:
+            return bool(self.allowed)
         return not any(change.is_real for change in self.different_again or ())
 
 
@@ -67,9 +82,13 @@ def judge(rehearsed: Sequence[RehearsedMigration], state_of_original: str) -> st
     """The sentence for a rehearsal that went well. Raises ``CheckFailed`` for one that found something."""
     not_restored = ", ".join(each.name for each in rehearsed if not each.is_restored)
     different_again = ", ".join(each.name for each in rehearsed if not each.is_repeatable)
+    only_values = ", ".join(each.name for each in rehearsed if not each.is_repeatable and each.only_values_differ)
     found = [
         f"down() does not restore everything: {not_restored}." if not_restored else "",
         f"The second up() differs from the first: {different_again}." if different_again else "",
+        f"Only values differ in {only_values}: if they are meant to, write {EXAMPLE_OF_ALLOW} into the file."
+        if only_values
+        else "",
     ]
     if any(found):
         raise CheckFailed(" ".join(filter(None, [*found, f"{state_of_original}."])))

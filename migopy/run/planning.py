@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple, Sequence
 
 from .. import legacy
-from ..errors import ConfigurationError, MigopyException, WrongState
+from ..errors import BadMigration, ConfigurationError, MigopyException, WrongState
 from ..terminal import signals
 from .outcome import redirect_stdout_to_stderr
 from .status import DRIFT, Status
@@ -63,6 +63,8 @@ class Planning:
         self._refuse_what_just_failed(chosen, status)
         with signals.let_through():  # importing a file runs code of the team
             loaded = [load(migration, function) for migration in chosen]
+            if function == "down":
+                refuse_irreversible(loaded)
         require_transactions(loaded, self._workspace)
         return divide(loaded, status, named=bool(named))
 
@@ -139,6 +141,17 @@ def load(migration: Migration, function: Function) -> LoadedMigration:
         return migration.load(function)
     except MigopyException as error:
         raise error.with_context(after=legacy.advice(error.__cause__ or error)) from error.__cause__
+
+
+def refuse_irreversible(loaded: Sequence[LoadedMigration]) -> None:
+    """Raises ``BadMigration`` for the first ``down()`` that only raises ``NotImplementedError``."""
+    for migration in loaded:
+        words = migration.irreversible_words()
+        if words:
+            raise BadMigration(
+                f"{migration.name} cannot be taken back: {words.rstrip('.')}. No migration was run.",
+                migration=migration.name,
+            )
 
 
 def require_transactions(

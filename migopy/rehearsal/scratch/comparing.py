@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Collection, Iterator, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Collection, Hashable, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from ...errors import MigopyException
 from . import fields, raw
@@ -96,7 +97,7 @@ class Definition(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A document that was added, removed or changed; ``fields`` are the changed ones, where they are known."""
+    """A document that was added, removed or changed; ``fields`` are the changed ones, or its first ones."""
 
     event: str
     id: str
@@ -199,10 +200,15 @@ class Snapshot:
         """The documents with these keys; those that were not kept are read from the database as it is now."""
         kept = self.states[name].documents.kept
         found = {key: kept[key] for key in keys if key in kept}
-        if len(found) < len(keys):
-            for document in raw.read_documents(self._db[name]):
-                found[self._digester.digest(document).key] = document
+        missing = {*keys} - {*found}
+        for document in raw.read_documents(self._db[name]) if missing else ():
+            key = self._digester.digest(document).key
+            if key in missing:
+                found[key] = document
         return found
+
+    def meaning(self, document: bytes) -> int:
+        return self._digester.digest(document).meaning
 
 
 def compare(before: Snapshot, now: Snapshot) -> list[Change]:
@@ -224,15 +230,40 @@ def _change(name: str, before: State | None, now: Snapshot) -> Change:
     keys: dict[str, list[int]] = {event: [] for event in (ADDED, REMOVED, CHANGED, SAME)}
     for event, key in _events(ours, theirs):
         change.counts[event] += 1
-        if len(keys[event]) < MAX_EXAMPLES:
+        if len(keys[event]) < MAX_EXAMPLES and key not in keys[event]:  # fresh documents may have one key
             keys[event].append(key)
     found = now.find(name, [*keys[ADDED], *keys[CHANGED], *keys[SAME]]) if after else {}
     change.minor_differences = set().union(
-        *(_minor_differences(ours.kept.get(key), found.get(key)) for key in keys[SAME])
+        *(_minor_differences(ours.kept.get(key), found.get(key), now) for key in keys[SAME])
     )
     for event in (ADDED, REMOVED, CHANGED):
-        change.examples += [_example(event, ours.kept.get(key), found.get(key)) for key in keys[event]]
+        change.examples += [_example(event, ours.kept.get(key), found.get(key), now) for key in keys[event]]
     return change
+
+
+def only_values_differ(before: Snapshot, now: Snapshot, changes: Sequence[Change]) -> bool:
+    """Whether the documents that ``compare`` has found have the same fields and types in both snapshots.
+
+    False too if that is not known, because there are more documents than a snapshot keeps.
+    """
+    found = [change for change in changes if change.is_real]
+    return bool(found) and all(not change.definitions and _have_same_shapes(before, now, change) for change in found)
+
+
+def _have_same_shapes(before: Snapshot, now: Snapshot, change: Change) -> bool:
+    ours, theirs = before.states[change.name].documents, now.states[change.name].documents
+    events = [(event, key) for event, key in _events(ours, theirs) if event != SAME]
+    found = now.find(change.name, [key for event, key in events if event != REMOVED])
+    shapes_before = _count_shapes(ours.kept.get(key) for event, key in events if event != ADDED)
+    return shapes_before is not None and shapes_before == _count_shapes(
+        found.get(key) for event, key in events if event != REMOVED
+    )
+
+
+def _count_shapes(documents: Iterable[bytes | None]) -> Counter[Hashable] | None:
+    """None if a document is not known."""
+    decoded = [document and fields.decode_if_possible(document) for document in documents]
+    return Counter(map(fields.shape, decoded)) if all(decoded) else None
 
 
 def _events(before: Documents, after: Documents) -> Iterator[tuple[str, int]]:
@@ -249,16 +280,20 @@ def _events(before: Documents, after: Documents) -> Iterator[tuple[str, int]]:
         yield from ((REMOVED, digest.key) for digest in gone if digest.key not in still_there)
 
 
-def _minor_differences(before: bytes | None, after: bytes | None) -> set[str]:
+def _minor_differences(before: bytes | None, after: bytes | None, now: Snapshot) -> set[str]:
     ours, theirs = before and fields.decode_if_possible(before), after and fields.decode_if_possible(after)
-    return fields.minor_differences(ours, theirs) if ours and theirs else set()
+    return fields.minor_differences(ours, theirs, now.meaning) if ours and theirs else set()
 
 
-def _example(event: str, before: bytes | None, after: bytes | None) -> Example:
-    ours, theirs = before and fields.decode_if_possible(before), after and fields.decode_if_possible(after)
+def _example(event: str, before: bytes | None, after: bytes | None, now: Snapshot) -> Example:
+    ours = fields.decode_if_possible(before) if before and event != ADDED else None
+    theirs = fields.decode_if_possible(after) if after and event != REMOVED else None
     document = theirs or ours or {}
-    changed = fields.changed_fields(ours, theirs) if ours and theirs and event == CHANGED else ()
-    return Example(event, fields.short_repr(document["_id"]) if "_id" in document else "", changed)
+    if event != CHANGED:
+        shown: Sequence[Field] = fields.fields_of(ours, theirs)
+    else:
+        shown = fields.changed_fields(ours, theirs, now.meaning) if ours and theirs else ()
+    return Example(event, fields.short_repr(document["_id"]) if "_id" in document else "", shown)
 
 
 def definition_changes(before: State | None, after: State | None) -> list[Definition]:
@@ -284,7 +319,7 @@ def _value_changes(prefix: str, before: Mapping[str, Any], after: Mapping[str, A
             yield Definition(GONE, prefix + name)
         elif name not in before:
             yield Definition(MADE, prefix + name, fields.short_repr(after[name]))
-        elif before[name] != after[name]:
+        elif [before[name]] != [after[name]]:  # in a list NaN is equal to itself
             text = f"{fields.short_repr(before[name])} -> {fields.short_repr(after[name])}"
             yield Definition(CHANGED, prefix + name, text)
 
@@ -308,9 +343,11 @@ def essential_index(index: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def normalize(value: Any) -> Any:
-    """Undecoded documents as dicts, and whole numbers of any type as integers."""
+    """Undecoded documents as dicts, whole numbers of any type as integers, and every NaN as one object."""
     if isinstance(value, Mapping):
         return {name: normalize(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [normalize(inner) for inner in value]
+    if isinstance(value, float) and math.isnan(value):
+        return math.nan
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -8,7 +8,10 @@ from typing import Any
 from tests.cases import TRY_EACH, FabTestCase, TeamTestCase
 from tests.server import Mongod, Server, shared_replica_set
 
-COLUMNS = "name seconds whole_seconds down again changes not_restored different_again commands error"
+COLUMNS = (
+    "name seconds whole_seconds down again changes not_restored different_again only_values_differ allowed irreversible"
+    " commands error"
+)
 VERIFIED = "assert session.in_transaction and db.notes.count_documents({'n': 1}, session=session) == 20"
 
 
