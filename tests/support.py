@@ -56,6 +56,7 @@ SINCE = {
     "Stable API": (5, 0),
     "clusteredIndex": (5, 3),
     "changeStreamPreAndPostImages": (6, 0),
+    "encryptedFields": (6, 0),
 }
 """The version of MongoDB since which there is such a thing."""
 

@@ -171,8 +171,10 @@ class Dump(NamedTuple):
     is_compressed: bool = False
 
     @property
-    def has_validators(self) -> bool:
-        return any("validator" in collection.options for collection in self.collections)
+    def needs_bypass(self) -> bool:
+        """Whether MongoDB may refuse documents of it: older ones that a validator forbids, and encrypted fields."""
+        options = (collection.options for collection in self.collections)
+        return any("validator" in each or "encryptedFields" in each for each in options)
 
     def collection(self, name: str) -> DumpedCollection | None:
         return next((collection for collection in self.collections if collection.name == name), None)

@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 from ..errors import DumpFailed, ServerFailed, no_server_answers
 from ..mongo.concerns import with_majority
 from ..mongo.failures import explains_server_errors
-from ..terminal.texts import summary
+from ..terminal.texts import escape, summary
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -58,17 +58,17 @@ class Restore:
 
     @explains_server_errors
     def require_rights(self) -> None:
-        """Raises ``DumpFailed`` when the user may not bypass validators and the dump has some."""
+        """Raises ``DumpFailed`` when the user may not bypass validators and the dump needs that."""
         # mongorestore would find out only when it has restored some collections.
-        if not self._dump.has_validators:
+        if not self._dump.needs_bypass:
             return
         user = self._db.command("connectionStatus", showPrivileges=True)["authInfo"]
         actions = {action for privilege in user["authenticatedUserPrivileges"] for action in privilege["actions"]}
         if user["authenticatedUsers"] and not actions & BYPASS_ACTIONS:
             raise DumpFailed(
-                "The dump has a collection with a validator, which older documents may not pass, and the user may not"
-                " bypass it: grant the action bypassDocumentValidation (the roles dbAdmin and restore have it). Nothing"
-                " was restored."
+                "The dump has a collection with a validator, which older documents may not pass, or with encrypted"
+                " fields, and the user may not bypass that: grant the action bypassDocumentValidation (the roles"
+                " dbAdmin and restore have it). Nothing was restored."
             )
 
     def run(self, mongorestore: Callable[[], None], confirm: Callable[[], None]) -> None:
@@ -91,25 +91,35 @@ class Restore:
 
     @explains_server_errors
     def _clear(self) -> None:
-        """Delete what mongorestore would not replace."""
+        """Delete what mongorestore would not replace, and note what it has to replace."""
+        self._before = self._uuids()
         self._db.drop_collection(self._names.batches)  # the checkpoints are worth nothing without their history
         if self._dump.collection(STORED_FUNCTIONS):
             self._db[STORED_FUNCTIONS].delete_many({})
 
     @explains_server_errors
     def _compare(self) -> None:
-        names = self._db.list_collection_names()
+        names, now = self._db.list_collection_names(), self._uuids()
         differences = []
         for part in self._dump.collections:
             if part.name in self.not_for_mongorestore:
                 continue
+            name = escape(part.name)
             if part.name not in names:
-                differences.append(f"{part.name} is missing")
+                differences.append(f"{name} is missing")
+            elif part.name != STORED_FUNCTIONS and (part.stored_in, now.get(part.stored_in)) in self._before.items():
+                differences.append(f"{name} was passed over and is as it was before")
             elif part.file and not self._is_complete(part):
                 found = self._db[part.stored_in].count_documents({})
-                differences.append(f"{part.name} has {found} documents instead of {self._expected_counts[part.name]}")
+                differences.append(f"{name} has {found} documents instead of {self._expected_counts[part.name]}")
         if differences:
             raise DumpFailed(f"mongorestore did not restore everything in the dump: {'; '.join(differences)}.")
+
+    def _uuids(self) -> dict[str, Any]:
+        """What tells each collection from another one of its name; views have nothing like that."""
+        return {
+            found["name"]: found["info"]["uuid"] for found in self._db.list_collections() if "uuid" in found["info"]
+        }
 
     def _is_complete(self, part: DumpedCollection) -> bool:
         # Some documents may have expired since the dump.

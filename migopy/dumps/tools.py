@@ -79,7 +79,7 @@ def restore_command(dump: Dump, database: str, without: Sequence[str]) -> list[s
         command += [f"--nsFrom={_literal(dump.database)}.*", f"--nsTo={_literal(database)}.*"]
     if dump.is_compressed:
         command.append("--gzip")
-    if dump.has_validators:  # otherwise the user need not have the right for it
+    if dump.needs_bypass:  # otherwise the user need not have the right for it
         command.append("--bypassDocumentValidation")
     return [*command, f"--dir={dump.root}"]
 

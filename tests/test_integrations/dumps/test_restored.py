@@ -10,6 +10,7 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
 from tests.cases import DumpTestCase
+from tests.server import Mongod, Server, shared_replica_set
 from tests.support import SINCE
 
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
@@ -149,6 +150,17 @@ class TestRestored(DumpTestCase):
         )
         self.assertEqual(before, self.contents())
 
+    def test_a_collection_that_mongorestore_passes_over_is_not_restored(self) -> None:
+        self.fill()
+        self.db["two\nlines"].insert_many([{"n": 1}, {"n": 2}])
+        project = self.dumping()
+        self.assert_code(0, self.fab_with_tools(project, "migrations:dbdump"))
+        self.db["two\nlines"].update_many({}, {"$set": {"n": "broken"}})
+        result = self.fab_with_tools(project, f"migrations:dbrestore,{self.dumps(project)[0].name},force=yes")
+        self.assert_code(1, result)
+        sentence = r"did not restore everything in the dump: two\nlines was passed over and is as it was before."
+        self.assertIn(sentence, result.stderr)
+
     @staticmethod
     def compress(folder: Any) -> None:
         import gzip
@@ -157,3 +169,30 @@ class TestRestored(DumpTestCase):
             with gzip.open(f"{path}.gz", "wb") as compressed:
                 compressed.write(path.read_bytes())
             path.unlink()
+
+
+class TestEncryptedFields(DumpTestCase):
+    """Queryable Encryption: MongoDB takes its documents from drivers that encrypt, or from who bypasses the check."""
+
+    def find_server(self) -> Server | Mongod:
+        return Server(shared_replica_set().uri)
+
+    def test_documents_with_encrypted_fields(self) -> None:
+        self.need("encryptedFields")
+        field = {"path": "tax", "bsonType": "string", "keyId": Binary(b"k" * 16, 4)}
+        self.db.command("create", "people", encryptedFields={**state_collections("people"), "fields": [field]})
+        person = {"_id": 1, "tax": Binary(b"\x0e" + b"x" * 40, 6)}
+        self.db.people.insert_one(person, bypass_document_validation=True)
+        project = self.dumping(DO_MONGO_DUMP=True)
+        self.assert_code(0, self.fab_with_tools(project, "migrations:execute"))
+        self.db.people.delete_many({})
+        result = self.fab_with_tools(project, f"migrations:dbrestore,{self.dumps(project)[0].name},force=yes")
+        self.assert_code(0, result)
+        self.assertEqual([person], list(self.db.people.find()))
+        self.assertIn("encryptedFields", self.db.get_collection("people").options())
+        self.assert_code(0, self.fab_with_tools(project, "migrations:rehearse"))
+
+
+def state_collections(name: str) -> dict[str, str]:
+    """The names of the collections that MongoDB keeps beside one with encrypted fields."""
+    return {f"{kind}Collection": f"enxcol_.{name}.{kind}" for kind in ("esc", "ecc", "ecoc")}

@@ -201,10 +201,11 @@ class TestReading(DumpTestCase):
 
     def test_what_says_that_documents_expire_or_are_validated(self) -> None:
         write(self.parent, "plain")
-        self.assertFalse(self.read().has_validators)
+        self.assertFalse(self.read().needs_bypass)
         write(self.parent, "sessions", indexes=[{"key": {"at": 1}, "expireAfterSeconds": 60}])
-        write(self.parent, "strict", options={"validator": {"n": 1}})
-        self.assertTrue(self.read().has_validators)
+        for option in ("validator", "encryptedFields"):
+            write(self.parent, "strict", options={option: {"n": 1}})
+            self.assertTrue(self.read().needs_bypass)
         self.assertEqual(["sessions"], [part.name for part in self.read().collections if part.expires])
 
     def test_half_a_dump_is_refused_with_the_file_that_tells(self) -> None:
