@@ -29,6 +29,11 @@ class ServerKind(NamedTuple):
         """Whether a transaction may write to a collection that does not exist yet."""
         return self.wire_version >= WIRE_VERSION_OF_4_4
 
+    @property
+    def has_commit_quorum(self) -> bool:
+        """Whether building an index waits for other members, unless it is told not to."""
+        return self.has_transactions and self.wire_version >= WIRE_VERSION_OF_4_4
+
 
 def hello(client: MongoClient[Any]) -> Mapping[str, Any]:
     """The server's answer to ``hello``, or to ``isMaster`` where it does not know that yet."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Sequence
 from ..errors import ConfigurationError
 from ..mongo.failures import server_errors
 from ..terminal.wording import byte_size, plural
-from .scratch.copying import Copier, DocumentCounts, Original, originals
+from .scratch.copying import MAX_EXPIRING, Copier, DocumentCounts, Original, originals
 from .scratch.database import MARK
 from .scratch.raw import VIEW
 
@@ -57,6 +57,8 @@ class CopyJob:
             self._originals = originals(source, without=[MARK, *names.others])
         self.counts: Mapping[str, DocumentCounts] = {}
         """How much of each collection was copied, by name."""
+        self.left_out = ""
+        """The documents that expire too soon to be copied, such as ``12 of sessions``; empty if there are none."""
 
     @property
     def extent(self) -> Extent:
@@ -103,4 +105,8 @@ class CopyJob:
 
         with server_errors(self._scratch.address):
             self.counts = copier.run(self._originals, show)
+        self.left_out = ", ".join(
+            f"{number:,}{' or more' if number == MAX_EXPIRING else ''} of {name}"
+            for name, number in sorted(copier.left_out.items())
+        )
         return copier.documents

@@ -140,6 +140,8 @@ class Rehearsal:
             documents = self._copy_job.run(line)
         results.sampled = self._copy_job.sampled
         logger.white(f"Copied {documents:,} documents in {duration(time.monotonic() - started)}")
+        if self._copy_job.left_out:
+            logger.white(f"Documents that expire within an hour are not copied: {self._copy_job.left_out}")
 
     def _prepare(self, before: Callable[[Database[dict[str, Any]]], object]) -> None:
         """Let the team change the copy, and take the first snapshot of it."""

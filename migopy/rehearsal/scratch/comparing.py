@@ -84,6 +84,10 @@ class State(NamedTuple):
         return self.kind == raw.COLLECTION and not self.options and not self.indexes
 
 
+ABSENT = State("", {}, {}, Documents())
+"""In the place of a collection that is not there."""
+
+
 class Definition(NamedTuple):
     """A collection, view, index or option that was made, is gone or was changed.
 
@@ -198,7 +202,7 @@ class Snapshot:
 
     def find(self, name: str, keys: Collection[int]) -> dict[int, bytes]:
         """The documents with these keys; those that were not kept are read from the database as it is now."""
-        kept = self.states[name].documents.kept
+        kept = self.states.get(name, ABSENT).documents.kept
         found = {key: kept[key] for key in keys if key in kept}
         missing = {*keys} - {*found}
         for document in raw.read_documents(self._db[name]) if missing else ():
@@ -213,14 +217,13 @@ class Snapshot:
 
 def compare(before: Snapshot, now: Snapshot) -> list[Change]:
     """What differs, by the name of the collection. ``now`` has to be the newest snapshot."""
-    changes = [_change(name, before.states.get(name), now) for name in sorted({*before.states, *now.states})]
+    names = sorted({*before.states, *now.states})
+    changes = [_change(name, before.states.get(name, ABSENT), now.states.get(name, ABSENT), now) for name in names]
     return [change for change in changes if change.is_any]
 
 
-def _change(name: str, before: State | None, now: Snapshot) -> Change:
-    after = now.states.get(name)
-    ours = before.documents if before else Documents()  # none, if the collection was made
-    theirs = after.documents if after else Documents()
+def _change(name: str, before: State, after: State, now: Snapshot) -> Change:
+    ours, theirs = before.documents, after.documents
     if ours.unread and ours is not theirs:
         raise MigopyException(
             f"{name} was changed in the copy by something other than the migration, so what the migration itself"
@@ -232,7 +235,7 @@ def _change(name: str, before: State | None, now: Snapshot) -> Change:
         change.counts[event] += 1
         if len(keys[event]) < MAX_EXAMPLES and key not in keys[event]:  # fresh documents may have one key
             keys[event].append(key)
-    found = now.find(name, [*keys[ADDED], *keys[CHANGED], *keys[SAME]]) if after else {}
+    found = now.find(name, [*keys[ADDED], *keys[CHANGED], *keys[SAME]])
     change.minor_differences = set().union(
         *(_minor_differences(ours.kept.get(key), found.get(key), now) for key in keys[SAME])
     )
@@ -296,21 +299,22 @@ def _example(event: str, before: bytes | None, after: bytes | None, now: Snapsho
     return Example(event, fields.short_repr(document["_id"]) if "_id" in document else "", shown)
 
 
-def definition_changes(before: State | None, after: State | None) -> list[Definition]:
+def definition_changes(before: State, after: State) -> list[Definition]:
     """What differs in a collection besides its documents."""
-    if before is None or after is None:
-        event, state = (MADE, after) if before is None else (GONE, before)
-        assert state is not None  # one of the two is there
-        indexes = [
-            Definition(event, f"index {name}", fields.short_repr(index)) for name, index in state.indexes.items()
-        ]
-        return [Definition(event, state.kind, is_trifle=state.is_bare), *indexes]
     if before.kind != after.kind:  # such as a view in place of a collection of the same name
-        return [Definition(GONE, before.kind), Definition(MADE, after.kind)]
+        return [*_definitions(GONE, before), *_definitions(MADE, after)]
     return [
         *_value_changes("option ", before.options, after.options),
         *_value_changes("index ", before.indexes, after.indexes),
     ]
+
+
+def _definitions(event: str, state: State) -> Iterator[Definition]:
+    """A collection and its indexes, all of which were made or are gone."""
+    if state is not ABSENT:
+        yield Definition(event, state.kind, is_trifle=state.is_bare)
+    for name, index in state.indexes.items():
+        yield Definition(event, f"index {name}", fields.short_repr(index))
 
 
 def _value_changes(prefix: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Definition]:

@@ -8,10 +8,12 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from pymongo import ReadPreference, WriteConcern
-from pymongo.errors import WriteError
+from pymongo.errors import ExecutionTimeout, WriteError
 
+from ...mongo.kind import server_kind
 from ...terminal.signals import hold_back
 from . import sampling
+from .expiry import expiring
 from .raw import (
     COLLECTION,
     MAX_DOCUMENTS,
@@ -22,6 +24,7 @@ from .raw import (
     kill_commands,
     list_collections,
     list_indexes,
+    server_time,
     split,
 )
 
@@ -34,7 +37,11 @@ if TYPE_CHECKING:
 # One reads while the other writes. More would be faster, and slow down everybody else who uses the server.
 THREADS = 2
 
-SECONDS_OF_A_DAY = 86_400
+COUNTING_SECONDS = 5
+"""How long counting may take, for all collections together."""
+
+MAX_EXPIRING = 10_000
+"""How many documents that expire soon are counted in a collection."""
 
 DUPLICATE_KEY = 11000
 
@@ -66,11 +73,12 @@ class DocumentCounts(NamedTuple):
 
 def originals(db: Database[Any], without: Iterable[str] = ()) -> list[Original]:
     """The collections of a database to copy, the largest first."""
-    found = [_measure(db, info) for info in list_collections(db, without)]
+    until = time.monotonic() + COUNTING_SECONDS
+    found = [_measure(db, info, until) for info in list_collections(db, without)]
     return sorted(found, key=lambda original: original.size, reverse=True)
 
 
-def _measure(db: Database[Any], info: Mapping[str, Any]) -> Original:
+def _measure(db: Database[Any], info: Mapping[str, Any], until: float) -> Original:
     original = Original(info["name"], info.get("type", COLLECTION), info["options"])
     if original.kind == VIEW:
         return original
@@ -81,16 +89,30 @@ def _measure(db: Database[Any], info: Mapping[str, Any]) -> Original:
         return sum(int(shard.get(key, 0)) for shard in stats)
 
     return original._replace(
-        documents=total("count"), size=total("size"), storage=total("storageSize") + total("totalIndexSize")
+        documents=_count(db[original.name], total("count"), until),
+        size=total("size"),
+        storage=total("storageSize") + total("totalIndexSize"),
     )
+
+
+def _count(collection: Collection[Any], assumed: int, until: float) -> int:
+    """How many documents there are; the ``assumed`` number if counting takes longer than ``until``."""
+    # The number that MongoDB keeps is wrong after it was killed, and for a time series it is of buckets.
+    milliseconds = max(1, int(1000 * (until - time.monotonic())))
+    try:
+        return collection.with_options(read_preference=ReadPreference.SECONDARY_PREFERRED).count_documents(
+            {}, maxTimeMS=milliseconds
+        )
+    except ExecutionTimeout:
+        return assumed
 
 
 class Copier:
     """Copies ``source`` into ``target``, which has to be empty.
 
-    The copy is exact: documents are not decoded, validators are bypassed, indexes are built as they are described; but
-    nothing expires in it. Of a collection with more than ``limit`` documents only a sample is copied, unless its name
-    is in ``whole``.
+    The copy is exact: documents are not decoded, validators are bypassed, indexes are built as they are described. Of a
+    collection with more than ``limit`` documents only a sample is copied, unless its name is in ``whole``. Documents
+    that would expire soon are left out.
     """
 
     def __init__(
@@ -103,6 +125,8 @@ class Copier:
         self._stopped = threading.Event()
         self.documents = 0
         """How many have been copied so far."""
+        self.left_out: dict[str, int] = {}
+        """How many documents expire soon, at most ``MAX_EXPIRING``, by the name of their collection."""
 
     def run(
         self, what: Sequence[Original], progress: Callable[[int], None] = lambda documents: None
@@ -113,6 +137,7 @@ class Copier:
         """
         views = [original for original in what if original.kind == VIEW]
         others = [original for original in what if original.kind != VIEW]
+        self._started = server_time(self._target)
         for original in others:
             self._create(original)
         pool = ThreadPoolExecutor(THREADS, "migopy copy")
@@ -138,45 +163,57 @@ class Copier:
             progress(self.documents)
 
     def _create(self, original: Original) -> None:
-        options = dict(original.options)
-        if "expireAfterSeconds" in options:
-            options["expireAfterSeconds"] = longest_expiry()
         if original.name != STORED_FUNCTIONS:
             with hold_back():  # abandoned, the command might run after the copy was dropped
-                self._target.command("create", original.name, **options)
+                self._target.command("create", original.name, **original.options)
 
     def _copy_collection(self, original: Original) -> DocumentCounts:
+        indexes = list_indexes(self._source, original.name)
         copied = 0
-        for batch in self._batches(original):
+        for batch in self._batches(original, self._lasting(original, indexes)):
             if self._stopped.is_set():
                 break
             number = insert(self._target[original.name], batch)
             copied += number
             self.documents += number
         else:
-            self._build_indexes(original)
+            self._build_indexes(original.name, indexes)
         return DocumentCounts(max(original.documents, copied), copied)
 
-    def _batches(self, original: Original) -> Iterator[bytes]:
+    def _lasting(self, original: Original, indexes: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """A filter for the documents that do not expire soon; those that do are counted."""
+        soon = expiring(original.options, indexes, self._started)
+        if not soon:
+            return {}
+        number = self._source[original.name].count_documents({"$or": soon}, limit=MAX_EXPIRING)
+        if number:
+            self.left_out[original.name] = number
+        return {"$nor": soon}
+
+    def _batches(self, original: Original, lasting: Mapping[str, Any]) -> Iterator[bytes]:
         collection = self._source[original.name]
         limit = self._limit
         if limit is None or original.name in self._whole:
-            return iter(collection.find_raw_batches({}, batch_size=MAX_DOCUMENTS))
-        if original.kind == TIMESERIES:  # its count is of buckets, and its documents may lack an _id
-            return iter(sampling.newest(collection, limit, original.options["timeseries"]["timeField"]))
+            return iter(collection.find_raw_batches(lasting, batch_size=MAX_DOCUMENTS))
+        if original.kind == TIMESERIES:  # its documents may lack an _id
+            return iter(sampling.newest(collection, limit, original.options["timeseries"]["timeField"], lasting))
         if original.documents <= limit:
-            return iter(collection.find_raw_batches({}, batch_size=MAX_DOCUMENTS))
+            return iter(collection.find_raw_batches(lasting, batch_size=MAX_DOCUMENTS))
         if original.is_capped:
             newest_first = [
                 document for batch in sampling.newest(collection, limit, "$natural") for document in split(batch)
             ]
             return iter([b"".join(reversed(newest_first))])
-        return sampling.sample(collection, limit)
+        return sampling.sample(collection, limit, lasting)
 
-    def _build_indexes(self, original: Original) -> None:
-        indexes = [_without_expiry(index) for index in list_indexes(self._source, original.name)]
-        if indexes:
-            self._target.command("createIndexes", original.name, indexes=indexes)
+    def _build_indexes(self, name: str, indexes: Sequence[Mapping[str, Any]]) -> None:
+        if not indexes:
+            return
+        # MongoDB 4.2 also tells the namespace of the original.
+        described = [{key: value for key, value in index.items() if key != "ns"} for index in indexes]
+        # Otherwise the server waits for all members, for ever if one of them is stopped.
+        quorum: dict[str, Any] = {"commitQuorum": 1} if server_kind(self._target.client).has_commit_quorum else {}
+        self._target.command("createIndexes", name, indexes=described, **quorum)
 
 
 def insert(collection: Collection[Any], batch: bytes) -> int:
@@ -195,17 +232,3 @@ def insert(collection: Collection[Any], batch: bytes) -> int:
     if failures:
         raise WriteError(failures[0]["errmsg"], failures[0]["code"], failures[0])
     return int(reply["n"])
-
-
-def _without_expiry(index: Mapping[str, Any]) -> dict[str, Any]:
-    # MongoDB 4.2 also tells the namespace of the original.
-    described = {key: value for key, value in index.items() if key != "ns"}
-    if "expireAfterSeconds" in described:
-        described["expireAfterSeconds"] = longest_expiry()
-    return described
-
-
-def longest_expiry() -> int:
-    """The longest ``expireAfterSeconds`` that MongoDB takes: about the time since 1970."""
-    # Until MongoDB 4.2 that is the limit for indexes too. No live document of the original is so old.
-    return int(time.time()) - SECONDS_OF_A_DAY

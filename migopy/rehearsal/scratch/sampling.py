@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Iterator
+from typing import TYPE_CHECKING, Any, Iterator, Mapping
 
 from pymongo import DESCENDING
 from pymongo.errors import OperationFailure
@@ -11,6 +11,9 @@ from .raw import MAX_DOCUMENTS
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
+
+ANY: Mapping[str, Any] = {}
+"""The filter for all documents."""
 
 MAX_SECONDS_FOR_SHAPES = 120
 """The server reads a whole collection to find its shapes."""
@@ -21,16 +24,21 @@ MAX_TIME_EXPIRED = 50
 OUT_OF_MEMORY = 292  # QueryExceededMemoryLimitNoDiskUseAllowed
 
 
-def sample(collection: Collection[Any], size: int) -> Iterator[bytes]:
-    """Batches of about ``size`` documents, and of one document of every shape; some documents come more than once."""
-    yield from collection.find_raw_batches({}, batch_size=MAX_DOCUMENTS).sort("_id", DESCENDING).limit(size - size // 2)
-    yield from _aggregate(collection, [{"$sample": {"size": max(1, size // 2)}}])
-    yield from _aggregate(collection, one_of_every_shape(size), maxTimeMS=1000 * MAX_SECONDS_FOR_SHAPES)
+def sample(collection: Collection[Any], size: int, wanted: Mapping[str, Any]) -> Iterator[bytes]:
+    """Batches of about ``size`` documents, and of one document of every shape; some documents come more than once.
+
+    ``wanted`` is a filter for all of them.
+    """
+    only = [{"$match": wanted}]
+    yield from newest(collection, size - size // 2, "_id", wanted)
+    # In this order MongoDB need not read the whole collection.
+    yield from _aggregate(collection, [{"$sample": {"size": max(1, size // 2)}}, *only])
+    yield from _aggregate(collection, [*only, *one_of_every_shape(size)], maxTimeMS=1000 * MAX_SECONDS_FOR_SHAPES)
 
 
-def newest(collection: Collection[Any], size: int, by: str) -> list[bytes]:
-    """Batches of the last documents, newest first, in the order of a field or of insertion (``$natural``)."""
-    return list(collection.find_raw_batches({}, batch_size=MAX_DOCUMENTS).sort(by, DESCENDING).limit(size))
+def newest(collection: Collection[Any], size: int, by: str, wanted: Mapping[str, Any] = ANY) -> list[bytes]:
+    """Batches of the last ``wanted`` documents, newest first, in the order of a field or of ``$natural``."""
+    return list(collection.find_raw_batches(wanted, batch_size=MAX_DOCUMENTS).sort(by, DESCENDING).limit(size))
 
 
 def one_of_every_shape(at_most: int) -> list[dict[str, Any]]:

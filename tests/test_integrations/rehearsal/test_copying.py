@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from operator import itemgetter
 from typing import Any, Mapping, Sequence
 
@@ -14,11 +14,12 @@ from bson.son import SON
 from bson.timestamp import Timestamp
 from pymongo import MongoClient, WriteConcern, monitoring
 from pymongo.collation import Collation
+from pymongo.database import Database
 
 from migopy.rehearsal.scratch import raw
 from migopy.rehearsal.scratch.copying import Copier, DocumentCounts, originals
 from tests.server import Mongod, Server, shared_replica_set
-from tests.support import MongoTestCase, three_members
+from tests.support import FailingReplicaSetTestCase, MongoTestCase, three_members
 
 
 class CopyTestCase(MongoTestCase):
@@ -110,6 +111,7 @@ class TestTrueCopy(CopyTestCase):
         indexed.create_index([("place", "2dsphere")])
         indexed.create_index([("at", "hashed")])
         indexed.create_index([("$**", 1)], wildcardProjection={"secret": 0})
+        indexed.create_index("expires", expireAfterSeconds=3600)
         if self.has("hidden"):
             indexed.create_index("hidden", hidden=True)
         for name in ("german", "strict", "clustered", "indexed"):
@@ -162,20 +164,54 @@ class TestTrueCopy(CopyTestCase):
         self.assert_same()
         self.assertEqual(b"x" * 600_000, gridfs.GridFS(self.copy).get(stored).read())
 
-    def test_nothing_expires_in_the_copy(self) -> None:
-        """The monitor of MongoDB deletes what has expired; only the time of the index, or of the collection, tells."""
-        self.db.sessions.create_index("at", expireAfterSeconds=3600)
-        self.copied()
-        self.assert_lasts(self.copy.sessions.index_information()["at_1"]["expireAfterSeconds"])
+    def test_what_expires_within_the_hour_is_left_out(self) -> None:
+        """The monitor of MongoDB deletes what has expired: in the copy it must find nothing."""
+        now = datetime.now(timezone.utc)
+        self.db.sessions.create_index("at", expireAfterSeconds=7200)
+        self.db.sessions.insert_many(
+            [
+                {"_id": "soon", "at": now - timedelta(minutes=61)},
+                {"_id": "one of them", "at": [now, now - timedelta(minutes=61)]},
+                {"_id": "later", "at": now - timedelta(minutes=59)},
+                {"_id": "no time", "at": "yesterday"},
+                {"_id": "never"},
+            ]
+        )
+        self.db.tokens.create_index("at", expireAfterSeconds=60, partialFilterExpression={"is_used": True})
+        self.db.tokens.insert_many([{"_id": used, "at": now, "is_used": used} for used in (True, False)])
+        copier = Copier(self.db, self.copy)
+        copier.run(originals(self.db))
+        self.assertEqual({"sessions": 2, "tokens": 1}, copier.left_out)
+        self.assertEqual(self.described(self.db), self.described(self.copy))
+        self.assertEqual({"later", "no time", "never"}, set(self.copy.sessions.distinct("_id")))
+        self.assertEqual([False], self.copy.tokens.distinct("_id"))
 
-    def test_no_time_series_expires_in_the_copy(self) -> None:
+    def test_what_expires_is_left_out_of_a_sample_too(self) -> None:
+        now = datetime.now(timezone.utc)
+        self.db.sessions.create_index("at", expireAfterSeconds=7200)
+        self.db.sessions.insert_many(
+            [{"_id": n, "at": now - timedelta(minutes=90 if n % 2 else 0)} for n in range(2000)]
+        )
+        self.copied(limit=100)
+        self.assertGreaterEqual(self.copy.sessions.count_documents({}), 50)
+        self.assertEqual(0, self.copy.sessions.count_documents({"at": {"$lt": now}}))
+
+    def test_time_series_and_clustered_collections_expire_too(self) -> None:
         self.need("timeseries")
-        self.db.command("create", "weather", timeseries={"timeField": "at"}, expireAfterSeconds=3600)
+        now = datetime.now(timezone.utc)
+        times = [now - timedelta(minutes=61), now - timedelta(minutes=59)]
+        self.db.command("create", "weather", timeseries={"timeField": "at"}, expireAfterSeconds=7200)
+        self.db.weather.insert_many([{"at": at, "n": n} for n, at in enumerate(times)])
+        names = ["weather"]
+        if self.has("clusteredIndex"):
+            key = {"key": {"_id": 1}, "unique": True}
+            self.db.command("create", "clustered", clusteredIndex=key, expireAfterSeconds=7200)
+            self.db.clustered.insert_many([{"_id": at, "n": n} for n, at in enumerate(times)])
+            names.append("clustered")
         self.copied()
-        self.assert_lasts(self.copy.get_collection("weather").options()["expireAfterSeconds"])
-
-    def assert_lasts(self, seconds: int) -> None:
-        self.assertLess(datetime.now() - timedelta(seconds=seconds), datetime(1970, 1, 3))
+        for name in names:
+            self.assertEqual(7200, self.copy.get_collection(name).options()["expireAfterSeconds"])
+            self.assertEqual([1], self.copy[name].distinct("n"))
 
     def test_collections_without_documents_and_names_of_all_sorts(self) -> None:
         for name in ("empty", "with space", "ä.ö", "a" * 80):
@@ -307,3 +343,31 @@ class TestSecondary(CopyTestCase):
             self.assertEqual(1, len(asked))
             self.assertNotIn(client.primary, asked)
         self.assertEqual(5, self.copy.notes.count_documents({}))
+
+
+class TestStoppedMember(CopyTestCase, FailingReplicaSetTestCase):
+    def test_indexes_of_the_copy_wait_for_no_other_member(self) -> None:
+        self.db.notes.insert_many([{"n": n} for n in range(5)])
+        self.db.notes.create_index("n")
+        next(member for member in self.replica_set.members if member is not self.replica_set.primary()).kill()
+        with MongoClient(self.server.uri, socketTimeoutMS=20_000) as client:
+            source: Database[dict[str, Any]] = client[self.database]
+            Copier(source, client[self.copy.name]).run(originals(source))
+        self.assertIn("n_1", self.copy.notes.index_information())
+
+
+class TestKilledServer(CopyTestCase):
+    def find_server(self) -> Server | Mongod:
+        self.mongod = Mongod()
+        self.addCleanup(self.mongod.close)
+        self.mongod.start()
+        return self.mongod
+
+    def test_documents_are_counted_because_the_number_that_mongodb_keeps_is_wrong(self) -> None:
+        documents = [{"_id": n} for n in range(300)]
+        self.db.get_collection("notes", write_concern=WriteConcern(1, j=True)).insert_many(documents)
+        self.mongod.kill()
+        self.mongod.start()
+        self.assertEqual(0, self.db.notes.estimated_document_count())
+        self.assertEqual(300, originals(self.db)[0].documents)
+        self.assertLess(self.copied(limit=100)["notes"].copy, 110)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from datetime import datetime, timedelta, timezone
 
 from tests.server import wait_for
 from tests.support import TOP, RunTestCase, until_file
@@ -60,6 +61,21 @@ class TestKinds(RehearsalTestCase, RunTestCase):
         )
         self.assertTrue(in_file < in_helper < error)
         self.assertNotIn("migopy/", result.stderr)
+
+    def test_an_index_that_expires_is_as_in_the_original(self) -> None:
+        now = datetime.now(timezone.utc)
+        self.db.sessions.create_index("at", expireAfterSeconds=7200)
+        self.db.sessions.insert_many([{"_id": n, "at": now - timedelta(minutes=n)} for n in (0, 10, 90)])
+        change = "db.command('collMod', 'sessions', index={{'name': 'at_1', 'expireAfterSeconds': {}}})"
+        self.team.migration("1_a.py", "db.sessions.create_index('at', expireAfterSeconds=7200)")
+        self.team.migration("2_b.py", change.format(86400), change.format(7200))
+        found = self.rehearse()["rehearsed"]
+        self.assertEqual([("restores", "the same")] * 2, [(one["down"], one["again"]) for one in found])
+        self.assertEqual([], found[0]["changes"])
+        (definition,) = found[1]["changes"][0]["definitions"]
+        self.assertRegex(definition["text"], "'expireAfterSeconds': 7200} -> .*'expireAfterSeconds': 86400}")
+        shown = self.fab("migrations:rehearse")
+        self.assertIn("Documents that expire within an hour are not copied: 1 of sessions\n", shown.stderr)
 
     def test_nothing_to_rehearse(self) -> None:
         self.team.migration("1_a.py")
