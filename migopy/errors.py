@@ -7,6 +7,7 @@ MigopyException          exit code 1 unless stated otherwise
   BadMigration
   WrongState
   MigrationFailed
+    Irreversible
   BatchFailed
   NoSuchCall
   ServerFailed
@@ -69,6 +70,14 @@ class WrongState(MigopyException):
 
 class MigrationFailed(MigopyException):
     """The team's own code raised ``__cause__``, which is printed with its traceback."""
+
+
+class Irreversible(MigrationFailed):
+    """``down()`` raised ``NotImplementedError``; ``reason`` (str) is its text."""
+
+    def __init__(self, text: str = "", *, migration: str | None = None, reason: str = "") -> None:
+        super().__init__(text, migration=migration)
+        self.reason = reason
 
 
 class BatchFailed(MigopyException):

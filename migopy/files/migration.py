@@ -190,6 +190,13 @@ class LoadedMigration:
             return None  # the words need the database
         return None
 
+    def is_irreversible(self, error: BaseException) -> bool:
+        """Whether ``down()``, or a helper beside its file, has raised ``NotImplementedError``."""
+        # PyMongo raises it too, for example for `if collection:`.
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        is_ours = bool(frames) and Path(frames[-1].f_code.co_filename).parent == self.migration.directory
+        return isinstance(error, NotImplementedError) and is_ours and self.call is getattr(self.module, "down", None)
+
     @cached_property
     def verify(self) -> Callable[..., None] | None:
         """The function ``verify(db)`` or ``verify(db, session)`` that checks what ``up()`` did, or None."""
@@ -206,7 +213,7 @@ class LoadedMigration:
         return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
-def irreversible_words(error: NotImplementedError) -> str:
+def irreversible_words(error: BaseException) -> str:
     """Why ``down()`` takes nothing back, as it says itself."""
     return one_line(error) or "down() raises NotImplementedError"
 

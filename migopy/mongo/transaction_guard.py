@@ -50,6 +50,9 @@ class TransactionGuard(monitoring.CommandListener):
     unread_write: str | None = None
     """The last command, if it has written and PyMongo could not read the answer."""
 
+    has_written = False
+    """Whether the code that is watched, or was watched last, has sent a write."""
+
     def __init__(self) -> None:
         self._is_watching = False
         self._session: Any = None
@@ -58,6 +61,7 @@ class TransactionGuard(monitoring.CommandListener):
     def watch(self, session: ClientSession | None) -> Iterator[None]:
         """With a session: raises ``NotInTransaction`` in the code that writes outside of it, and at the end again."""
         self.stopped = self.unread_write = None
+        self.has_written = False
         self._is_watching, self._session = True, session.session_id["id"] if session else None
         try:
             yield
@@ -77,10 +81,12 @@ class TransactionGuard(monitoring.CommandListener):
             return
         self.unread_write = None
         inside, command = self._session, event.command
-        if inside is None or (command.get("autocommit") is False and command["lsid"]["id"] == inside):
+        if inside is None and self.has_written:
             return
         write = describe_write(event.command_name, command)
-        if write:
+        self.has_written = self.has_written or bool(write)
+        is_inside = command.get("autocommit") is False and command["lsid"]["id"] == inside
+        if write and inside and not is_inside:
             error = NotInTransaction(write)
             self.stopped = self.stopped or error
             raise error

@@ -9,9 +9,9 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
 from ..batches.batches import Batches
-from ..errors import MigopyException, MigrationFailed
+from ..errors import Irreversible, MigopyException, MigrationFailed
 from ..files.faults import innermost_line
-from ..files.migration import OTHER_VALUES, irreversible_words, unrun_type
+from ..files.migration import OTHER_VALUES, unrun_type
 from ..mongo.failures import server_errors
 from ..run.direction import EXECUTE, ROLL_BACK, Direction
 from ..run.planning import load, require_transactions
@@ -197,10 +197,10 @@ class Rehearsal:
         """Run ``down()``; its words if it takes nothing back, but raises ``NotImplementedError``."""
         try:
             self._run(DOWN, _down_of(up), left)
-        except MigrationFailed as error:
-            if isinstance(error.__cause__, NotImplementedError) and not compare(after, self._take_snapshot(after)):
-                return irreversible_words(error.__cause__)
-            raise
+        except Irreversible as error:
+            if compare(after, self._take_snapshot(after)):
+                raise
+            return error.reason
         return None
 
     def _run(self, direction: Direction, migration: LoadedMigration, left: int) -> float:

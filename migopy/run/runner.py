@@ -32,6 +32,7 @@ from .. import legacy
 from ..batches.batches import Batches
 from ..errors import (
     BatchFailed,
+    Irreversible,
     LockLost,
     MigopyException,
     MigrationFailed,
@@ -44,7 +45,7 @@ from ..errors import (
     no_server_answers,
 )
 from ..files.faults import innermost_line
-from ..files.migration import LoadedMigration, unrun_type
+from ..files.migration import LoadedMigration, irreversible_words, unrun_type
 from ..mongo.client import end_commands_on_signal
 from ..mongo.clock import clock
 from ..mongo.transaction import Transaction
@@ -330,9 +331,9 @@ class Run:
                 known = f"it is not known whether its transaction was committed, check {self._task}"
             else:
                 known = f"{consequence}{_and_left(left)}"
-            sentence = _failure_sentence(migration, error, known)
-            if isinstance(error, WrongState):  # refused: what the log says of the failure before still holds
-                self._lock.end()
+            sentence = self._failure_sentence(migration, error, known)
+            if isinstance(error, WrongState) or self._is_refusal(migration, error):
+                self._lock.end()  # what the log says of the failure before still holds
             elif event:
                 seconds = round(clock() - started, 3)
                 sentence = self._log_failure(sentence, event, migration.name, seconds=seconds, error=summary(error))
@@ -340,8 +341,27 @@ class Run:
             self._raise_failure(migration, error, sentence)
             raise
 
+    def _is_refusal(self, migration: LoadedMigration, error: BaseException) -> bool:
+        """Whether ``down()`` has only said that it takes nothing back: all that it wrote was in its transaction."""
+        guard = guard_of(self._db.client)
+        has_written = not migration.in_transaction and (guard is None or guard.has_written)
+        return migration.is_irreversible(error) and not has_written
+
+    def _failure_sentence(self, migration: LoadedMigration, error: BaseException, known: str) -> str:
+        name, place = migration.name, _place(migration, error)
+        in_line = f" ({place.rstrip(', ')})" if place else ""
+        if migration.is_irreversible(error):
+            fact = "Nothing was changed" if self._is_refusal(migration, error) else "down() had already written"
+            return f"{name} cannot be taken back{in_line}: {irreversible_words(error).rstrip('.')}. {fact}: {known}."
+        if isinstance(error, NotInTransaction):
+            return f"{name} failed{in_line}: {error}. Nothing of the migration has happened: {known}."
+        return f"{name} failed ({place}{summary(error)}): {known}."
+
     def _raise_failure(self, migration: LoadedMigration, error: BaseException, sentence: str) -> None:
         """Raises ``MigrationFailed`` with the sentence, or returns if the error itself is to be raised."""
+        if migration.is_irreversible(error):
+            shown = None if self._is_refusal(migration, error) else error
+            raise Irreversible(sentence, migration=migration.name, reason=irreversible_words(error)) from shown
         if isinstance(error, MigopyException) and not isinstance(error, (NoSuchCall, BatchFailed)):
             if isinstance(error, ServerFailed) and migration.in_transaction:
                 error.with_context(
@@ -392,14 +412,6 @@ def _place(migration: LoadedMigration, error: BaseException) -> str:
     line = innermost_line(migration.migration.path, error)
     place = f"line {line}, " if line else ""
     return place + ("verify(), " if migration.is_raised_by_verify(error) else "")
-
-
-def _failure_sentence(migration: LoadedMigration, error: BaseException, known: str) -> str:
-    place = _place(migration, error)
-    if isinstance(error, NotInTransaction):
-        in_line = f" ({place.rstrip(', ')})" if place else ""
-        return f"{migration.name} failed{in_line}: {error}. Nothing of the migration has happened: {known}."
-    return f"{migration.name} failed ({place}{summary(error)}): {known}."
 
 
 def _and_left(left: int) -> str:

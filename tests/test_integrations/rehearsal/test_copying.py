@@ -14,7 +14,6 @@ from bson.son import SON
 from bson.timestamp import Timestamp
 from pymongo import MongoClient, WriteConcern, monitoring
 from pymongo.collation import Collation
-from pymongo.database import Database
 
 from migopy.rehearsal.scratch import raw
 from migopy.rehearsal.scratch.copying import Copier, DocumentCounts, originals
@@ -350,8 +349,9 @@ class TestStoppedMember(CopyTestCase, FailingReplicaSetTestCase):
         self.db.notes.insert_many([{"n": n} for n in range(5)])
         self.db.notes.create_index("n")
         next(member for member in self.replica_set.members if member is not self.replica_set.primary()).kill()
-        with MongoClient(self.server.uri, socketTimeoutMS=20_000) as client:
-            source: Database[dict[str, Any]] = client[self.database]
+        client: MongoClient[dict[str, Any]] = MongoClient(self.server.uri, socketTimeoutMS=20_000)
+        with client:
+            source = client[self.database]
             Copier(source, client[self.copy.name]).run(originals(source))
         self.assertIn("n_1", self.copy.notes.index_information())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.server import Mongod, Server, shared_replica_set
 from tests.support import RunTestCase
 from tests.test_integrations.rehearsal.test_rehearsal import RehearsalTestCase
 
@@ -151,7 +152,14 @@ class TestIrreversible(SecondUpTestCase, RunTestCase):
         self.team.migration("1_a.py", "pass", "db.notes.drop()\nraise NotImplementedError('half')")
         result = self.team.fab("migrations:rehearse")
         self.assert_code(1, result)
-        self.assertIn("1_a.py failed (line 7, NotImplementedError: half)", result.stderr)
+        sentence = "1_a.py cannot be taken back (line 7): half. down() had already written: the rehearsal"
+        self.assertIn(sentence, result.stderr)
+
+    def test_an_error_of_a_library_is_no_such_word(self) -> None:
+        self.team.migration("1_a.py", "pass", "import asyncio\nasyncio.AbstractEventLoop().run_forever()")
+        result = self.team.fab("migrations:rehearse")
+        self.assert_code(1, result)
+        self.assertIn("1_a.py failed (line 7, NotImplementedError", result.stderr)
 
     def test_a_rollback_says_it_before_anything_runs(self) -> None:
         self.team = self.project("    def before_each(self, name):\n        self.db.begun.insert_one({'name': name})\n")
@@ -175,9 +183,35 @@ class TestIrreversible(SecondUpTestCase, RunTestCase):
         self.assertEqual(4, len(self.registered()))
         self.fab("migrations:check")
 
-    def test_a_down_that_does_something_first_is_run(self) -> None:
-        self.team.migration("1_a.py", "pass", "db.notes.drop()\nraise NotImplementedError('half')")
+    def test_a_down_that_says_it_later_has_failed_only_if_it_has_written(self) -> None:
+        refuse = "if db.notes.find_one():\n    raise NotImplementedError('the tags are gone.')"
+        self.team.migration("1_a.py", "pass", refuse)
+        self.team.migration("2_b.py", "pass", f"for _ in batches(db.notes): pass\n{refuse}", "db, batches")
+        self.team.migration("3_c.py", "pass", f"db.notes.drop()\n{refuse.replace('if', 'if not')}")
         self.fab("migrations:execute")
-        result = self.team.fab("migrations:rollback,1")
-        self.assert_code(1, result)
-        self.assertEqual(["rollback failed"], self.logged())
+        sentence = "1_a.py cannot be taken back (line 7): the tags are gone. Nothing was changed: it stays registered."
+        self.assertIn(sentence, self.fab("migrations:rollback,1", code=1).stderr)
+        self.assertEqual([], self.logged())
+        self.fab("migrations:check")
+        for name, line in (("2_b.py", 8), ("3_c.py", 8)):
+            result = self.team.fab(f"migrations:rollback,{name}")
+            self.assert_code(1, result)
+            sentence = f"{name} cannot be taken back (line {line}): the tags are gone. down() had already written: it"
+            self.assertIn(f"{sentence} stays registered.", result.stderr)
+            self.assertEqual(["rollback failed"], self.logged(name=name))
+        self.assertEqual(3, len(self.registered()))
+
+
+class TestIrreversibleInTransaction(SecondUpTestCase, RunTestCase):
+    def find_server(self) -> Server | Mongod:
+        return Server(shared_replica_set().uri)
+
+    def test_what_its_transaction_has_written_is_gone(self) -> None:
+        down = "db.notes.delete_many({}, session=session)\nraise NotImplementedError('the tags are gone.')"
+        self.team.migration("1_a.py", "pass", down, "db, session")
+        self.fab("migrations:execute")
+        sentence = "1_a.py cannot be taken back (line 7): the tags are gone. Nothing was changed: it stays registered."
+        self.assertIn(sentence, self.fab("migrations:rollback,1", code=1).stderr)
+        self.assertEqual(20, self.db.notes.count_documents({}))
+        self.assertEqual([], self.logged())
+        self.fab("migrations:check")
