@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
 import bson
 from bson.codec_options import CodecOptions
@@ -92,14 +92,19 @@ class Restore:
     @explains_server_errors
     def _clear(self) -> None:
         """Delete what mongorestore would not replace, and note what it has to replace."""
-        self._before = self._uuids()
+        listed = list(self._db.list_collections())
+        self._before = _uuids(listed)
+        for view in listed:
+            if view["type"] == "view" and self._dump.collection(view["name"]):
+                self._db.drop_collection(view["name"])  # it has no UUID by which to see that it was replaced
         self._db.drop_collection(self._names.batches)  # the checkpoints are worth nothing without their history
         if self._dump.collection(STORED_FUNCTIONS):
             self._db[STORED_FUNCTIONS].delete_many({})
 
     @explains_server_errors
     def _compare(self) -> None:
-        names, now = self._db.list_collection_names(), self._uuids()
+        listed = list(self._db.list_collections())
+        names, now = [each["name"] for each in listed], _uuids(listed)
         differences = []
         for part in self._dump.collections:
             if part.name in self.not_for_mongorestore:
@@ -114,12 +119,6 @@ class Restore:
                 differences.append(f"{name} has {found} documents instead of {self._expected_counts[part.name]}")
         if differences:
             raise DumpFailed(f"mongorestore did not restore everything in the dump: {'; '.join(differences)}.")
-
-    def _uuids(self) -> dict[str, Any]:
-        """What tells each collection from another one of its name; views have nothing like that."""
-        return {
-            found["name"]: found["info"]["uuid"] for found in self._db.list_collections() if "uuid" in found["info"]
-        }
 
     def _is_complete(self, part: DumpedCollection) -> bool:
         # Some documents may have expired since the dump.
@@ -138,3 +137,8 @@ class Restore:
         with_zone: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=True)
         events = [bson.decode(document, with_zone) for document in part.documents()]
         return max((event["at"] for event in events if "at" in event), default=None)
+
+
+def _uuids(listed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The UUID of each collection, which another one of its name does not have. Views have none."""
+    return {each["name"]: each["info"]["uuid"] for each in listed if "uuid" in each["info"]}

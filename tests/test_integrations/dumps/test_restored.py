@@ -64,7 +64,9 @@ KINDS: list[dict[str, Any]] = [
     {"create": "series", "timeseries": {"timeField": "at", "metaField": "of", "granularity": "hours"}},
     {"create": "żółw + 100%/a.b"},
     {"create": "long." + "x" * 100 + "ż" * 40},
+    {"create": "two\nlines"},
     {"create": "view", "viewOn": "plain", "pipeline": [{"$match": {"n": 1}}]},
+    {"create": "view\n2", "viewOn": "two\nlines", "pipeline": []},
 ]
 
 
@@ -150,16 +152,32 @@ class TestRestored(DumpTestCase):
         )
         self.assertEqual(before, self.contents())
 
-    def test_a_collection_that_mongorestore_passes_over_is_not_restored(self) -> None:
+    def test_newlines_in_names_in_a_dump_of_another_database(self) -> None:
         self.fill()
-        self.db["two\nlines"].insert_many([{"n": 1}, {"n": 2}])
+        project = self.dumping()
+        before = self.contents()
+        self.assert_code(0, self.fab_with_tools(project, "migrations:dbdump"))
+        dump = self.dumps(project)[0]
+        (dump / self.database).rename(dump / f"{self.database}_theirs")
+        self.destroy()
+        options = f"{dump.name},from={self.database}_theirs,force=yes"
+        self.assert_code(0, self.fab_with_tools(project, f"migrations:dbrestore,{options}"))
+        self.assertEqual(before, self.contents())
+        self.assertNotIn(f"{self.database}_theirs", self.client.list_database_names())
+
+    def test_what_mongorestore_passes_over_is_not_restored(self) -> None:
+        for name in ("a", "b", "z"):
+            self.db[name].insert_one({"n": 1})
+        self.db.command("create", "y_view", viewOn="z", pipeline=[])
         project = self.dumping()
         self.assert_code(0, self.fab_with_tools(project, "migrations:dbdump"))
-        self.db["two\nlines"].update_many({}, {"$set": {"n": "broken"}})
-        result = self.fab_with_tools(project, f"migrations:dbrestore,{self.dumps(project)[0].name},force=yes")
+        self.db.z.update_many({}, {"$set": {"n": "broken"}})
+        self.db.command("collMod", "y_view", viewOn="a", pipeline=[])
+        dump = self.dumps(project)[0].name
+        result = self.fab_with_tools(project, f"migrations:dbrestore,{dump},force=yes", STANDIN_FAIL="quietly")
         self.assert_code(1, result)
-        sentence = r"did not restore everything in the dump: two\nlines was passed over and is as it was before."
-        self.assertIn(sentence, result.stderr)
+        sentence = "did not restore everything in the dump: y_view is missing; z was passed over and is as it was"
+        self.assertIn(f"{sentence} before.", result.stderr)
 
     @staticmethod
     def compress(folder: Any) -> None:
