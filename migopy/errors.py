@@ -65,7 +65,7 @@ class BadMigration(MigopyException):
 
 
 class WrongState(MigopyException):
-    """The migration is already registered, is not registered, or was interrupted."""
+    """The migration is already registered, is not registered, or was interrupted, or its ``require()`` raised."""
 
 
 class MigrationFailed(MigopyException):

@@ -248,7 +248,7 @@ class MigrationsManager(Settings):
                 on_copy = self._workspace(stage.db)
                 db = self._with_legacy_calls(stage.db, workspace.names)
                 try:
-                    rehearsal = lazy.rehearsal.Rehearsal(stage, on_copy, db, limit=limit)
+                    rehearsal = lazy.rehearsal.Rehearsal(stage, on_copy, db, original=self.db, limit=limit)
                     rehearsal.run(chosen, self.before_rehearsal, results, self.logger)
                 finally:
                     if results.rehearsed and not is_yes("json", json):
@@ -460,7 +460,7 @@ class MigrationsManager(Settings):
     # Running
 
     def _planning(self, workspace: Workspace) -> Planning:
-        return lazy.run.Planning(workspace, require_dump=functools.partial(self._tool, "mongodump"))
+        return lazy.run.Planning(workspace, functools.partial(self._tool, "mongodump"), db=lambda: self.db)
 
     def _carry_out(self, direction: Direction, plan: Plan, workspace: Workspace, outcome: Outcome) -> None:
         """Run the migrations and report each. Stops at the first that was interrupted."""

@@ -200,12 +200,20 @@ class LoadedMigration:
     @cached_property
     def verify(self) -> Callable[..., None] | None:
         """The function ``verify(db)`` or ``verify(db, session)`` that checks what ``up()`` did, or None."""
-        verify = getattr(self.module, "verify", None)
-        if not callable(verify) or not callable(getattr(self.module, "up", None)):
+        return self._function_beside_up("verify")
+
+    @cached_property
+    def require(self) -> Callable[..., None] | None:
+        """The function ``require(db)`` or ``require(db, session)`` that raises if ``up()`` must not run, or None."""
+        return self._function_beside_up("require")
+
+    def _function_beside_up(self, name: str) -> Callable[..., None] | None:
+        function = getattr(self.module, name, None)
+        if not callable(function) or not callable(getattr(self.module, "up", None)):
             return None
         database = list(inspect.signature(self.module.up).parameters)[:1]
         # With other parameters the function is not ours: a file of 2014 may have a verify() of its own.
-        return verify if list(inspect.signature(verify).parameters) in (database, [*database, "session"]) else None
+        return function if list(inspect.signature(function).parameters) in (database, [*database, "session"]) else None
 
     def is_raised_by_verify(self, error: BaseException) -> bool:
         """Whether ``verify()`` raised the error, and not ``up()``."""

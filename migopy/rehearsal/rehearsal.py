@@ -9,12 +9,13 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
 from ..batches.batches import Batches
-from ..errors import Irreversible, MigopyException, MigrationFailed
+from ..errors import CheckFailed, Irreversible, MigopyException, MigrationFailed
 from ..files.faults import innermost_line
 from ..files.migration import OTHER_VALUES, unrun_type
 from ..mongo.failures import server_errors
 from ..run.direction import EXECUTE, ROLL_BACK, Direction
 from ..run.planning import load, require_transactions
+from ..run.requirements import unmet_requirements
 from ..run.runner import NoHooks, Run, RunContext
 from ..run.watcher import Watcher
 from ..terminal import signals
@@ -67,11 +68,20 @@ class Rehearsal:
     """Rehearses migrations on a ``stage``, with ``limit`` documents of each collection, or all.
 
     ``db`` is what the migrations get: the scratch database, with the legacy calls if they need them. ``workspace`` is
-    about the scratch database too.
+    about the scratch database too. ``original`` is what ``require()`` gets: the real database, to be read.
     """
 
-    def __init__(self, stage: Stage, workspace: Workspace, db: Database[dict[str, Any]], *, limit: int | None) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        workspace: Workspace,
+        db: Database[dict[str, Any]],
+        *,
+        original: Database[dict[str, Any]],
+        limit: int | None,
+    ) -> None:
         self._stage = stage
+        self._original = original
         self._scratch, self._guard = stage.scratch, stage.guard
         self._workspace = workspace
         self._db = db
@@ -94,6 +104,8 @@ class Rehearsal:
         with self._workspace.on_sys_path():
             migrations = self._load(chosen)
             self._require_transactions(migrations)
+            for unmet in unmet_requirements(migrations, self._original, self._stage.source_address):
+                raise CheckFailed(f"execute would stop: {unmet} Nothing was copied.")
             extent = self._copy_job.extent
             for warning in self._stage.warnings(extent):
                 logger.white(warning)

@@ -36,28 +36,29 @@ def open_stage(
     ``client`` is connected to the server of the settings; ``make_client`` is ``MongoClient`` of the team's class.
     """
     server = Server.for_rehearsal(settings)
-    source = client[Server.from_settings(settings).database_name()]
+    original = Server.from_settings(settings)
+    source = client[original.database_name()]
     with contextlib.ExitStack() as until_closed:
         ours = client
         if settings.REHEARSAL_URI:
             ours = connect(make_client, server)
             until_closed.callback(close, ours)
-        with Stage(
-            source, ours, server, functools.partial(connect, make_client, server), owner=owner, keep=keep
-        ) as stage:
+        make = functools.partial(connect, make_client, server)
+        with Stage(source, original.address, ours, server, make, owner=owner, keep=keep) as stage:
             yield stage
 
 
 class Stage:
     """The scratch database, reached by two clients: ``scratch`` by ours, ``db`` by one for the team's code.
 
-    ``guard`` sees the commands of the second one. ``source`` is the real database. ``server`` is where the scratch
-    database is, ``connect`` makes a client for it, and ``ours`` is one that is connected.
+    ``guard`` sees the commands of the second one. ``source`` is the real database, at ``source_address``. ``server`` is
+    where the scratch database is, ``connect`` makes a client for it, and ``ours`` is one that is connected.
     """
 
     def __init__(
         self,
         source: Database[Any],
+        source_address: str,
         ours: MongoClient[Any],
         server: Server,
         connect: Callable[[], MongoClient[Any]],
@@ -66,6 +67,7 @@ class Stage:
         keep: bool,
     ) -> None:
         self.source = source
+        self.source_address = source_address
         self.scratch = Scratch(
             ours[server.database_name()], owner=owner, source=source.name, address=server.address, keep=keep
         )

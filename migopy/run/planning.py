@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Callable, Literal, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Literal, Mapping, NamedTuple, Sequence
 
 from .. import legacy
 from ..errors import BadMigration, ConfigurationError, MigopyException, WrongState
 from ..terminal import signals
 from .outcome import redirect_stdout_to_stderr
+from .requirements import unmet_requirements
 from .status import DRIFT, Status
 
 if TYPE_CHECKING:
+    from pymongo.database import Database
+
     from ..files.migration import LoadedMigration, Migration
     from .inventory import Inventory
     from .workspace import Workspace
@@ -44,9 +47,12 @@ class Plan(NamedTuple):
 
 
 class Planning:
-    """Makes plans for one workspace. ``require_dump`` raises if no dump can be taken."""
+    """Makes plans for one workspace. ``require_dump`` raises if no dump can be taken; ``db`` is what files get."""
 
-    def __init__(self, workspace: Workspace, require_dump: Callable[[], object]) -> None:
+    def __init__(
+        self, workspace: Workspace, require_dump: Callable[[], object], db: Callable[[], Database[dict[str, Any]]]
+    ) -> None:
+        self._db = db
         self._workspace = workspace
         self._strict = workspace.settings.STRICT
         self._dumps = workspace.settings.DO_MONGO_DUMP
@@ -66,7 +72,12 @@ class Planning:
             if function == "down":
                 refuse_irreversible(loaded)
         require_transactions(loaded, self._workspace)
-        return divide(loaded, status, named=bool(named))
+        plan = divide(loaded, status, named=bool(named))
+        if function == "up":
+            with signals.let_through():
+                for error in self._unmet_requirements(plan.ready):
+                    raise error
+        return plan
 
     def _refuse_what_just_failed(self, chosen: Sequence[Migration], status: Status) -> None:
         """Raises ``WrongState`` if a migration failed in the run that this one waited for."""
@@ -82,6 +93,10 @@ class Planning:
                     migration=migration.name,
                 )
 
+    def _unmet_requirements(self, loaded: Sequence[LoadedMigration]) -> Iterator[WrongState]:
+        if any(migration.require for migration in loaded):
+            yield from unmet_requirements(loaded, self._db(), self._workspace.address)
+
     # For the subtasks plan and check
 
     def steps(self, chosen: Sequence[Migration], status: Status) -> tuple[list[dict[str, Any]], list[str]]:
@@ -89,10 +104,11 @@ class Planning:
         # What a file prints when it is imported does not belong between our table or our JSON.
         with redirect_stdout_to_stderr(), self._workspace.on_sys_path():
             planned = [self._step(migration) for migration in chosen if migration.number is not None]
-        loaded = [migration for _, migration in planned if migration]
+            loaded = [migration for _, migration in planned if migration]
+            unmet = [str(error) for error in self._unmet_requirements(divide(loaded, status).ready)]
         steps = [step for step, _ in planned]
         before, after = self._obstacles(status, loaded)
-        return steps, [*before, *(step["error"] for step in steps if step["error"]), *after]
+        return steps, [*before, *(step["error"] for step in steps if step["error"]), *unmet, *after]
 
     def _step(self, migration: Migration) -> tuple[dict[str, Any], LoadedMigration | None]:
         """What execute would do with this migration; None if its file cannot be loaded."""
