@@ -58,7 +58,7 @@ class CopyJob:
         self.counts: Mapping[str, DocumentCounts] = {}
         """How much of each collection was copied, by name."""
         self.left_out = ""
-        """The documents that expire too soon to be copied, such as ``12 of sessions``; empty if there are none."""
+        """The documents that expire too soon to be copied, such as ``12 of users``; empty if there are none."""
 
     @property
     def extent(self) -> Extent:
@@ -105,8 +105,10 @@ class CopyJob:
 
         with server_errors(self._scratch.address):
             self.counts = copier.run(self._originals, show)
-        self.left_out = ", ".join(
-            f"{number:,}{' or more' if number == MAX_EXPIRING else ''} of {name}"
-            for name, number in sorted(copier.left_out.items())
-        )
+        self.left_out = ", ".join(self._left_out_of(name, number) for name, number in sorted(copier.left_out.items()))
         return copier.documents
+
+    def _left_out_of(self, name: str, number: int) -> str:
+        at_least = " or more" if number == MAX_EXPIRING else ""
+        is_all = "" if self.counts[name].copy else "all "
+        return f"{is_all}{number:,}{at_least} of {name}"

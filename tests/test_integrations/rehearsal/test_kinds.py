@@ -66,6 +66,8 @@ class TestKinds(RehearsalTestCase, RunTestCase):
         now = datetime.now(timezone.utc)
         self.db.sessions.create_index("at", expireAfterSeconds=7200)
         self.db.sessions.insert_many([{"_id": n, "at": now - timedelta(minutes=n)} for n in (0, 10, 90)])
+        self.db.tokens.create_index("at", expireAfterSeconds=60)
+        self.db.tokens.insert_many([{"_id": n, "at": now} for n in range(3)])
         change = "db.command('collMod', 'sessions', index={{'name': 'at_1', 'expireAfterSeconds': {}}})"
         self.team.migration("1_a.py", "db.sessions.create_index('at', expireAfterSeconds=7200)")
         self.team.migration("2_b.py", change.format(86400), change.format(7200))
@@ -75,7 +77,9 @@ class TestKinds(RehearsalTestCase, RunTestCase):
         (definition,) = found[1]["changes"][0]["definitions"]
         self.assertRegex(definition["text"], "'expireAfterSeconds': 7200} -> .*'expireAfterSeconds': 86400}")
         shown = self.fab("migrations:rehearse")
-        self.assertIn("Documents that expire within an hour are not copied: 1 of sessions\n", shown.stderr)
+        self.assertIn(
+            "Documents that expire within an hour are not copied: 1 of sessions, all 3 of tokens\n", shown.stderr
+        )
 
     def test_nothing_to_rehearse(self) -> None:
         self.team.migration("1_a.py")
