@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 
 Manager = TypeVar("Manager", bound="MigrationsManager")
 
+ROLLBACK_USAGES = (
+    "NAME (that one)",
+    "last=N (the N executed last)",
+    "to=NAME (all executed after NAME, which stays executed)",
+)
+
 
 class MigrationsManager(Settings):
     """The base class for a fabfile. Set its attributes, then ``migrations = Migrations.create_task()``."""
@@ -94,11 +100,11 @@ class MigrationsManager(Settings):
             return
         self.logger.white(f"Database {status.database} at {status.server}")
         self.logger.white(lazy.run.report.summary_line(status))
-        if inventory.unregistered:
+        if status.unregistered:
             self.logger.white_bold(f"Unregistered migrations ({self._command('execute')} to execute them):")
-            for migration in inventory.unregistered:
+            for migration in status.unregistered:
                 self.logger.red(migration.name)
-        else:
+        elif not status.running_now:
             self._nothing_to_execute(inventory)
         self._show_problems(status.problems, status)
 
@@ -121,7 +127,7 @@ class MigrationsManager(Settings):
                     return self._nothing_to_execute(inventory, to)
                 plan = self._planning(workspace).plan("up", chosen, inventory, named=spec_migr)
                 for failure in plan.failed_before:
-                    self.logger.white(f"{failure}; retrying it")
+                    self.logger.white(failure)
                 self._carry_out(lazy.run.EXECUTE, plan, workspace, outcome)
 
     @task
@@ -163,10 +169,10 @@ class MigrationsManager(Settings):
         or all executed after one (rollback,to=NAME), newest first; json=yes prints the result for programs
         """
         with self._outcome("rollback", json) as outcome:
-            usages = [self._command(f"rollback,{option}") for option in ("NAME", "last=N", "to=NAME")]
+            usages = [f"{self._command('rollback')},{usage}" for usage in ROLLBACK_USAGES]
             require_exactly_one("Which migrations should be rolled back?", usages, spec_migr, last, to)
             workspace = self._workspace(keeps_filters=is_yes("resume", resume))
-            if not workspace.inventory().to_roll_back(spec_migr, last, to):
+            if not workspace.to_roll_back(workspace.inventory(), spec_migr, last, to):
                 self.logger.green(f"No migration was executed after {to}, nothing to roll back")
                 return
             with workspace.hold_lock("rollback"):
@@ -200,8 +206,8 @@ class MigrationsManager(Settings):
         """Show what execute would do and all problems; runs nothing (plan,to=NAME; json=yes for programs)"""
         workspace = self._workspace()
         inventory = workspace.inventory()
-        chosen = inventory.up_to(to)
         status = workspace.status(inventory, with_contents=True)
+        chosen = [migration for migration in inventory.up_to(to) if migration in status.unregistered]
         planning = self._planning(workspace)
         steps, obstacles = planning.steps(chosen, status)
         if is_yes("json", json):
@@ -210,7 +216,7 @@ class MigrationsManager(Settings):
         else:
             if steps:
                 show(lazy.run.report.plan_table(steps))
-            elif not obstacles:
+            elif not obstacles and not status.running_now:
                 self._nothing_to_execute(inventory, to)
             for doubt in planning.warnings(steps):
                 self.logger.white(doubt)
@@ -263,9 +269,9 @@ class MigrationsManager(Settings):
         may_be_pending = is_yes("pending", pending, "ok")
         workspace = self._workspace()
         status = workspace.status(workspace.inventory(), with_contents=True)
-        unregistered, problems = status.inventory.unregistered, status.problems
+        unregistered = status.unregistered
         _, obstacles = self._planning(workspace).steps(unregistered, status)
-        found = lazy.run.report.wrong([] if may_be_pending else unregistered, problems, obstacles)
+        found = lazy.run.report.wrong(status, obstacles, may_be_pending=may_be_pending)
         if is_yes("json", json):
             rows = lazy.run.report.status_rows(status)
             show(lazy.run.report.as_json({"ok": not found, "obstacles": obstacles, **rows}))
@@ -274,9 +280,10 @@ class MigrationsManager(Settings):
                 self.logger.red(f"{migration.name}: unregistered")
             self._show_obstacles(obstacles, status)
         if found:
-            state = "Something is wrong" if may_be_pending else "Not up to date"
-            raise CheckFailed(f"{state}: {found}. See {self._command('history')}.")
-        self.logger.green(lazy.run.report.nothing_wrong(unregistered))
+            is_pending = not may_be_pending and (unregistered or status.running_now)
+            state = "Not up to date" if is_pending else "Something is wrong"
+            raise CheckFailed(f"{state}: {found}. See {self._command('plan')}.")
+        self.logger.green(lazy.run.report.nothing_wrong(status, self._command("execute")))
 
     @task
     def history(self, name: str | None = None, last: str | None = None, json: str | None = None) -> None:
@@ -357,7 +364,8 @@ class MigrationsManager(Settings):
             self.logger.green("Nobody holds the lock.")
             return
         state = "is held" if holder.held else "was left behind"
-        self.logger.white_bold(f"The lock {state} by {workspace.description(holder)}{holder.expiry()}.")
+        prospect = f": {holder.prospect(self._command('unlock'))}" if holder.held else ""
+        self.logger.white_bold(f"The lock {state} by {workspace.description(holder)}{prospect}.")
         self._ask_yes("Free it? If that run still works, it will lose the lock and register nothing more.", force)
         freed = workspace.unlock(holder)
         self.logger.green("The lock is free." if freed else "The lock was released in the meantime.")
@@ -514,27 +522,27 @@ class MigrationsManager(Settings):
         """Show why execute would stop, then the problems that are not among these reasons."""
         for obstacle in obstacles:
             self.logger.red(f"execute would stop: {obstacle}")
-        others = [problem for problem in status.problems if not any(problem.text in text for text in obstacles)]
-        self._show_problems(others, status)
+        told = [problem for problem in status.problems if any(problem.text in text for text in obstacles)]
+        told += [problem for problem in status.problems if problem.kind == "badly named"]  # an obstacle names them all
+        self._show_problems([problem for problem in status.problems if problem not in told], status)
 
     def _show_problems(self, problems: Sequence[Problem], status: Status | None = None) -> None:
         """Show the problems, unfinished migrations in red, and who holds the lock."""
         for problem in problems:
             say = self.logger.red if problem.is_unfinished else self.logger.white
             say(problem.text)
-        holder = status.holder if status else None
-        if status and holder and holder.held:
-            self.logger.white(f"Locked by {holder.description(status.inventory.records)}{holder.expiry()}.")
-            if status.running_sentence:
-                self.logger.white(status.running_sentence)
+        for sentence in status.lock_sentences if status else ():
+            self.logger.white(sentence)
 
     def _ask_yes(self, question: str, force: str | None) -> None:
         """Ask before something that cannot be undone. Raises ``WrongState`` unless the answer or ``force`` is yes."""
         if is_yes("force", force):
             return
-        if env.abort_on_prompts:
-            raise WrongState("Nothing was done: --abort-on-prompts forbids questions. Write force=yes to answer yes.")
-        if not is_terminal(sys.stdin):
-            raise WrongState("Nothing was done: there is no terminal to ask on. Write force=yes to answer yes.")
+        for is_silent, why in (
+            (env.abort_on_prompts, "--abort-on-prompts forbids questions"),
+            (not is_terminal(sys.stdin), "there is no terminal to ask on"),
+        ):
+            if is_silent:
+                raise WrongState(f"Nothing was done: {why}. The question is: {question} Write force=yes to answer yes.")
         if not ask(question):
             raise WrongState("Nothing was done.")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
+import bson
 from pymongo import ReturnDocument, WriteConcern
 
 from ..errors import LockLost, WrongState
 from ..mongo.client import kill_sessions
+from ..mongo.concerns import EXACTLY
 from ..store.checkpoints import Checkpoint, Checkpoints, Identity
+from ..terminal.texts import one_line, shorten
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -20,6 +23,10 @@ CONCERN_BETWEEN_BATCHES = WriteConcern(w=1)
 
 LARGEST_STORED_FILTER = 8 * 1024 * 1024
 """Bytes; a checkpoint is one document, and MongoDB writes it again after each batch."""
+
+
+LONGEST_SHOWN_FILTER = 200
+"""Characters."""
 
 
 class WalkStart(NamedTuple):
@@ -88,7 +95,7 @@ class Trail:
 
         Raises ``WrongState`` where that would leave out documents or change some twice.
         """
-        before = self._find(start.identity)
+        before = self._find(start)
         facts: dict[str, Any] = {**self._run, "update": start.update, "session": session.session_id}
         times = {"at": True}
         wanted: dict[str, Any] = {**self._facts, **start.identity._asdict()}
@@ -139,11 +146,12 @@ class Trail:
             self._unclaimed = self._checkpoints.find(self._facts)
         return self._unclaimed
 
-    def _find(self, identity: Identity) -> Checkpoint | None:
+    def _find(self, start: WalkStart) -> Checkpoint | None:
         """The walk of an earlier run that this one is; None if there is none.
 
         Raises ``WrongState`` where a changed file has another filter.
         """
+        identity = start.identity
         walks = [walk for walk in self._unclaimed_walks() if walk.identity.collection == identity.collection]
         same_call = next((walk for walk in walks if walk.identity.call == identity.call), None)
         same_filter = next((walk for walk in walks if _has_same_filter(walk.identity, identity)), None)
@@ -154,19 +162,22 @@ class Trail:
             return same_filter
         if same_call and self._keeps_filter:
             return same_call
-        self._refuse_other_filter(same_call, walks)
+        self._refuse_other_filter(same_call, walks, start)
         return None
 
-    def _refuse_other_filter(self, same_call: Checkpoint | None, walks: Sequence[Checkpoint]) -> None:
+    def _refuse_other_filter(self, same_call: Checkpoint | None, walks: Sequence[Checkpoint], start: WalkStart) -> None:
         # An older migopy has not stored which call it was: any unfinished walk may be this one.
         other = same_call or next((walk for walk in walks if not walk.finished and not walk.identity.call), None)
         if other is None:
             return
         name, far = other.migration, other.progress.documents
-        resume = f", or continue with the old one: {self._resume(other)}" if same_call else ""
+        resume = f", or continue with it: {self._resume(other)}" if same_call else ""
+        began_with = f" The walk began with {_filter_text(other.asked)}." if other.asked else ""
         raise WrongState(
-            f"{name}: {far} are done, with another filter than the file has now. Put the old filter back{resume}."
-            f" To start over, and change those documents again: {self._task}:forget,{name}, then execute.",
+            f"{name}: {far} are done, with another filter than the file has now, so this walk has not been continued."
+            f"{began_with} The file has now {_filter_text(start.asked)}. Put the old filter back{resume}. To start"
+            f" over, and change those documents again: {self._task}:forget,{name} (it deletes the progress only), then"
+            " execute.",
             migration=name,
         )
 
@@ -196,6 +207,10 @@ class Trail:
 
 def _has_same_filter(one: Identity, other: Identity) -> bool:
     return (one.filter, one.nth) == (other.filter, other.nth)
+
+
+def _filter_text(filter: bytes) -> str:
+    return shorten(one_line(repr(bson.decode(filter, EXACTLY)[""])), LONGEST_SHOWN_FILTER)
 
 
 def replaced(checkpoint: Checkpoint) -> str:

@@ -119,12 +119,12 @@ def refuse_as_task(manager_class: type[Manager], options: Sequence[object], name
 def fail(error: MigopyException, manager_class: type[Manager]) -> MigopyException:
     """Print the error and end ``fab``. With ``settings(warn_only=True)`` return the error instead."""
     logger = _logger(manager_class)
-    logger.red(str(error))
     if isinstance(error, MigrationFailed) and error.__cause__:
         from ..terminal.tracebacks import team_traceback  # only a failure needs it
 
+        logger.red(f"{error.migration or 'The migration'} failed:")
         say(mask(team_traceback(error.__cause__, whole=output.debug)))
-        logger.red(str(error))  # again, because people read the last line
+    logger.red(str(error))  # below the traceback, because people read the last line
     if env.warn_only:
         return error
     if env.abort_exception:  # set by a team, as for Fabric's own abort()

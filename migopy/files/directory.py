@@ -12,6 +12,9 @@ from typing import Callable, Iterable, Sequence
 from ..errors import BadMigration, ConfigurationError
 from .migration import Migration, sort_key
 
+EXAMPLE = "012_add_tags.py"
+"""The name of a migration, for messages."""
+
 NUMBER_WIDTH = 3
 """Digits in the number of the first file that ``create`` writes."""
 
@@ -62,9 +65,10 @@ def sort_names(names: Iterable[str], number_of: Callable[[str], int | None]) -> 
 def require_good_names(badly_named: Sequence[str], pattern: str) -> None:
     """Raises ``BadMigration`` if there are any badly named files."""
     if badly_named:
+        good = f"such as {EXAMPLE}" if number_parser(pattern)(EXAMPLE) else f"that matches {pattern}"
         raise BadMigration(
-            f"Not the name of a migration: {', '.join(badly_named)}. The name of a migration has to match {pattern};"
-            " the name of any other file has to start with _.",
+            f"Not the name of a migration: {', '.join(badly_named)}. Rename it to a name {good}; or, if it is not a"
+            " migration, to a name that starts with _. Nothing was done.",
             migration=badly_named[0],
         )
 
@@ -106,6 +110,8 @@ def new_name(words: str, names: Iterable[str], pattern: str) -> str:
     number = numbers[last] + 1 if last else 1
     letters = [letter for letter in unicodedata.normalize("NFKD", words.lower()) if not unicodedata.combining(letter)]
     slug = re.sub(r"[^a-z0-9]+", "_", "".join(letters)).strip("_")
+    if not slug:
+        raise BadMigration(f"No name can be made of {words!r}: write letters from a to z, or digits.")
     name = f"{number:0{width}}_{slug}.py"
     if number_of(name) != number:
         raise BadMigration(f"{name} would not match MIGRATIONS_FILE_PATTERN {pattern}. Choose other words.")

@@ -29,6 +29,11 @@ MAY_DROP_HISTORY = re.compile(rb"drop|\bmigrations\b")
 OTHER_VALUES = "other values"
 """The key of ``ALLOW`` for a second ``up()`` that writes other values than the first, such as random ids."""
 
+NEXT_STEP_WITHOUT_DOWN = (
+    "add one; or, if it cannot be undone, the subtask forget deletes its record and leaves its changes. Nothing was"
+    " rolled back."
+)
+
 OPTIONAL_PARAMETERS = frozenset({"session", "batches"})
 """What ``up`` and ``down`` may ask for by the name of a parameter."""
 
@@ -61,9 +66,8 @@ class Migration(NamedTuple):
         module = import_file(self.path, content)
         call = getattr(module, function, None)
         if not callable(call):
-            raise BadMigration(
-                f"{self.name} has no function {function}(db): add one. No migration was run.", migration=self.name
-            )
+            next_step = "add one. No migration was run." if function == "up" else NEXT_STEP_WITHOUT_DOWN
+            raise BadMigration(f"{self.name} has no function {function}(db): {next_step}", migration=self.name)
         loaded = LoadedMigration(self, module, call, content)
         require_plain_function(call, f"{function}() of {self.name}", migration=self.name)
         loaded.require_parameters(function)

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from ..terminal.messages import ColorsLogger
     from .report import Results
 
-UP = EXECUTE._replace(after_failure="the rehearsal ends here")
-UP_AGAIN = EXECUTE._replace(after_failure="this was the second up(), after down(); the rehearsal ends here")
-DOWN = ROLL_BACK._replace(after_failure="the rehearsal ends here")
+UP = EXECUTE._replace(after_failure="the rehearsal ends here", again="")
+UP_AGAIN = UP._replace(after_failure="this was the second up(), after down(); the rehearsal ends here")
+DOWN = ROLL_BACK._replace(after_failure="the rehearsal ends here", again="")
 
 
 class NoLock:
@@ -131,7 +131,7 @@ class Rehearsal:
 
     def _require_transactions(self, migrations: Sequence[LoadedMigration]) -> None:
         functions = [*migrations, *(_down_of(migration) for migration in migrations if migration.has_down)]
-        next_step = ": set REHEARSAL_URI to a replica set. Nothing was copied."
+        next_step = "set REHEARSAL_URI to a replica set. Nothing was copied."
         require_transactions(functions, self._workspace, next_step)
 
     @contextlib.contextmanager

@@ -107,7 +107,7 @@ def _details(rehearsed: RehearsedMigration) -> Iterator[str]:
     lines = [
         *_change_lines(rehearsed.changes),
         *([f"  cannot be taken back: {rehearsed.irreversible}"] if rehearsed.irreversible else []),
-        *_section("down() does not restore:", not_restored, is_real=True),
+        *_section("down() does not restore (before up() -> after down()):", not_restored, is_real=True),
         *_section("down() restores everything, with minor differences:", not_restored, is_real=False),
         *_section(_again_title(rehearsed), different, is_real=True),
         *_section("the second up() does the same, with minor differences:", different, is_real=False),
@@ -142,6 +142,9 @@ def _change_lines(changes: Sequence[Change], indent: str = "  ") -> Iterator[str
     for change in changes:
         yield f"{indent}{change.name}: {'; '.join(_facts(change))}"
         yield from (f"{indent}  {line}" for example in change.examples for line in _example_lines(example))
+        more = sum(change.counts[event] for event in ("added", "changed", "removed")) - len(change.examples)
+        if change.examples and more > 0:
+            yield f"{indent}  and {more:,} more"
 
 
 def _facts(change: Change) -> Iterator[str]:
@@ -160,7 +163,7 @@ def _facts(change: Change) -> Iterator[str]:
 
 
 def _example_lines(example: Example) -> Iterator[str]:
-    yield one_line(f"{example.event} {example.id}")
+    yield one_line(f"{example.event}: _id {example.id}" if example.id else example.event)
     for changed in example.fields:
         values = f": {changed.before} -> {changed.after}" if changed.before else ""
         yield "  " + one_line(f"{changed.path}{values}")

@@ -10,14 +10,19 @@ from ..terminal.wording import duration
 
 
 class Direction(NamedTuple):
-    """The differences between executing and rolling back, mostly words for messages and for the log."""
+    """The differences between executing and rolling back, mostly words for messages and for the log.
+
+    ``again`` is the subtask that repeats it after a failure; empty where nobody repeats it.
+    """
 
     subtask: Literal["execute", "rollback"]
     function: Literal["up", "down"]
     doing: str
     done: str
     failure: EventKind
+    stop: EventKind
     after_failure: str
+    again: str
     after_success: str
     not_written: str
     repair: Literal["ignore", "forget"]
@@ -37,7 +42,9 @@ EXECUTE = Direction(
     doing="Executing",
     done="Executed",
     failure="failed",
+    stop="stopped",
     after_failure="it is not registered",
+    again="execute",
     after_success="the migration is registered",
     not_written="{name} was executed, but it could not be registered",
     repair="ignore",
@@ -50,7 +57,9 @@ ROLL_BACK = Direction(
     doing="Rollback",
     done="Rolled back",
     failure="rollback failed",
+    stop="rollback stopped",
     after_failure="it stays registered",
+    again="rollback,{name}",
     after_success="the migration is rolled back",
     not_written="down() of {name} has run, but it could not be unregistered",
     repair="forget",

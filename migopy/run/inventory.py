@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,19 +57,27 @@ class Inventory:
         return [migration.name for migration in self.unregistered if migration.number is None]
 
     @property
+    def last_registered_file(self) -> Migration | None:
+        """The registered file with the highest number."""
+        numbered = [migration for migration in self.registered_files if migration.number is not None]
+        return numbered[-1] if numbered else None
+
+    @property
     def out_of_order(self) -> list[str]:
         """Unregistered files numbered below a registered one."""
-        highest = max((m.number for m in self.registered_files if m.number is not None), default=-1)
+        last = self.last_registered_file
+        highest = last.number if last and last.number is not None else -1
         return [m.name for m in self.unregistered if m.number is not None and m.number < highest]
 
     @property
-    def same_number(self) -> list[str]:
-        """Files with the same number, unless all of them are registered: then it is too late to rename one."""
-        groups: dict[int | None, list[str]] = defaultdict(list)
-        for migration in self.files:
-            groups[migration.number].append(migration.name)
-        shared = [names for number, names in groups.items() if number is not None and len(names) > 1]
-        return [name for names in shared if not all(name in self.records for name in names) for name in names]
+    def same_number(self) -> dict[str, list[str]]:
+        """Unregistered files that have the number of registered ones, each with the names of these."""
+        # Where all are unregistered, they run in the order of their names on every database.
+        registered: dict[int | None, list[str]] = defaultdict(list)
+        for migration in self.registered_files:
+            registered[migration.number].append(migration.name)
+        unregistered = [migration for migration in self.unregistered if migration.number is not None]
+        return {m.name: registered[m.number] for m in unregistered if m.number in registered}
 
     @property
     def names(self) -> list[str]:
@@ -82,19 +91,26 @@ class Inventory:
 
         Raises ``MigrationNotFound`` if no migration fits, or more than one.
         """
-        short_name = str(short_name)  # a team's own subtask may give a number or a Path
-        names = self.names
+        # A team's own subtask may give a number or a Path. The shell completes a path: mongomigrations/3_c.py.
+        short_name, names = os.path.basename(str(short_name)), self.names
         for exact in (short_name, short_name + ".py"):
             if exact in names:
                 return exact
         fitting = [name for name in names if short_name.isdecimal() and self.number_of(name) == int(short_name)]
         if not fitting:
-            near = closest_word(_stem(short_name), map(_stem, names))
-            hint = f"did you mean {near}?" if near else f"see {self.command}:history."
+            near = self._nearest(short_name)
+            hint = f"did you mean {near}?" if near else f"{self.command}:history lists them all."
             raise MigrationNotFound(f"No migration {short_name!r} in {self.directory}; {hint}")
         if len(fitting) > 1:
             raise MigrationNotFound(f"{short_name!r} may mean {' or '.join(fitting)}: write the whole name.")
         return fitting[0]
+
+    def _nearest(self, wrong_name: str) -> str | None:
+        """The name that was probably meant: a similar one, or the only one with that number."""
+        near = closest_word(_stem(wrong_name), map(_stem, self.names))
+        digits = re.match("[0-9]*", wrong_name)[0]  # type: ignore[index]
+        numbered = [_stem(name) for name in self.names if digits and self.number_of(name) == int(digits)]
+        return near or (numbered[0] if len(numbered) == 1 else None)
 
     def registered_name(self, short_name: str) -> str:
         """The full name of a registered migration. Raises ``WrongState`` if it is not registered."""
@@ -140,8 +156,13 @@ class Inventory:
             return self.up_to(to)
         name = self.name(spec_migr)
         if name in self.records:
+            record = self.records[name]
+            when = f" on {local_time(record.at)}" if record.at else ""
+            by = f" by {record.by}" if record.by else ""
             raise WrongState(
-                f"{name} is already registered. To undo it: {self.command}:rollback,{name}", migration=name
+                f"{name} is already registered: {record.state}{when}{by}. Nothing was done. To run it again, undo it"
+                f" first: {self.command}:rollback,{name}",
+                migration=name,
             )
         return [migration for migration in self.unregistered if migration.name == name]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Literal, Mapping, NamedTuple, Sequence
 
 from .. import legacy
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 Function = Literal["up", "down"]
 
 
+USE_A_REPLICA_SET = (
+    "make the server a replica set (a single mongod can be one), or remove the parameter. No migration was run."
+)
+
+
 class Plan(NamedTuple):
     """The migrations of one run: ``ready`` will run; ``blocked`` are those from the first interrupted one on."""
 
@@ -32,7 +38,7 @@ class Plan(NamedTuple):
     @property
     def failed_before(self) -> list[str]:
         """A sentence for each ready migration that failed before."""
-        failures = [self.status.failure_sentence(migration.name) for migration in self.ready]
+        failures = [self.status.attempt_sentence(migration.name) for migration in self.ready]
         return [failure for failure in failures if failure]
 
     def left_after(self, place: int) -> int:
@@ -43,7 +49,8 @@ class Plan(NamedTuple):
         """Raises ``WrongState`` for the first blocked migration, with the next step."""
         if self.blocked:
             name = self.blocked[0].name
-            raise WrongState(self.status.interrupted_sentence(name), migration=name)
+            run = "" if self.ready else " No migration was run."
+            raise WrongState(f"{self.status.interrupted_sentence(name)}{run}", migration=name)
 
 
 class Planning:
@@ -108,7 +115,8 @@ class Planning:
             unmet = [str(error) for error in self._unmet_requirements(divide(loaded, status).ready)]
         steps = [step for step, _ in planned]
         before, after = self._obstacles(status, loaded)
-        return steps, [*before, *(step["error"] for step in steps if step["error"]), *unmet, *after]
+        obstacles = [*before, *(step["error"] for step in steps if step["error"]), *unmet, *after]
+        return steps, [_would_stop(obstacle) for obstacle in obstacles]
 
     def _step(self, migration: Migration) -> tuple[dict[str, Any], LoadedMigration | None]:
         """What execute would do with this migration; None if its file cannot be loaded."""
@@ -165,20 +173,20 @@ def refuse_irreversible(loaded: Sequence[LoadedMigration]) -> None:
         words = migration.irreversible_words()
         if words:
             raise BadMigration(
-                f"{migration.name} cannot be taken back: {words.rstrip('.')}. No migration was run.",
+                f"{migration.name} cannot be taken back: {words.rstrip('.')}. Nothing was rolled back.",
                 migration=migration.name,
             )
 
 
 def require_transactions(
-    loaded: Sequence[LoadedMigration], workspace: Workspace, consequence: str = ". No migration was run."
+    loaded: Sequence[LoadedMigration], workspace: Workspace, next_step: str = USE_A_REPLICA_SET
 ) -> None:
     """Raises ``ConfigurationError`` if a migration asks for a transaction and the server has none."""
     asking = [migration.name for migration in loaded if migration.in_transaction]
     if asking and not workspace.kind.has_transactions:
         raise ConfigurationError(
             f"{asking[0]} asks for a transaction with its parameter session, but MongoDB at {workspace.address} is"
-            f" neither a replica set nor a sharded cluster{consequence}",
+            f" neither a replica set nor a sharded cluster: {next_step}",
             migration=asking[0],
         )
 
@@ -202,6 +210,11 @@ def refuse_drift(status: Status) -> None:
     found = [problem.text for problem in status.problems if problem.kind in DRIFT]
     if found:
         raise WrongState(f"STRICT: {'. '.join(found)}. Nothing was executed.")
+
+
+def _would_stop(refusal: str) -> str:
+    """The sentence of a refusal, about a run that has not been tried."""
+    return re.sub(r"\b(No migration|Nothing) was ", r"\1 would be ", refusal)
 
 
 def _refusals(checks: Sequence[Callable[[], object]]) -> list[str]:

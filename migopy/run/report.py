@@ -6,7 +6,6 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
-from ..files.migration import Migration
 from ..terminal.messages import BOLD, RED
 from ..terminal.tables import table
 from ..terminal.wording import duration, join_with_and, local_time, plural
@@ -14,9 +13,13 @@ from .status import UNFINISHED
 
 if TYPE_CHECKING:
     from ..store.history import Event
+    from ..store.lock import Holder
     from .status import Problem, Status
 
 Row = Mapping[str, Any]
+
+MAX_NAMED = 5
+"""Problems that one sentence names."""
 
 
 def as_json(document: Row) -> str:
@@ -39,6 +42,7 @@ def status_rows(status: Status) -> dict[str, Any]:
         "ignored": status.count("ignored"),
         "last": {"name": last.name, "at": last.at} if last else None,
         "unregistered": [migration.name for migration in status.inventory.unregistered],
+        "running": status.running_now,
         "problems": [problem._asdict() for problem in status.problems],
         "lock": {
             "held": holder.held,
@@ -62,7 +66,8 @@ def summary_line(status: Status) -> str:
     numbers = {
         "executed": status.count("executed"),
         "ignored": status.count("ignored"),
-        "unregistered": len(status.inventory.unregistered),
+        "running": len(status.inventory.unregistered) - len(status.unregistered),
+        "unregistered": len(status.unregistered),
         "missing": len(status.inventory.missing),
     }
     counts = ", ".join(f"{number} {what}" for what, number in numbers.items() if number or what == "executed")
@@ -95,6 +100,8 @@ def history_rows(status: Status) -> list[dict[str, Any]]:
 
 def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str, Any]:
     record = status.inventory.records.get(name)
+    if name == status.running_now and status.holder:
+        return _history_row_of_running(status, status.holder, problems)
     # A migration that failed has the time, the duration and the user of its failure.
     known = record or (status.last_events.get(name) if status.unfinished_kind(name) else None)
     return {
@@ -108,6 +115,20 @@ def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str
         "dump_documents": record.dump_documents if record else None,
         "dump_bytes": record.dump_bytes if record else None,
         "progress": _progress_row(status, name),
+    }
+
+
+def _history_row_of_running(status: Status, holder: Holder, problems: Sequence[str]) -> dict[str, Any]:
+    """The row of the migration that is running: since when, by whom and how far."""
+    record = status.inventory.records.get(status.running or "")
+    return {
+        **dict.fromkeys(("seconds", "dump", "dump_documents", "dump_bytes")),
+        "name": status.running,
+        "state": "rolling back" if record else "running",
+        "problems": list(problems),
+        "at": holder.since,
+        "by": holder.by,
+        "progress": _progress_row(status, status.running),
     }
 
 
@@ -146,20 +167,33 @@ def _progress_text(row: Row) -> list[str]:
     return [f"{100 * progress['done'] // progress['total']} %" if progress["total"] else f"{progress['done']:,} done"]
 
 
-def wrong(unregistered: Sequence[Migration], problems: Sequence[Problem], obstacles: Sequence[str]) -> str:
-    """``2 unregistered migrations and 1 problem``; empty if nothing is wrong."""
-    found = [
-        plural(len(unregistered), "unregistered migration") if unregistered else "",
-        plural(len(problems), "problem") if problems else "",
-        "execute would stop" if obstacles else "",
-    ]
-    return join_with_and([*filter(None, found)])
+def wrong(status: Status, obstacles: Sequence[str], *, may_be_pending: bool) -> str:
+    """``2 unregistered migrations and 1 problem (3_c.py changed)``; empty if nothing is wrong.
+
+    Where migrations ``may_be_pending``, only what ``execute`` does not settle is wrong.
+    """
+    problems = status.lasting_problems if may_be_pending else status.problems
+    found = [f"{plural(len(problems), 'problem')} ({_named(problems)})"] if problems else []
+    if not may_be_pending:
+        running = [f"{status.running_now} is running"] if status.running_now else []
+        unregistered = len(status.unregistered)
+        found = [*([plural(unregistered, "unregistered migration")] if unregistered else []), *running, *found]
+    return join_with_and([*found, *(["execute would stop"] if obstacles else [])])
 
 
-def nothing_wrong(unregistered: Sequence[Migration]) -> str:
-    if not unregistered:
+def _named(problems: Sequence[Problem]) -> str:
+    """``3_c.py changed, 4_d.py missing``"""
+    names = [f"{problem.name} {problem.kind}" if problem.name else problem.kind for problem in problems]
+    more = [f"and {len(names) - MAX_NAMED} more"] if len(names) > MAX_NAMED else []
+    return ", ".join([*names[:MAX_NAMED], *more])
+
+
+def nothing_wrong(status: Status, execute: str) -> str:
+    """What ``check`` says where nothing is wrong; ``execute`` is the command."""
+    if not status.unregistered:
         return "Up to date, nothing is wrong"
-    return f"Nothing is wrong, {plural(len(unregistered), 'migration')} to execute"
+    to_execute = f"{plural(len(status.unregistered), 'migration')} to execute"
+    return f"{execute} settles this: {to_execute}" if status.problems else f"Nothing is wrong, {to_execute}"
 
 
 def history_document(rows: Sequence[Row], problems: Sequence[Problem], events: Sequence[Row] | None) -> dict[str, Any]:

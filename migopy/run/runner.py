@@ -53,6 +53,7 @@ from ..mongo.transaction_guard import NotInTransaction, guard_of, watch_writes
 from ..store.history import EventKind, History, Record
 from ..terminal import signals
 from ..terminal.texts import summary
+from ..terminal.wording import stopper
 from .direction import Direction, RunLock
 from .registrar import Registrar
 from .retries import Retries
@@ -121,6 +122,8 @@ class Run:
     _client_session: ClientSession | None = None
     _transaction: Transaction | None = None
     _retries: Retries | None = None
+    _has_called = False
+    """Whether ``up()`` or ``down()`` of the present migration has begun."""
 
     def __init__(self, direction: Direction, context: RunContext) -> None:
         self._direction = direction
@@ -172,7 +175,7 @@ class Run:
         """
         self._begin(migration.name, left)
         self._registrar.may_have_dropped = migration.name if migration.may_drop else None
-        with self._explain_failures(migration, self._direction.failure, self._direction.after_failure, left):
+        with self._explain_failures(migration, left):
             self._call(self._hooks.before_each, migration.name)
             seconds = self._in_transaction(migration) if migration.in_transaction else self._perform(migration)
         if not migration.in_transaction:
@@ -182,7 +185,7 @@ class Run:
             self._registrar.repair()
             if migration.in_batches:
                 self._forget(migration.name)
-        with self._explain_failures(migration, None, f"it was in after_each(), {self._direction.after_success}", left):
+        with self._explain_failures(migration, left, ended=f"it was in after_each(), {self._direction.after_success}"):
             self._call(self._hooks.after_each, migration.name)
         return seconds
 
@@ -195,9 +198,10 @@ class Run:
             error.with_context(after=f"{name} was not run.")
             raise
         except KeyboardInterrupt as error:
-            self._say(f"{summary(error)}: {name} was not run{_and_left(left)}.")
+            self._say(f"Stopped by {stopper(summary(error))}: {name} was not run{_and_left(left)}.")
             raise
         self._lock.begin()
+        self._has_called = False
 
     def _perform(self, migration: LoadedMigration, session: ClientSession | None = None) -> float:
         """Call ``up()`` or ``down()`` with the arguments that it asks for; the seconds it took."""
@@ -205,6 +209,7 @@ class Run:
         with watch_writes(self._db.client, session), self._watcher.watch(migration.name, session):
             with self._batches(migration) if migration.in_batches else contextlib.nullcontext() as batches:
                 offered = {"session": session, "batches": batches}
+                self._has_called = True
                 self._call(migration.call, db, **{name: offered[name] for name in migration.asks_for})
             seconds = clock() - started
             self._verify(migration, db, session)
@@ -273,7 +278,7 @@ class Run:
         except RegisteredMeanwhile as error:
             sentence = f"{name} ran twice: another run registered it while this one was executing it. Check the data."
             what = "executed twice, another run registered it meanwhile"
-            sentence = self._log_failure(sentence, "failed", name, error=what)
+            sentence = self._log(sentence, "failed", name, error=what)
             raise RegisteredMeanwhile(sentence, migration=name) from error
         except BaseException as error:
             fact = self._direction.not_written.format(name=name)
@@ -312,34 +317,39 @@ class Run:
         return ""
 
     @contextlib.contextmanager
-    def _explain_failures(
-        self, migration: LoadedMigration, event: EventKind | None, consequence: str, left: int
-    ) -> Iterator[None]:
-        """Log what the team's code raises as ``event``, and say what it means; ``consequence`` is part of that."""
+    def _explain_failures(self, migration: LoadedMigration, left: int, ended: str = "") -> Iterator[None]:
+        """Log what the team's code raises, and say what it means.
+
+        ``ended`` is what that changes if the migration has already ended; then nothing is logged.
+        """
         started = clock()
         try:
             yield
         except LockLost as error:
             if migration.in_transaction:
                 self._lock.end()  # it has changed nothing
-            elif event:
+            elif not ended:
                 with self._say_if_interrupted(str(error)):
                     self._log_interrupted(migration.name, error)
             raise
         except BaseException as error:
-            if self._transaction is not None and self._transaction.is_commit_unknown:
-                known = f"it is not known whether its transaction was committed, check {self._task}"
+            if self._is_commit_unknown:
+                left_behind, known = "", f"it is not known whether its transaction was committed, check {self._task}"
             else:
-                known = f"{consequence}{_and_left(left)}"
-            sentence = self._failure_sentence(migration, error, known)
+                left_behind = "" if ended else self._left_behind(migration, error)
+                known = f"{ended or self._direction.after_failure}{_and_left(left)}"
+            sentence = self._failure_sentence(migration, error, known) + left_behind
             if isinstance(error, WrongState) or self._is_refusal(migration, error):
                 self._lock.end()  # what the log says of the failure before still holds
-            elif event:
-                seconds = round(clock() - started, 3)
-                sentence = self._log_failure(sentence, event, migration.name, seconds=seconds, error=summary(error))
+            elif not ended:
+                sentence = self._log_failure(sentence, migration, error, round(clock() - started, 3))
             self._call_on_failure(migration.name, error)
             self._raise_failure(migration, error, sentence)
             raise
+
+    @property
+    def _is_commit_unknown(self) -> bool:
+        return self._transaction is not None and self._transaction.is_commit_unknown
 
     def _is_refusal(self, migration: LoadedMigration, error: BaseException) -> bool:
         """Whether ``down()`` has only said that it takes nothing back: all that it wrote was in its transaction."""
@@ -355,7 +365,25 @@ class Run:
             return f"{name} cannot be taken back{in_line}: {irreversible_words(error).rstrip('.')}. {fact}: {known}."
         if isinstance(error, NotInTransaction):
             return f"{name} failed{in_line}: {error}. Nothing of the migration has happened: {known}."
+        if isinstance(error, KeyboardInterrupt):
+            return f"{name} was stopped by {stopper(summary(error))}{in_line}: {known}."
         return f"{name} failed ({place}{summary(error)}): {known}."
+
+    def _left_behind(self, migration: LoadedMigration, error: BaseException) -> str:
+        """What a failed migration leaves in the database, and the next step."""
+        if not self._direction.again or migration.is_irreversible(error):
+            return ""
+        again = f"{self._task}:{self._direction.again.format(name=migration.name)}"
+        fix = again if isinstance(error, KeyboardInterrupt) else f"Fix it, then {again}"
+        if migration.in_transaction:
+            undone = "" if isinstance(error, NotInTransaction) else " Nothing of it stays: its transaction was undone."
+            return f"{undone} {fix} runs it again."
+        if not self._has_called:
+            return f" {self._direction.function}() did not run."
+        if migration.is_raised_by_verify(error):
+            return f" What up() changed stays. Check the data, then {again} runs up() again."
+        runs = "continues where it stopped" if migration.in_batches else "runs it again"
+        return f" What it had changed stays. {fix} {runs}."
 
     def _raise_failure(self, migration: LoadedMigration, error: BaseException, sentence: str) -> None:
         """Raises ``MigrationFailed`` with the sentence, or returns if the error itself is to be raised."""
@@ -395,8 +423,15 @@ class Run:
         except BaseException as another:  # even sys.exit() or a second Ctrl-C: the failure itself matters more
             self._say(f"on_failure() itself failed, which changes nothing: {summary(another)}.")
 
-    def _log_failure(self, sentence: str, event: EventKind, name: str, **facts: Any) -> str:
-        """Write a failure to the log; its sentence, and more if that fails."""
+    def _log_failure(self, sentence: str, migration: LoadedMigration, error: BaseException, seconds: float) -> str:
+        """Write to the log what ended the migration; the sentence, and more if that fails."""
+        event = self._direction.stop if isinstance(error, KeyboardInterrupt) else self._direction.failure
+        is_undone = migration.in_transaction and not self._is_commit_unknown
+        facts = {"seconds": seconds, "error": summary(error), "transaction": is_undone or None}
+        return self._log(sentence, event, migration.name, **facts)
+
+    def _log(self, sentence: str, event: EventKind, name: str, **facts: Any) -> str:
+        """Write an event to the log; the sentence, and more if that fails."""
         try:
             with self._say_if_interrupted(sentence), self._end_migration():
                 self._history.log(event, name, **facts)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Iterable, Literal, Mapping, NamedTuple, Sequence
 
-from ..terminal.wording import local_time
+from ..terminal.wording import join_with_and, local_time, stopper
 
 if TYPE_CHECKING:
+    from ..files.migration import Migration
     from ..store.checkpoints import Progress
     from ..store.documents import ForeignDocument
     from ..store.history import Event, Record, State
     from ..store.lock import Holder
     from .inventory import Inventory
 
-Unfinished = Literal["failed", "interrupted", "rollback failed"]
+Unfinished = Literal["failed", "stopped", "interrupted", "rollback failed", "rollback stopped"]
 ProblemKind = Literal[
     Unfinished,
     "half restored",
@@ -28,31 +29,39 @@ ProblemKind = Literal[
     "not ours",
 ]
 
-UNFINISHED: tuple[Unfinished, ...] = ("failed", "interrupted", "rollback failed")
+UNFINISHED: tuple[Unfinished, ...] = ("failed", "stopped", "interrupted", "rollback failed", "rollback stopped")
 
 DRIFT: tuple[ProblemKind, ...] = ("changed", "missing", "out of order")
 """What ``STRICT`` refuses."""
 
+SETTLED_BY_EXECUTE: tuple[ProblemKind, ...] = ("failed", "stopped", "interrupted", "out of order", "same number")
+"""What is no problem any more once ``execute`` has run."""
+
 SENTENCES: dict[ProblemKind, str] = {
-    "failed": "; fix it, then {command}:execute runs it again",
-    "rollback failed": "; fix it, then {command}:rollback,{name} runs it again; or {command}:forget,{name} if its"
-    " changes are undone",
-    "badly named": "its name does not match MIGRATIONS_FILE_PATTERN; rename it, to a name that starts with _ if it is"
-    " not a migration",
+    "failed": "; fix it, then {command}:execute {again}",
+    "stopped": "; {command}:execute {again}",
+    "rollback failed": "; fix it, then {command}:rollback,{name} {again}; or {command}:forget,{name} if its changes are"
+    " undone",
+    "rollback stopped": "; {command}:rollback,{name} {again}; or {command}:forget,{name} if its changes are undone",
+    "badly named": "its name does not match MIGRATIONS_FILE_PATTERN; rename it, for example to 012_add_tags.py, or to a"
+    " name that starts with _ if it is not a migration",
     "unreadable": "; fix it, rename it or remove it",
-    "changed": "the file is not the one that was executed; restore the old file, or {command}:forget,{name} and"
-    " {command}:ignore,{name} to keep the new one without running it",
-    "missing": "it is registered, but there is no such file; bring the file back, or {command}:forget,{name}",
-    "out of order": "its number is below a registered one; give it a higher number, or {command}:ignore,{name} if it"
-    " must not run",
-    "same number": "another file has its number, so they run in order of name; give the unregistered one another"
-    " number",
+    "changed": "the file is not the one that was executed; restore the old file; or, to keep the new one without"
+    " running it, {command}:forget,{name} (it deletes the record only) and then {command}:ignore,{name} (it counts as"
+    " done)",
+    "missing": "it is registered, but there is no such file; bring the file back, or delete its record, which changes"
+    " no data: {command}:forget,{name}",
+    "out of order": "{command}:execute runs it after {last}, which has a higher number and is registered; if it must"
+    " not run, {command}:ignore,{name} counts it as done",
+    "same number": "it has the number of {others}, which {are} registered, and {command}:execute runs it after that; if"
+    " the order matters, give it another number",
 }
 """What follows the name and the kind: the fact and the next step. One that begins with ; is only the next step."""
 
 RENAMED = (
-    "it is registered, but there is no such file; renamed to {new}? Then {command}:ignore,{new} and"
-    " {command}:forget,{name}"
+    "it is registered, but there is no such file, and {new} has the same content; if you renamed it, rename it back, or"
+    " {command}:ignore,{new} (it counts as done) and then {command}:forget,{name} (it deletes the record only); if"
+    " not, bring {name} back"
 )
 
 
@@ -119,6 +128,11 @@ class Status:
         return self.holder.migration(self.inventory.records) if self.holder else None
 
     @property
+    def running_now(self) -> str | None:
+        """The migration that the holder of the lock is in, unless its process has ended."""
+        return self.running if self.holder and self.holder.is_at_work else None
+
+    @property
     def doing(self) -> str:
         """What the running migration waits for, or what the server is doing for it; empty if it is nothing special."""
         return self.holder.doing if self.holder and self.holder.held else ""
@@ -130,6 +144,27 @@ class Status:
         if progress and self.doing:
             return progress.while_waiting(self.doing)
         return str(progress or (f"{self.running}: {self.doing}" if self.running and self.doing else ""))
+
+    @property
+    def lock_sentences(self) -> list[str]:
+        """What is running and how far it is, or who holds the lock and until when."""
+        holder = self.holder
+        if not holder or not holder.held:
+            return []
+        if self.running_now:
+            doing = "rolling back" if holder.subtask == "rollback" else "running"
+            since = f" since {local_time(holder.since)}" if holder.since else ""
+            process = f" (process {holder.pid})" if holder.pid else ""
+            line = f"{self.running_now}: {doing}{since}, by {holder.by}{process}"
+            return [line, *filter(None, [self.running_sentence])]
+        prospect = holder.prospect(f"{self.inventory.command}:unlock")
+        half = f" {self.running} may be half applied." if self.running else ""
+        return [f"Locked by {holder.description(self.inventory.records)}: {prospect}.{half}"]
+
+    @property
+    def unregistered(self) -> list[Migration]:
+        """The unregistered files, without the one that is running."""
+        return [migration for migration in self.inventory.unregistered if migration.name != self.running_now]
 
     @property
     def running_or_unfinished(self) -> list[str]:
@@ -166,9 +201,39 @@ class Status:
         if kind is None or kind == "interrupted":
             return ""
         event, progress = self.last_events[name], self.progress.get(name)
-        by = f" by {event.by}" if event.by else ""
-        so_far = f"; {progress.documents} are done" if progress else ""
-        return f"{name}: {kind} on {local_time(event.at)}{by} ({event.error or 'reason unknown'}){so_far}"
+        when = f"on {local_time(event.at)}" + (f" by {event.by}" if event.by else "")
+        if progress:
+            left_behind = f"{progress.documents} are done"
+        elif event.transaction:
+            left_behind = "nothing of it stays, its transaction was undone"
+        else:
+            left_behind = "what it had changed stays"
+        error = event.error or "reason unknown"
+        how = f"{kind} by {stopper(error)} {when}" if kind.endswith("stopped") else f"{kind} {when} ({error})"
+        return f"{name}: {how}; {left_behind}"
+
+    def attempt_sentence(self, name: str) -> str:
+        """What the log says about a migration that is about to run again, and how; empty if it has not failed."""
+        failure = self.failure_sentence(name)
+        return failure and f"{failure}; it {self._again(name)}"
+
+    def _again(self, name: str) -> str:
+        return "continues from there" if name in self.progress else "runs again from the start"
+
+    def undo_sentence(self, name: str) -> str:
+        """How to take back what an unregistered migration has done; empty if it has done nothing."""
+        kind, command = self.unfinished_kind(name), self.inventory.command
+        if name == self.running_now:
+            return f"It is running, {command} shows how far it is."
+        if kind is None:
+            return ""
+        if kind != "interrupted" and self.last_events[name].transaction:
+            return "Nothing of it stays: its transaction was undone."
+        ended = "failed" if kind == "failed" else f"was {kind}"
+        return (
+            f"It {ended}. To take back what it did before that, run its down(): {command}:ignore,{name} (it counts as"
+            f" done), then {command}:rollback,{name}."
+        )
 
     @property
     def problems(self) -> list[Problem]:
@@ -184,10 +249,18 @@ class Status:
             ],
             *self._problems_of("changed", self.changed),
             *self._problems_of("missing", inventory.missing),
-            *self._problems_of("out of order", inventory.out_of_order),
-            *self._problems_of("same number", inventory.same_number),
+            *self._problems_of("out of order", self._pending(inventory.out_of_order)),
+            *self._problems_of("same number", self._pending(inventory.same_number)),
             *(self._foreign_problem(document) for document in self.foreign),
         ]
+
+    @property
+    def lasting_problems(self) -> list[Problem]:
+        """The problems that are still there after ``execute``."""
+        problems = [problem for problem in self.problems if problem.kind not in SETTLED_BY_EXECUTE]
+        # A rollback that was interrupted has left its migration registered.
+        registered = [problem for problem in self._unfinished_problems() if problem.name in self.inventory.records]
+        return [*(problem for problem in registered if problem not in problems), *problems]
 
     def unfinished_problems(self, names: Sequence[str]) -> list[Problem]:
         """The problems of those migrations among these that have not ended well."""
@@ -198,13 +271,26 @@ class Status:
         is_running = self.holder and self.holder.held and self.holder.subtask == "dbrestore"
         return [Problem("half restored", None, text)] if text and not is_running else []
 
+    def _pending(self, names: Iterable[str]) -> list[str]:
+        """The unregistered names among these for which a person may still choose what becomes of them."""
+        # One that is running has been decided on; one that is renamed has its own sentence.
+        return [name for name in names if name != self.running_now and name not in self.renamed.values()]
+
     def _problems_of(self, kind: ProblemKind, names: Sequence[str]) -> list[Problem]:
         return [Problem(kind, name, f"{name}: {kind}, {self._sentence(kind, name)}") for name in names]
 
     def _sentence(self, kind: ProblemKind, name: str) -> str:
-        new = self.renamed.get(name) if kind == "missing" else None
-        sentence = RENAMED if new else SENTENCES[kind]
-        return sentence.format(command=self.inventory.command, name=name, new=new)
+        inventory, new = self.inventory, self.renamed.get(name) if kind == "missing" else None
+        others, last = inventory.same_number.get(name, ()), inventory.last_registered_file
+        return (RENAMED if new else SENTENCES[kind]).format(
+            command=inventory.command,
+            name=name,
+            new=new,
+            again="continues from there" if name in self.progress else "runs it again",
+            last=last.name if last else "",
+            others=join_with_and(others),
+            are="is" if len(others) == 1 else "are",
+        )
 
     def _unfinished_problems(self) -> list[Problem]:
         problems = []

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 from bson.binary import UUID_SUBTYPE, Binary
 
 from ..batches import Batches, Line, Trail
-from ..errors import BadMigration, LockHeld, NotAllowed, ServerFailed, already_done
+from ..errors import BadMigration, LockHeld, NotAllowed, ServerFailed, WrongState, already_done
 from ..files.directory import find, number_parser, unusable_entries
 from ..files.importing import on_sys_path
 from ..mongo import ServerKind, kill_sessions, look_up, server_errors, server_kind
@@ -174,6 +174,15 @@ class Workspace:
         with contextlib.suppress(ServerFailed):  # they no longer count, even if they stay
             self.checkpoints.forget(names)
 
+    def to_roll_back(self, inventory: Inventory, *targets: str | None) -> list[Migration]:
+        """As ``Inventory.to_roll_back``. If the migration is not registered, the error says how to undo its traces."""
+        try:
+            return inventory.to_roll_back(*targets)
+        except WrongState as error:
+            if error.migration:
+                error.with_context(after=self.status(inventory).undo_sentence(error.migration))
+            raise
+
     def require_something_to_forget(self, inventory: Inventory, short_name: str) -> str:
         """The name of a migration that is registered or has checkpoints. Raises ``WrongState`` for any other."""
         name = inventory.name(short_name)
@@ -237,19 +246,27 @@ class Workspace:
         holder = self.lock.take(subtask)
         self.waited_for = holder
         if holder:  # once, and not at each attempt
-            self.say(f"Waiting for {self.description(holder)}...")
+            self.say(f"Waiting for {self.description(holder)}{self._so_far(holder)}...")
         while holder:
             if time.monotonic() >= until:
-                wait, unlock = self.settings.LOCK_WAIT, self.settings.command("unlock")
                 raise LockHeld(
-                    f"The lock is held by {self.description(holder)}. Nothing was done after waiting {wait:g} s:"
-                    f" try again later; or, if that process has ended, free the lock with {unlock}.",
+                    f"The lock is held by {self.description(holder)}{self._so_far(holder)}. Nothing was done after"
+                    f" waiting {self.settings.LOCK_WAIT:g} s: {holder.prospect(self.settings.command('unlock'))}.",
                     by=holder.by,
                     since=holder.since,
                 )
             with signals.let_through():  # Ctrl-C ends the waiting
                 time.sleep(LOCK_POLL_SECONDS)
             holder = self.lock.take(subtask)
+
+    def _so_far(self, holder: Holder) -> str:
+        """How far the migration of another run is, if it works in batches."""
+        name = holder.migration(self.history.records())
+        direction = "down" if holder.subtask == "rollback" else "up"
+        with contextlib.suppress(NotAllowed):
+            progress = self.checkpoints.progress({name: direction}).get(name) if name else None
+            return f": {progress.documents} are done" if progress else ""
+        return ""
 
     def description(self, holder: Holder) -> str:
         """Who holds the lock, and which migration is running, as far as the history shows."""

@@ -29,9 +29,11 @@ State = Literal["executed", "ignored"]
 
 EventKind = Literal[
     "failed",
+    "stopped",
     "interrupted",
     "rolled back",
     "rollback failed",
+    "rollback stopped",
     "forgotten",
     "unlocked",
     "restore begun",
@@ -95,7 +97,8 @@ class Event(NamedTuple):
     """One entry of the log. ``name`` is None if it is not about a single migration.
 
     ``by`` wrote the entry; ``run`` describes the run that was interrupted or unlocked. ``logged_until``, of a restore,
-    is the time of the last event in the dump.
+    is the time of the last event in the dump. ``transaction`` says that a failure left nothing behind, because its
+    transaction was undone.
     """
 
     event: EventKind
@@ -108,6 +111,7 @@ class Event(NamedTuple):
     dump: str | None = None
     run: str | None = None
     logged_until: datetime | None = None
+    transaction: bool = False
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Event | None:
@@ -118,7 +122,11 @@ class Event(NamedTuple):
             return None
         texts: dict[str, Any] = {key: documents.text(get(key)) for key in ("by", "error", "dump", "run")}
         moments: dict[str, Any] = {key: documents.moment(get(key)) for key in ("executed_at", "logged_until")}
-        return cls(cast("EventKind", kind), name, at, seconds=documents.seconds(get("seconds")), **moments, **texts)
+        facts: dict[str, Any] = {
+            "seconds": documents.seconds(get("seconds")),
+            "transaction": get("transaction") is True,
+        }
+        return cls(cast("EventKind", kind), name, at, **facts, **moments, **texts)
 
 
 class History:

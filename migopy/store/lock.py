@@ -115,10 +115,21 @@ class Holder(NamedTuple):
             return None
         return not is_running(self.pid)
 
-    def expiry(self) -> str:
-        """Until when it has the lock, and whether waiting makes sense: `` until 2026-01-31 12:01:00 UTC``."""
-        until = f" until {local_time(self.expires_at)}, unless it renews it" if self.expires_at and self.held else ""
-        return f"{until}; process {self.pid} no longer runs on this machine" if self.is_gone else until
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has the lock, and its process has not ended as far as can be known here."""
+        return self.held and not self.is_gone
+
+    def prospect(self, unlock: str) -> str:
+        """Whether waiting makes sense, and until when. ``unlock`` is the command that frees the lock."""
+        until = local_time(self.expires_at) if self.expires_at and self.held else ""
+        if self.is_gone:
+            free = f"so the lock is free at {until}, or at once with {unlock}" if until else f"{unlock} frees the lock"
+            return f"process {self.pid} no longer runs on this machine, {free}"
+        if self.is_gone is None:
+            if_gone = f"the lock is free at {until}, or at once with {unlock}" if until else f"{unlock} frees the lock"
+            return f"if its process has ended, {if_gone}"
+        return f"process {self.pid} still runs on this machine, so wait until it has ended"
 
     def migration(self, registered: Container[str]) -> str | None:
         """The migration that the run is in, or was in: the first that it has not registered or unregistered yet."""

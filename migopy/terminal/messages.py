@@ -70,6 +70,6 @@ def clean(text: str) -> str:
 
 
 def ask(question: str) -> bool:
-    """Ask on stderr, and return whether the answer is ``yes``."""
+    """Ask on stderr, and return whether the answer is ``yes`` or ``y``."""
     say(f"{clean(question)} [yes/no]", end=" ")
-    return sys.stdin.readline().strip().lower() == "yes"
+    return sys.stdin.readline().strip().lower() in ("yes", "y")

@@ -35,7 +35,8 @@ def require_exactly_one(question: str, usages: list[str], *values: object) -> No
     """Raises ``UnknownSubtask`` unless exactly one of the options is given. ``usages`` say what to write."""
     given = [value for value in values if value is not None]
     if len(given) != 1 or given == [""]:
-        raise UnknownSubtask(f"{question} Write {' or '.join(usages)}.")
+        several = f"{' and '.join(map(repr, given))} are given: a comma begins another option. " if given[1:] else ""
+        raise UnknownSubtask(f"Nothing was done. {several}{question} Write {' or '.join(usages)}.")
 
 
 def closest_word(word: str, known: Iterable[str]) -> str | None:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Sequence
 if TYPE_CHECKING:
     from datetime import datetime
 
+SIGNALS = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "a lost terminal"}
+"""The signals that end a task, as people know them."""
+
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -41,6 +44,12 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def stopper(error: str) -> str:
+    """Who or what stopped a run: ``Ctrl-C`` for the error ``KeyboardInterrupt: SIGINT``."""
+    name = error.rpartition(": ")[2]
+    return SIGNALS.get(name, name)
 
 
 def join_with_and(words: Sequence[str]) -> str:

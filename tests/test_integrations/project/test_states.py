@@ -12,10 +12,10 @@ from tests.cases import InProcessTestCase
 from tests.documents import section
 from tests.support import until_file
 
-STATES = {"unregistered", "running", "executed", "ignored", "failed", "interrupted"}
+STATES = {"unregistered", "running", "executed", "ignored", "failed", "stopped", "interrupted"}
 ARROWS = {
     *("execute", "execute,NAME", "ignore", "forget", "rollback: down() returns"),
-    *("up() returns", "up() raises, Ctrl-C", "killed, unlock"),
+    *("up() returns", "up() raises", "Ctrl-C, SIGTERM", "killed, unlock"),
 }
 
 
@@ -37,12 +37,11 @@ class TestThePicture(InProcessTestCase):
         self.counting(self.team, "1_a.py", until_file(self.team.path / "never"))
         process = self.team.fab_start("migrations:execute")
         self.wait_until_in("1_a.py")
-        lock = json.loads(self.run_task("show_status", json="yes").stdout)["lock"]
-        self.assertEqual((True, "1_a.py"), (lock["held"], lock["migration"]))
+        self.assertEqual("running", self.state())
         return process
 
-    def end(self, process: subprocess.Popen[str]) -> None:
-        os.killpg(process.pid, signal.SIGKILL)
+    def end(self, process: subprocess.Popen[str], number: signal.Signals = signal.SIGKILL) -> None:
+        os.killpg(process.pid, number)
         self.end_of(process)
 
     def test_it_has_the_states_and_the_arrows_that_are_tried_here(self) -> None:
@@ -74,6 +73,17 @@ class TestThePicture(InProcessTestCase):
         self.go("rollback", "1", code=1, to="rollback failed")
         self.assertEqual(["1_a.py"], self.registered())
         self.go("forget", "1", to="unregistered")
+
+    def test_what_is_stopped(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.end(self.running(), number)
+            self.assertEqual("stopped", self.state())
+            self.db.ran.drop()
+        self.team.migration("1_a.py")
+        self.go("execute", to="executed")
+        self.go("rollback", "1", to="unregistered")
+        self.end(self.running(), signal.SIGINT)
+        self.go("ignore", to="ignored")
 
     def test_a_run_that_is_killed(self) -> None:
         process = self.running()

@@ -40,7 +40,8 @@ class TestBeforeADeployment(TeamTestCase):
             path.unlink()
         self.assertEqual([], self.ran())
         self.db.migrations.insert_one({"name": "0_gone.py"})
-        self.assertIn("Something is wrong: 1 problem.", self.fab("migrations:check,pending=ok", code=4).stderr)
+        told = "Something is wrong: 1 problem (0_gone.py missing). See fab migrations:plan.\n"
+        self.assertIn(told, self.fab("migrations:check,pending=ok", code=4).stderr)
 
     def test_what_a_file_prints_when_it_is_imported_is_not_in_the_json(self) -> None:
         self.team.write(
@@ -64,6 +65,33 @@ class TestBeforeADeployment(TeamTestCase):
     def now(self) -> Any:
         return self.client.admin.command("isMaster")["localTime"]
 
+    def test_the_cure_of_a_failure_is_not_blocked(self) -> None:
+        """What execute settles is told, and ends with 0; what it leaves as it is does not."""
+        self.files("1_a.py", "3_c.py")
+        self.team.trace("2_b.py", "1 / 0")
+        self.team.fab("migrations:execute")
+        checked = self.fab("migrations:check,pending=ok")
+        self.assertIn("2_b.py: failed on ", checked.stderr)
+        self.assertIn("fab migrations:execute settles this: 2 migrations to execute\n", checked.stderr)
+        self.files("2_b.py")
+        self.fab("migrations:check,pending=ok", "migrations:execute", "migrations:check")
+        self.files("0_late.py")
+        self.assertIn("0_late.py: out of order, ", self.fab("migrations:check,pending=ok").stderr)
+        self.fab("migrations:execute", "migrations:check")
+        self.team.trace("2_b.py", down="1 / 0")
+        self.team.fab("migrations:rollback,2")
+        checked = self.fab("migrations:check,pending=ok", code=4).stderr
+        self.assertIn("Something is wrong: 2 problems (2_b.py rollback failed, 2_b.py changed). See", checked)
+
+    def test_what_is_wrong_with_registered_ones_is_not_called_out_of_date(self) -> None:
+        self.files("1_a.py")
+        self.fab("migrations:execute")
+        self.files("1_a.py")
+        self.team.migration("1_a.py")
+        told = "Something is wrong: 1 problem (1_a.py changed). See fab migrations:plan.\n"
+        self.assertIn(told, self.fab("migrations:check", code=4).stderr)
+        self.assertIn("1_a.py: changed, ", self.fab("migrations:plan").stderr)
+
 
 class TestWaysOn(TeamTestCase):
     def test_a_renamed_file_is_recognised_and_the_way_on_works(self) -> None:
@@ -72,7 +100,7 @@ class TestWaysOn(TeamTestCase):
         self.ran()
         folder = self.team.path / "mongomigrations"
         (folder / "1_a.py").rename(folder / "3_new.py")
-        sentence = "renamed to 3_new.py? Then fab migrations:ignore,3_new.py and fab migrations:forget,1_a.py"
+        sentence = "fab migrations:ignore,3_new.py (it counts as done) and then fab migrations:forget,1_a.py"
         for command, code in (
             ("show_status", 0),
             ("check", 4),
@@ -93,13 +121,17 @@ class TestWaysOn(TeamTestCase):
         self.fab("migrations:execute")
         self.team.migration("1_a.py", "pass")
         problem = self.json("check", code=4)["problems"][0]["text"]
-        self.assertIn("fab migrations:forget,1_a.py and fab migrations:ignore,1_a.py", problem)
+        self.assertIn("fab migrations:forget,1_a.py (it deletes the record only) and then fab migrations:ig", problem)
         self.assertIn(problem, self.fab("migrations:history").stderr)
         self.fab("migrations:forget,1_a.py", "migrations:ignore,1_a.py", "migrations:check")
 
     def test_two_registered_ones_of_one_number_are_no_problem(self) -> None:
         self.files("1_a.py", "1_b.py")
-        self.assertIn("1_a.py: same number", self.fab("migrations:check", code=4).stderr)
+        self.assertNotIn("same number", self.fab("migrations:check", code=4).stderr)
+        self.fab("migrations:execute,1_b")
+        told = "1_a.py: same number, it has the number of 1_b.py, which is registered, and fab migrations:execute runs"
+        self.assertIn(told, self.fab("migrations:check", code=4).stderr)
+        self.assertIn(told, self.fab("migrations:check,pending=ok").stderr)
         self.fab("migrations:execute", "migrations:check")
 
     def test_one_stray_file_does_not_hide_the_pending_ones(self) -> None:
@@ -116,7 +148,10 @@ class TestWaysOn(TeamTestCase):
         self.assertEqual([], self.ran())
         self.db.migrations.insert_one({"name": "0_gone.py"})
         checked = self.fab("migrations:check", code=4).stderr
-        self.assertIn("2 unregistered migrations, 2 problems and execute would stop. See", checked)
+        self.assertIn(
+            "2 unregistered migrations, 2 problems (Stray-File.py badly named, 0_gone.py missing) and execute", checked
+        )
+        self.assertEqual(2, checked.count("Stray-File.py: ") + checked.count("migration: Stray-File.py"))
 
     def test_a_link_that_leads_nowhere_and_a_directory_are_named(self) -> None:
         self.files("1_a.py", "3_c.py")

@@ -18,8 +18,10 @@ class TestAFailure(FabTestCase):
         project = self.project()
         path = project.migration("1_a.py", TWICE)
         lines = project.fab("migrations:execute").stderr.splitlines()
-        self.assertRegex(lines[-1], r"^1_a\.py failed \(line 3, DuplicateKeyError: .*\): it is not registered\.$")
-        self.assertEqual(2, lines.count(lines[-1]))
+        self.assertRegex(
+            lines[-1], r"^1_a\.py failed \(line 3, DuplicateKeyError: .*\): it is not registered\. What it"
+        )
+        self.assertEqual((1, 1), (lines.count(lines[-1]), lines.count("1_a.py failed:")))
         frames = [line for line in lines if line.startswith("  File ")]
         self.assertEqual([f'  File "{path}", line 3, in up'], frames)
 
@@ -51,17 +53,52 @@ class TestTheLock(RunTestCase):
         process = project.fab_start("migrations:execute")
         self.wait_until_in("1_a.py")
         at_work = project.fab("migrations").stderr
+        self.assertRegex(at_work, r"(?m)^1_a\.py: running since .+, by \S+@\S+ \(process \d+\)$")
+        self.assertIn("\n0 executed, 1 running\n", at_work)
+        for words in ("Unregistered", "nothing to execute"):
+            self.assertNotIn(words, at_work)
+        for subtask, code in (("check", 4), ("check,pending=ok", 0), ("plan", 0)):
+            result = project.fab(f"migrations:{subtask}")
+            self.assertEqual((code, 1), (result.code, result.stderr.count("1_a.py: running since")), result.stderr)
+        self.assertIn("Not up to date: 1_a.py is running.", project.fab("migrations:check").stderr)
+        self.assertRegex(project.fab("migrations:history").stdout, r"\n1_a\.py +running +[\d-]{10} ")
+        refused = project.fab("migrations:rollback,1").stderr
         self.assertRegex(
-            at_work, r"(?m)^Locked by \S+@\S+ \(process \d+, execute of 1_a\.py, since .+\) until [^;]+\.$"
+            refused, r"^1_a\.py is not registered\. Nothing was done\. It is running, fab migrations shows "
         )
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         killed = project.fab("migrations").stderr
         self.assertRegex(
-            killed, rf"(?m)^Locked by .* until .*; process {process.pid} no longer runs on this machine\.$"
+            killed,
+            rf"(?m)^Locked by .*: process {process.pid} no longer runs on this machine, so the lock is free at .*, or"
+            r" at once with fab migrations:unlock\. 1_a\.py may be half applied\.$",
         )
         shown = project.fab("--hide=status", "migrations:json=yes").stdout
         self.assertTrue(json.loads(shown)["lock"]["gone"])
+        self.assertIsNone(json.loads(shown)["running"])
+
+    def test_who_waits_is_told_how_far_the_run_is_and_whether_it_is_at_work(self) -> None:
+        project = self.project(LOCK_LEASE=60, LOCK_WAIT=0)
+        self.db.users.insert_many([{"_id": n} for n in range(300)])
+        body = "for users in batches(db.users, size=100):\n    if users[0]['_id']:\n"
+        waits = "db.ran.insert_one({'name': 'x'})\n" + until_file(project.path / "go")
+        body += "".join(f"        {line}\n" for line in waits.splitlines())
+        project.migration("1_a.py", body, arguments="db, batches")
+        process = project.fab_start("migrations:execute")
+        self.wait_until_in("x")
+        result = project.fab("migrations:execute")
+        self.assert_code(3, result)
+        self.assertRegex(result.stderr, r"(?m)^Waiting for \S+@.*: 100 of 300 documents of users are done\.\.\.$")
+        self.assertRegex(
+            result.stderr, rf"Nothing was done .*: process {process.pid} still runs on this machine, so wait until it"
+        )
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        result = project.fab("migrations:execute")
+        self.assertRegex(result.stderr, r"no longer runs on this machine, so the lock is free at .*, or at once with ")
+        asked = project.fab("migrations:unlock")
+        self.assertRegex(asked.stderr, r"Nothing was done: there is no terminal to ask on\. The question is: Free it\?")
 
 
 class TestTheDump(DumpTestCase):

@@ -24,7 +24,9 @@ class TestNames(FabTestCase):
         self.db.migrations.insert_one({"name": "1_a.py"})
         for _ in ("one is pending", "none is"):
             for attempt in self.attempts(project, ("execute", "1"), ("ignore", "1_a")):
-                self.assert_one_sentence(r"1_a\.py is already registered\. To undo it: .*", attempt)
+                self.assert_one_sentence(
+                    r"1_a\.py is already registered: executed on .*\. Nothing was done\. .*", attempt
+                )
             self.assertEqual(0, project.fab("migrations:execute").code)
 
     def test_an_empty_variable_is_not_all(self) -> None:
@@ -112,5 +114,7 @@ class TestWords(FabTestCase):
         self.db.migrations_lock.insert_one({"_id": "lock", **holder})
         result = project.fab_in_terminal("--abort-on-prompts", "migrations:unlock", input="yes\n")
         self.assertEqual(1, result.code)
-        self.assertIn("Nothing was done: --abort-on-prompts forbids questions. Write force=yes", result.stdout)
+        self.assertIn(
+            "Nothing was done: --abort-on-prompts forbids questions. The question is: Free it?", result.stdout
+        )
         self.assertIsNotNone(self.db.migrations_lock.find_one())

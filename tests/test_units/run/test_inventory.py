@@ -41,8 +41,12 @@ class TestFilesAndRecords(unittest.TestCase):
         self.assertEqual([], inventory("0_a.py 1_b.py").out_of_order)
         self.assertEqual([], inventory("1_a.py old.py", "old.py").out_of_order)
 
-    def test_files_of_the_same_number_are_named(self) -> None:
-        self.assertEqual(["1_a.py", "01_b.py"], inventory("1_a.py 01_b.py 2_c.py bad.py worse.py").same_number)
+    def test_an_unregistered_file_with_the_number_of_a_registered_one_is_named(self) -> None:
+        """Where all of them are unregistered, they run in one order everywhere; where all are registered, they have."""
+        files = "1_a.py 01_b.py 2_c.py bad.py worse.py"
+        self.assertEqual({"01_b.py": ["1_a.py"]}, inventory(files, "1_a.py").same_number)
+        for registered in ("", "1_a.py 01_b.py", "bad.py"):
+            self.assertEqual({}, inventory(files, registered).same_number)
 
 
 class TestName(unittest.TestCase):
@@ -69,6 +73,14 @@ class TestName(unittest.TestCase):
     def test_one_that_is_nearly_right_is_named(self) -> None:
         with self.assertRaisesRegex(MigrationNotFound, r"^No migration '2_tsag' .*; did you mean 2_tags\?$"):
             inventory("1_users.py 2_tags.py").name("2_tsag")
+        with self.assertRaisesRegex(MigrationNotFound, r"^No migration '2_x' .*; did you mean 2_tags\?$"):
+            inventory("1_users.py 2_tags.py").name("2_x")
+        with self.assertRaisesRegex(MigrationNotFound, r"; fab migrations:history lists them all\.$"):
+            inventory("1_users.py 1_tags.py").name("1_x")
+
+    def test_a_path_as_the_shell_completes_it_is_its_file_name(self) -> None:
+        for path in ("mongomigrations/1_users.py", "./mongomigrations/1_users.py", "/srv/mongomigrations/1_users"):
+            self.assertEqual("1_users.py", inventory("1_users.py").name(path))
 
     def test_a_whole_name_wins_over_a_number(self) -> None:
         self.assertEqual("2.py", inventory("2.py 2_a.py").name("2"))
@@ -86,9 +98,10 @@ class TestToExecute(unittest.TestCase):
         self.assertEqual([], self.chosen(to="1"))
 
     def test_a_registered_one_is_refused_with_the_way_back(self) -> None:
-        with self.assertRaisesRegex(
-            WrongState, "1_a.py is already registered. To undo it: fab migrations:rollback,1_a.py$"
-        ):
+        told = (
+            r"^1_a.py is already registered: executed on .*\. Nothing was done\. To run it again, undo it first: .*,1_a"
+        )
+        with self.assertRaisesRegex(WrongState, told):
             self.chosen("1")
 
     def test_both_at_once_are_refused(self) -> None:

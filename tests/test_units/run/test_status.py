@@ -60,7 +60,6 @@ class TestProblems(unittest.TestCase):
                 ("changed", "2_b.py"),
                 ("missing", "9_gone.py"),
                 ("out of order", "1_a.py"),
-                ("same number", "2_b.py"),
                 ("same number", "2_c.py"),
             ],
             [(problem.kind, problem.name) for problem in found.problems],
@@ -74,7 +73,9 @@ class TestProblems(unittest.TestCase):
 
     def test_a_failure_is_told_with_time_person_and_error(self) -> None:
         sentence = status("1_a.py", "", happened("failed", "1_a.py", 1)).problems[0].text
-        self.assertRegex(sentence, r"^1_a.py: failed on [\d-]{10} [\d:]{8} \S+ by me@here \(KeyError: 'x'\); fix it, ")
+        self.assertRegex(
+            sentence, r"^1_a.py: failed on [\d-]{10} [\d:]{8} \S+ by me@here \(KeyError: 'x'\); what it changed "
+        )
 
     def test_each_sentence_names_the_way_on(self) -> None:
         found = status(
@@ -86,15 +87,15 @@ class TestProblems(unittest.TestCase):
         )
         found = dataclasses.replace(found, unreadable={"3_dir.py": "it is a directory"})
         ways_on = {
-            "failed": "; fix it, then fab migrations:execute runs it again",
+            "failed": "; what it had changed stays; fix it, then fab migrations:execute runs it again",
             "rollback failed": "; fix it, then fab migrations:rollback,2_b.py runs it again;"
             " or fab migrations:forget,2_b.py",
             "badly named": "; rename it",
             "unreadable": "it is a directory; fix it, rename it or remove it",
-            "changed": "; restore the old file, or fab migrations:forget,2_b.py and fab migrations:ignore,2_b.py",
-            "missing": "; bring the file back, or fab migrations:forget,9_gone.py",
-            "out of order": "; give it a higher number, or fab migrations:ignore,1_a.py",
-            "same number": "; give the unregistered one another number",
+            "changed": "fab migrations:forget,2_b.py (it deletes the record only) and then fab migrations:ignore,2_b",
+            "missing": "; bring the file back, or delete its record, which changes no data: fab migrations:forget,9",
+            "out of order": "fab migrations:execute runs it after 2_b.py, which has a higher number and is registered;",
+            "same number": "it has the number of 2_b.py, which is registered, ",
         }
         self.assertEqual(set(ways_on), {problem.kind for problem in found.problems})
         for problem in found.problems:
@@ -103,15 +104,18 @@ class TestProblems(unittest.TestCase):
     def test_a_missing_one_that_seems_renamed_is_told_with_the_new_name(self) -> None:
         found = dataclasses.replace(status("3_c.py", "1_a.py 2_b.py"), renamed={"1_a.py": "3_c.py"})
         renamed, gone = [problem.text for problem in found.problems if problem.kind == "missing"]
-        self.assertIn(
-            "; renamed to 3_c.py? Then fab migrations:ignore,3_c.py and fab migrations:forget,1_a.py", renamed
-        )
-        self.assertIn("; bring the file back, or fab migrations:forget,2_b.py", gone)
+        self.assertIn("fab migrations:ignore,3_c.py (it counts as done) and then fab migrations:forget,1_a.py", renamed)
+        self.assertIn("; bring the file back, or delete its record", gone)
 
-    def test_of_one_number_are_a_problem_only_while_one_is_unregistered(self) -> None:
+    def test_one_that_seems_renamed_is_one_entry(self) -> None:
+        found = dataclasses.replace(status("2_c.py 3_d.py", "2_a.py 3_d.py"), renamed={"2_a.py": "2_c.py"})
+        self.assertEqual([("missing", "2_a.py")], [(problem.kind, problem.name) for problem in found.problems])
+
+    def test_of_one_number_are_a_problem_only_where_one_is_registered_and_one_is_not(self) -> None:
         files = "2_b.py 2_c.py"
         self.assertEqual([], status(files, files).problems)
-        self.assertEqual(["2_b.py", "2_c.py"], [problem.name for problem in status(files, "2_b.py").problems])
+        self.assertEqual([], status(files).problems)
+        self.assertEqual(["2_c.py"], [problem.name for problem in status(files, "2_b.py").problems])
 
     def test_an_interrupted_migration_is_told_with_both_ways_on(self) -> None:
         for registered, again, done in (("", "execute", "ignore"), ("1_a.py", "rollback", "forget")):
@@ -129,6 +133,27 @@ class TestUnfinished(unittest.TestCase):
     def test_a_rollback_that_failed_after_the_execution_counts(self) -> None:
         failed = happened("rollback failed", "1_a.py", 5)
         self.assertEqual("rollback failed", status("1_a.py", "1_a.py", failed).unfinished_kind("1_a.py"))
+
+    def test_one_that_was_stopped_needs_no_fix(self) -> None:
+        for error, by in (("SIGINT", "Ctrl-C"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "a lost terminal")):
+            event = Event("stopped", "1_a.py", NOON, by="me@here", error=f"KeyboardInterrupt: {error}")
+            (problem,) = status("1_a.py", "", {"1_a.py": event}).problems
+            self.assertEqual("stopped", problem.kind)
+            self.assertRegex(problem.text, rf"^1_a.py: stopped by {by} on .* by me@here; what it changed before that ")
+            self.assertRegex(problem.text, "; fab migrations:execute runs it again$")
+
+    def test_what_a_transaction_undid_does_not_stay(self) -> None:
+        event = Event("failed", "1_a.py", NOON, error="KeyError", transaction=True)
+        (problem,) = status("1_a.py", "", {"1_a.py": event}).problems
+        self.assertIn("; nothing of it stays, its transaction was undone; fix it, ", problem.text)
+
+    def test_what_execute_settles_does_not_last(self) -> None:
+        interrupted = happened("interrupted", "1_a.py", 5)
+        found = status("1_a.py 2_b.py 2_c.py", "2_b.py", {**happened("failed", "2_c.py", 5), **interrupted})
+        self.assertEqual([], found.lasting_problems)
+        for registered, changed in (("1_a.py", ""), ("2_b.py 9_gone.py", ""), ("2_b.py", "2_b.py")):
+            found = status("1_a.py 2_b.py", registered, interrupted, changed=changed)
+            self.assertEqual(1, len(found.lasting_problems), found.problems)
 
     def test_what_went_well_is_nothing_unfinished(self) -> None:
         kinds: list[EventKind] = ["rolled back", "forgotten", "unlocked"]
@@ -156,6 +181,14 @@ class TestUnfinished(unittest.TestCase):
     def test_a_run_that_still_works_or_was_in_no_migration_has_not_died_in_one(self) -> None:
         for holder in (run("execute", "1_a.py", held=True), run("execute", None), None):
             self.assertEqual([], status("1_a.py", "", {}, holder).problems)
+
+    def test_of_one_that_is_running_nothing_is_advised(self) -> None:
+        holder = run("execute", "1_a.py", held=True)._replace(by="me@elsewhere")
+        found = status("1_a.py 2_b.py 2_c.py", "2_b.py", {}, holder)
+        self.assertEqual(("1_a.py", ["2_c.py"]), (found.running_now, [each.name for each in found.unregistered]))
+        self.assertEqual(["2_c.py"], [problem.name for problem in found.problems])
+        self.assertRegex(found.lock_sentences[0], r"^1_a.py: running since .*, by me@elsewhere \(process 1\)$")
+        self.assertIsNone(status("1_a.py", "", {}, run("execute", "1_a.py", held=False)).running_now)
 
     def test_a_new_attempt_that_is_at_work_ends_what_the_last_one_left(self) -> None:
         holder = run("execute", "1_a.py", held=True)

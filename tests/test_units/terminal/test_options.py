@@ -27,9 +27,11 @@ class TestOptions(unittest.TestCase):
         written = ["m:x,NAME", "m:x,last=N"]
         for given in (("1", None), (None, "2")):
             require_exactly_one("Which?", written, *given)
-        for wrong in ((None, None), ("1", "1"), ("", ""), ("", None), ("", "2")):
-            with self.assertRaisesRegex(UnknownSubtask, r"^Which\? Write m:x,NAME or m:x,last=N\.$"):
+        for wrong in ((None, None), ("", None), ("1", "1"), ("", ""), ("", "2")):
+            with self.assertRaisesRegex(UnknownSubtask, r"^Nothing .* Which\? Write m:x,NAME or m:x,last=N\.$"):
                 require_exactly_one("Which?", written, *wrong)
+        with self.assertRaisesRegex(UnknownSubtask, "^Nothing was done. '1' and '2' are given: a comma begins another"):
+            require_exactly_one("Which?", written, "1", "2")
 
     def test_an_empty_text_is_refused_and_nothing_at_all_is_not(self) -> None:
         require_not_empty("to", None, "to=NAME")
