@@ -214,7 +214,9 @@ def refuse_drift(status: Status) -> None:
 
 def _would_stop(refusal: str) -> str:
     """The sentence of a refusal, about a run that has not been tried."""
-    return re.sub(r"\b(No migration|Nothing) was ", r"\1 would be ", refusal)
+    return re.sub(
+        r"\bNothing was ", "Nothing would be ", refusal.replace("No migration was run", "No migration would run")
+    )
 
 
 def _refusals(checks: Sequence[Callable[[], object]]) -> list[str]:

@@ -167,9 +167,11 @@ class TestGoingOn(BatchesTestCase):
         self.fab("migrations:execute", code=1)
         self.by_function(filter="{'n': {'$gte': 0}}")
         self.assertIn(
-            "1_counts.py: 60 of 200 documents of users are done, with another filter than the file has now. Put the old"
-            " filter back, or continue with the old one: fab migrations:execute,1_counts.py,resume=yes. To start over,"
-            " and change those documents again: fab migrations:forget,1_counts.py, then execute.",
+            "1_counts.py: 60 of 200 documents of users are done, with another filter than the file has now, so this"
+            " walk has not been continued. The walk began with {}. The file has now {'n': {'$gte': 0}}. Put the old"
+            " filter back, or continue with it: fab migrations:execute,1_counts.py,resume=yes. To start over, and"
+            " change those documents again: fab migrations:forget,1_counts.py (it deletes the progress only), then"
+            " execute.",
             self.fab("migrations:execute", code=1).stderr,
         )
         # What failed before is what people have to know.
@@ -355,7 +357,7 @@ class TestWhatPeopleSee(BatchesTestCase):
         process = self.start_until(100, "migrations:execute")
         status = self.fab("migrations", "migrations:history")
         self.assertRegex(status.stderr, r"1_counts.py: 100 of 200 documents, [\d,]+ a second, \d+ s left\n")
-        self.assertRegex(status.stdout, r"1_counts.py +unregistered, 50 %\n")
+        self.assertRegex(status.stdout, r"1_counts.py +running, 50 % +\S+")
         shown = json.loads(self.fab("--hide=status", "migrations:,json=yes").stdout)["lock"]["progress"]
         self.assertEqual(("users", 100, 200), (shown["collection"], shown["done"], shown["total"]))
         rows = json.loads(self.fab("--hide=status", "migrations:history,json=yes").stdout)["migrations"]

@@ -136,7 +136,7 @@ class TestSignals(KilledTestCase):
             self.assertRegex(
                 result.stderr, r"1_counts.py: [\d,]+ of 3,000 documents of users are done; the next run continues"
             )
-            self.assertEqual((["failed"], None), (self.logged(), self.lock()))
+            self.assertEqual((["stopped"], None), (self.logged(), self.lock()))
             self.assertLess(self.n()[1], COUNT)
             again = project.fab("migrations:execute")
             self.assert_code(0, again)

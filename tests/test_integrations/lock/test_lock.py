@@ -100,7 +100,7 @@ class TestLock(LockTestCase):
                 result.stderr, rf"The lock is held by \S+@\S+ \(process {first.pid}, execute of 1_holds.py"
             )
             self.assertIn("Nothing was done after waiting 1 s", result.stderr)
-            self.assertIn("fab migrations:unlock", result.stderr)
+            self.assertIn(f"process {first.pid} still runs on this machine, so wait until it has ended.", result.stderr)
         self.assertEqual([], self.registered())
         self.let_go(project)
         self.assert_code(0, self.end_of(first))

@@ -76,7 +76,7 @@ class TestRecipes(FabTestCase):
         # On a busy machine fab may need some seconds before the migration begins.
         result = self.shell(self.here(self.written_for("a time limit").replace("600", "10"), project))
         self.assertEqual(124, result.code, result.output)
-        self.assertIn("1_a.py failed", result.stderr)
+        self.assertIn("1_a.py was stopped by SIGTERM", result.stderr)
         self.assertEqual((None, []), (self.db.migrations_lock.find_one(), self.registered()))
 
     def test_cron_is_silent_as_long_as_all_is_well(self) -> None:

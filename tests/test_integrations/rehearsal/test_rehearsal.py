@@ -102,7 +102,7 @@ class TestRehearsal(RehearsalTestCase):
         self.assertEqual("does not restore", one["down"])
         self.assertEqual([1], [change["removed"] for change in one["not_restored"]])
         shown = self.fab("migrations:rehearse", code=4)
-        self.assertIn("down() does not restore:", shown.stdout)
+        self.assertIn("down() does not restore (before up() -> after down()):", shown.stdout)
         self.assertIn("1_a.py. The real database is as it was.", shown.stderr)
 
     def test_an_up_that_does_something_else_the_second_time(self) -> None:

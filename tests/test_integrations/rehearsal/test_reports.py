@@ -48,18 +48,19 @@ class TestDrift(TeamTestCase):
             "1_a.py: changed",
             "2_b.py: missing",
             "02_late.py: out of order",
-            "4_d.py: same number",
-            "4_e.py: same number",
-            "Bad-Name.py: badly named",
+            "Not the name of a migration: Bad-Name.py.",
         ):
             self.assertIn(problem, result.stderr)
-        self.assertIn("4 unregistered migrations, 6 problems and execute would stop", result.stderr)
+        self.assertIn(
+            "4 unregistered migrations, 4 problems (Bad-Name.py badly named, 1_a.py changed, 2_b.py missing, ",
+            result.stderr,
+        )
         self.assertEqual("", result.stdout)
 
     def test_show_status_tells_all_but_the_changed_content(self) -> None:
         self.drift()
         result = self.fab("migrations")
-        for problem in ("2_b.py: missing", "02_late.py: out of order", "4_e.py: same number"):
+        for problem in ("2_b.py: missing", "02_late.py: out of order"):
             self.assertIn(problem, result.stderr)
         self.assertNotIn("changed", result.stderr)
 
@@ -154,7 +155,9 @@ class TestReading(TeamTestCase):
         last = status.pop("last")
         where = {"database": self.database, "server": f"{self.server.host}:{self.server.port}"}
         numbers = {"executed": 1, "ignored": 0}
-        self.assertEqual({**where, **numbers, "unregistered": ["2_b.py"], "problems": [], "lock": None}, status)
+        self.assertEqual(
+            {**where, **numbers, "unregistered": ["2_b.py"], "running": None, "problems": [], "lock": None}, status
+        )
         status["last"] = last
         self.assertEqual({"ok": False, "obstacles": [], **status}, self.json("check", code=4))
         plan = self.json("plan")["plan"]

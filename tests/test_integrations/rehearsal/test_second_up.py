@@ -170,10 +170,10 @@ class TestIrreversible(SecondUpTestCase, RunTestCase):
         self.fab("migrations:execute")
         self.assertEqual(4, self.db.begun.count_documents({}))
         for options, sentence in {
-            "1": "1_a.py cannot be taken back: the tags are gone. No migration was run.",
-            "2": "2_b.py cannot be taken back: down() raises NotImplementedError. No migration was run.",
-            "4": "4_d.py cannot be taken back: no way back. No migration was run.",
-            "to=1": "4_d.py cannot be taken back: no way back. No migration was run.",
+            "1": "1_a.py cannot be taken back: the tags are gone. Nothing was rolled back.",
+            "2": "2_b.py cannot be taken back: down() raises NotImplementedError. Nothing was rolled back.",
+            "4": "4_d.py cannot be taken back: no way back. Nothing was rolled back.",
+            "to=1": "4_d.py cannot be taken back: no way back. Nothing was rolled back.",
         }.items():
             with self.subTest(options):
                 self.assertIn(sentence, self.fab(f"migrations:rollback,{options}", code=1).stderr)

@@ -98,7 +98,7 @@ class TestIgnoreAndRollback(FabTestCase):
         self.db.migrations.insert_one({"name": "1_a.py"})
         result = project.fab("migrations:rollback,1_a.py")
         self.assertEqual((1, ["1_a.py"]), (result.code, self.registered()))
-        self.assertIn("1_a.py failed (line 6, ValueError: no way back): it stays registered.\n", result.stderr)
+        self.assertIn("1_a.py failed (line 6, ValueError: no way back): it stays registered. What it", result.stderr)
         self.assertIn("Traceback (most recent call last):\n", result.stderr)
 
 
@@ -112,9 +112,11 @@ class TestFailingMigrations(FabTestCase):
         self.assertEqual((1, ""), (result.code, result.stdout))
         self.assertEqual([f"Executing migration {name}..." for name in ("1_a.py", "2_b.py")], announced(result))
         before, _, trace = result.stderr.partition("Traceback ")
+        self.assertEqual("2_b.py failed:", before.splitlines()[-1])
         self.assertRegex(
-            before.splitlines()[-1],
-            r"^2_b\.py failed \(line 3, KeyError: 'lost'\): it is not registered, (and )?the 2 after it did not run\.",
+            trace.splitlines()[-1],
+            r"^2_b\.py failed \(line 3, KeyError: 'lost'\): it is not registered, and the 2 after it did not run\."
+            r" What it had changed stays\. Fix it, then fab migrations:execute runs it again\.$",
         )
         path = project.path / "mongomigrations" / "2_b.py"
         self.assertTrue(trace.startswith(f'(most recent call last):\n  File "{path}", line 4, in up\n'), trace)
@@ -134,7 +136,7 @@ class TestFailingMigrations(FabTestCase):
             "import migopy; raise migopy.MigopyException('Not on Fridays.')": (1, r"^Not on Fridays\.$"),
             "import migopy; raise migopy.StopTaskExecution()": (
                 1,
-                r"^2_a\.py failed \(line 2, StopTaskExecution\): it is not registered\.$",
+                r"^2_a\.py failed \(line 2, StopTaskExecution\): it is not registered\. What it had changed stays\.",
             ),
             "import sys; sys.exit(3)": (3, ""),
             "from fabric.api import abort; abort('no')": (1, r"^Fatal error: no$"),

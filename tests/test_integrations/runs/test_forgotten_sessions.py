@@ -83,7 +83,7 @@ class TestForgottenSessions(InProcessTestCase):
                 ended = self.execute(write)
                 self.assertEqual(1, ended.code, ended.stderr)
                 self.assertRegex(ended.stderr.splitlines()[-1], rf"^1_pay.py failed \(line 4\): {told}")
-                self.assertIn(". Nothing of the migration has happened: it is not registered.\n", ended.stderr)
+                self.assertIn(". Nothing of the migration has happened: it is not registered. Fix", ended.stderr)
                 self.assert_nothing_happened()
                 self.assertEqual(["failed"], self.logged())
                 self.assertRegex(self.db.migrations_log.find_one()["error"], told)  # type: ignore[index]
@@ -212,7 +212,9 @@ class TestTheSameAgain(RunTestCase):
         self.assertEqual(2, self.attempts())
         last = result.stderr.splitlines()[-1]
         self.assertRegex(
-            last, r"^1_pay.py failed \(line 10, OperationFailure: .*\): it is not registered\. It failed twice"
+            last,
+            r"^1_pay.py failed \(line 10, OperationFailure: .*\): it is not registered\. Nothing of it stays: .* It"
+            r" failed twice",
         )
         self.assertIn("it does so at each error, also at one that the code catches", last)
         self.assertEqual(([], 1), (self.registered(), self.db.notes.count_documents({})))

@@ -20,9 +20,9 @@ BEGINS = """
 
 ANNOUNCED = re.compile(r"(?m)^Executing migration (\S+)\.\.\.")
 EXECUTED = re.compile(
-    r"(?m)^Executed (\S+) in |^(\S+) failed \(.*\): it was in after_each\(\), the migration is registered"
+    r"(?m)^Executed (\S+) in |^(\S+) was stopped by .*: it was in after_each\(\), the migration is registered"
 )
-FAILED = re.compile(r"(?m)^(\S+) failed \(.*\): it is not registered")
+FAILED = re.compile(r"(?m)^(\S+) was stopped by .*: it is not registered")
 
 KINDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -79,7 +79,7 @@ class TestSignalsAtRandom(RunTestCase):
         self.assertLessEqual(now_registered, set(now_ran), result)
         self.assertLessEqual(set(now_ran) - now_registered, set(failed), f"Ran and nobody said so: {result}")
         self.assertLessEqual(set(failed), set(began[-1:]), f"Failed and never begun: {result}")
-        self.assertEqual(["failed"] * len(failed), self.logged()[events:], result)
+        self.assertEqual(["stopped"] * len(failed), self.logged()[events:], result)
         self.assertNotIn("interrupted", result.stderr)
         if result.code == 0:
             self.assertEqual(set(self.names), now_registered | registered, result)

@@ -63,7 +63,7 @@ class TestTargets(TeamTestCase):
         self.files("1_a.py")
         self.fab("migrations:execute")
         result = self.fab("migrations:rollback", code=1)
-        self.assertRegex(result.stderr, r"migrations:rollback,NAME or .*last=N or .*to=NAME")
+        self.assertRegex(result.stderr, r"migrations:rollback,NAME .* or .*last=N .* or .*to=NAME")
         self.assertEqual(["1_a.py"], self.registered())
 
     def test_a_missing_down_or_file_is_noticed_before_the_first_down(self) -> None:

@@ -158,7 +158,7 @@ class TestTransactions(TransactionTestCase):
         wait_for("migration", (project.path / "in").exists)
         os.killpg(process.pid, signal.SIGINT)
         self.assert_code(1, self.end_of(process))
-        self.assertEqual(([], [], ["failed"], None), (self.ran(), self.registered(), self.logged(), self.lock()))
+        self.assertEqual(([], [], ["stopped"], None), (self.ran(), self.registered(), self.logged(), self.lock()))
         go.touch()
         self.assert_code(0, project.fab("migrations:execute"))
         self.assertEqual((["1_waits.py"], ["1_waits.py"]), (self.ran(), self.registered()))
