@@ -80,8 +80,8 @@ class TestBeforeADeployment(TeamTestCase):
         self.fab("migrations:execute", "migrations:check")
         self.team.trace("2_b.py", down="1 / 0")
         self.team.fab("migrations:rollback,2")
-        checked = self.fab("migrations:check,pending=ok", code=4).stderr
-        self.assertIn("Something is wrong: 2 problems (2_b.py rollback failed, 2_b.py changed). See", checked)
+        told = self.fab("migrations:check,pending=ok", code=4).stderr
+        self.assertIn("Something is wrong: 2 problems (2_b.py rollback failed, 2_b.py changed). See", told)
 
     def test_what_is_wrong_with_registered_ones_is_not_called_out_of_date(self) -> None:
         self.files("1_a.py")
