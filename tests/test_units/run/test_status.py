@@ -74,7 +74,7 @@ class TestProblems(unittest.TestCase):
     def test_a_failure_is_told_with_time_person_and_error(self) -> None:
         sentence = status("1_a.py", "", happened("failed", "1_a.py", 1)).problems[0].text
         self.assertRegex(
-            sentence, r"^1_a.py: failed on [\d-]{10} [\d:]{8} \S+ by me@here \(KeyError: 'x'\); what it changed "
+            sentence, r"^1_a.py: failed on [\d-]{10} [\d:]{8} \S+ by me@here \(KeyError: 'x'\); what it had changed "
         )
 
     def test_each_sentence_names_the_way_on(self) -> None:
@@ -139,7 +139,7 @@ class TestUnfinished(unittest.TestCase):
             event = Event("stopped", "1_a.py", NOON, by="me@here", error=f"KeyboardInterrupt: {error}")
             (problem,) = status("1_a.py", "", {"1_a.py": event}).problems
             self.assertEqual("stopped", problem.kind)
-            self.assertRegex(problem.text, rf"^1_a.py: stopped by {by} on .* by me@here; what it changed before that ")
+            self.assertRegex(problem.text, rf"^1_a.py: stopped by {by} on .* by me@here; what it had changed stays; ")
             self.assertRegex(problem.text, "; fab migrations:execute runs it again$")
 
     def test_what_a_transaction_undid_does_not_stay(self) -> None:
