@@ -4,6 +4,7 @@ The modules and packages, from top to bottom. Each may import only those below i
 
     manager     MigrationsManager: the subtasks and hooks of a fabfile
     lazy        imports the packages that need PyMongo at first use
+    databases   runs a subtask in many databases
     rehearsal   tries migrations on a copy of the database
     run         runs migrations: workspace, inventory, status, planning, runner, report
     dumps       calls mongodump and mongorestore

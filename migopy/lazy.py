@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import batches as batches
+    from . import databases as databases
     from . import dumps as dumps
     from . import files as files
     from . import legacy as legacy
@@ -21,4 +22,6 @@ else:
     def __getattr__(name: str) -> Any:
         import importlib
 
-        return importlib.import_module(f"{__package__}.{name}")
+        module = importlib.import_module(f"{__package__}.{name}")
+        globals()[name] = module  # the next time, Python finds it without asking
+        return module

@@ -82,6 +82,11 @@ class MigrationsManager(Settings):
         """The command line (str) that runs the same on another machine, from the arguments of ``task_hook``."""
         return fab.fab_command(cls.FAB_TASK, subtask, option)
 
+    @classmethod
+    def run_in_databases(cls, subtask: str | None, options: list[str], named: Mapping[str, str]) -> Any:
+        """Run a subtask in the databases of ``MONGO_DATABASES`` that the option ``databases`` (str) means."""
+        return lazy.databases.run(cls, subtask, options, named)
+
     @staticmethod
     def tasks(manager: MigrationsManager) -> dict[str, Callable[..., Any]]:
         """The subtasks of a manager: bound methods by name."""

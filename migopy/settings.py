@@ -38,6 +38,11 @@ class Settings:
     MONGO_CLIENT_OPTIONS: Mapping[str, Any] = {}
     """More keyword arguments for the client, such as ``tls``."""
 
+    MONGO_DATABASES: Any = None
+    """Many databases: a list of names, or a function of the client that returns one; or names with a URI each."""
+    DATABASES_AT_ONCE: int = 4
+    """How many of ``MONGO_DATABASES`` a subtask works in at the same time."""
+
     MIGRATIONS_COLLECTION: str = "migrations"
     MIGRATIONS_DIRECTORY: str = "mongomigrations"
     MIGRATIONS_FILE_PATTERN: str = r"(?P<migr_nr>[0-9]+)_[a-z0-9_]+\.py"
@@ -121,6 +126,10 @@ KINDS = {
     "MONGO_HOST": Kind((str, list, tuple), "a string, or a list of strings"),
     "MONGO_PORT": Kind((int, str), "a number"),
     "MONGO_DATABASE": STRING_OR_NONE,
+    "MONGO_DATABASES": Kind(
+        (list, tuple, Mapping, collections.abc.Callable, type(None)), "a list of names, or a function that returns one"
+    ),
+    "DATABASES_AT_ONCE": Kind((int,), "a whole number, at least 1", minimum=1),
     "MONGO_USER": STRING_OR_NONE,
     "MONGO_USER_PASSWORD": STRING_OR_NONE,
     "MONGO_USER_PASS": STRING_OR_NONE,

@@ -29,6 +29,8 @@ def run(manager_class: type[Manager], given: Sequence[object], named_options: Ma
             check_setting("FAB_TASK", manager_class.FAB_TASK)
             manager_class.task_hook(subtask, option_text(options, named))
             warn_of_misspelt_settings(manager_class)
+            if check_setting("MONGO_DATABASES", manager_class.MONGO_DATABASES) is not None:
+                return manager_class.run_in_databases(subtask, options, named)
             manager = manager_class()
             try:
                 Settings.read(manager)
@@ -50,7 +52,7 @@ def call(manager: Manager, subtask: str | None, options: list[str], named: dict[
         bound = inspect.signature(method).bind(*options, **{parameter_name(name): named[name] for name in named})
     except TypeError as error:
         fab_task = manager.FAB_TASK
-        wrong = wrong_options(error)
+        wrong = "databases= needs MONGO_DATABASES" if "databases" in named else wrong_options(error)
         raise UnknownSubtask(f"fab {fab_task}:{name}: {wrong}. Write {usage(fab_task, name, method)}.") from None
     return method(*bound.args, **bound.kwargs)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Callable, Protocol, TypeVar, overload
+from typing import Any, Callable, Mapping, Protocol, TypeVar, overload
 
 from ..terminal.messages import ColorsLogger
 
@@ -63,9 +63,13 @@ class Manager(Protocol):
     """The part of ``MigrationsManager`` that a task needs."""
 
     FAB_TASK: str
+    MONGO_DATABASES: Any
     logger: ColorsLogger
 
     @classmethod
     def task_hook(cls, subtask: str | None, option: str | None) -> None: ...
+
+    @classmethod
+    def run_in_databases(cls, subtask: str | None, options: list[str], named: Mapping[str, str]) -> Any: ...
 
     def close(self) -> None: ...

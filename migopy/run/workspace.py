@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import time
 from dataclasses import dataclass, field
@@ -300,6 +301,7 @@ def _checksums(files: Sequence[Migration]) -> tuple[dict[str, str], dict[str, st
     return checksums, reasons
 
 
+@functools.lru_cache(maxsize=None)
 def user_at_host() -> str:
     import getpass
     import socket

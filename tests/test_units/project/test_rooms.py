@@ -14,7 +14,20 @@ FOLDER = Path(migopy.__file__).parent
 
 # From the top to the ground: a room may import those below it.
 ROOMS = (
-    *("__init__", "manager", "lazy", "rehearsal", "run", "dumps", "batches", "store", "legacy", "files", "mongo"),
+    *(
+        "__init__",
+        "manager",
+        "lazy",
+        "databases",
+        "rehearsal",
+        "run",
+        "dumps",
+        "batches",
+        "store",
+        "legacy",
+        "files",
+        "mongo",
+    ),
     *("fab", "terminal", "settings", "errors", "version"),
 )
 
