@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import traceback
 from multiprocessing.connection import Connection
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 from ..errors import LockHeld, MigopyException, StopTaskExecution
 from ..fab.dispatch import call, fail
 from ..terminal.signals import handle_signals
-from ..terminal.streams import say, show
+from ..terminal.streams import ignore_missing_readers, say, show
 from .choice import Target
 from .managers import Managers, answer
 
@@ -114,11 +115,13 @@ class Worker:
         self.connection, theirs = FORK.Pipe()
         out, stdout = os.pipe()
         err, stderr = os.pipe()
-        inherited = [self.connection.fileno(), out, err, *(number for other in others for number in other.descriptors)]
+        parent_lives, self._life = os.pipe()
+        ours = [self.connection.fileno(), out, err, self._life]
+        inherited = [*ours, *(number for other in others for number in (*other.descriptors, other._life))]
         self._lines = {out: Lines(out, show if shows_stdout else say), err: Lines(err, say)}
-        self.process = FORK.Process(target=_begin, args=(serve, theirs, stdout, stderr, inherited))
+        self.process = FORK.Process(target=_begin, args=(serve, theirs, stdout, stderr, parent_lives, inherited))
         self.process.start()
-        for number in (stdout, stderr):
+        for number in (stdout, stderr, parent_lives):
             os.close(number)
         theirs.close()
 
@@ -150,7 +153,7 @@ class Worker:
         """Let it end, and wait for that."""
         self.connection.close()
         self.process.join()
-        for number in self._lines:
+        for number in (*self._lines, self._life):
             os.close(number)
 
     def send_signal(self, number: int) -> None:
@@ -159,18 +162,29 @@ class Worker:
 
 
 def _begin(
-    serve: Callable[[Connection], None], connection: Connection, stdout: int, stderr: int, inherited: Sequence[int]
+    serve: Callable[[Connection], None],
+    connection: Connection,
+    stdout: int,
+    stderr: int,
+    parent_lives: int,
+    inherited: Sequence[int],
 ) -> None:
     os.setpgid(0, 0)  # Ctrl-C reaches the first process, which passes it on, once
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in inherited:
         os.close(number)
-    for number, name in ((stdout, "stdout"), (stderr, "stderr")):
-        standard = 1 if name == "stdout" else 2
+    for number, name, standard in ((stdout, "stdout", 1), (stderr, "stderr", 2)):
         os.dup2(number, standard)
         os.close(number)
         setattr(sys, name, os.fdopen(os.dup(standard), "w", encoding="utf-8", errors="backslashreplace", buffering=1))
+    ignore_missing_readers()
+    threading.Thread(target=_end_with_parent, args=[parent_lives], daemon=True).start()
     serve(connection)
+
+
+def _end_with_parent(parent_lives: int) -> None:
+    os.read(parent_lives, 1)  # nobody writes; it returns when the other end is closed
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Lines:

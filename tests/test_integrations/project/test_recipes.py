@@ -47,29 +47,6 @@ class TestRecipes(FabTestCase):
         project.migration("1_a.py")
         self.assertEqual("", project.fab("--hide=status", "deploy").stdout)
 
-    def test_many_databases(self) -> None:
-        other = f"{self.database}_other"
-        self.addCleanup(self.client.drop_database, other)
-        tenants = example("TENANTS").replace('"ann", "bob"', f"{self.database!r}, {other!r}")
-        project = self.noting(self.fabfile_with(tenants), "1_a.py")
-        result = project.fab("--hide=status", "tenants")
-        self.assertEqual(f"{self.database}: done\n{other}: done\n", result.stdout)
-        self.assertEqual(["1_a.py"], self.client[other].migrations.distinct("name"))
-
-        project.migration("2_b.py", f"assert db.name != {self.database!r}, 'not here'")
-        result = project.fab("--hide=status", "tenants")
-        self.assert_code(1, result)
-        first, second = result.stdout.splitlines()
-        self.assertRegex(first, rf"^{self.database}: 2_b\.py failed .*not here.*it is not registered")
-        self.assertEqual(f"{other}: done", second)
-        self.assertIn(f"Fatal error: execute failed for {self.database}\n", result.stderr)
-        self.assertEqual(["1_a.py", "2_b.py"], self.client[other].migrations.distinct("name"))
-        self.assertEqual(1, project.fab("tenants:check").code)
-
-        path = project.path / "fabfile.py"
-        path.write_text(path.read_text().replace("failed.append(name)\n", "failed.append(name)\n            break\n"))
-        self.assertEqual(1, len(project.fab("--hide=status", "tenants").stdout.splitlines()))
-
     def test_a_time_limit(self) -> None:
         project = self.project()
         project.migration("1_a.py", "import time\ntime.sleep(60)")
