@@ -204,7 +204,7 @@ class MigrationsManager(Settings):
                 workspace.checkpoints.forget([known])
             workspace.history.unregister(known)
             with already_done(f"{known} is unregistered"):
-                workspace.history.log("forgotten", known, executed_at=record.at if record else None)
+                workspace.history.log("forgotten", known, **(record.facts_of_removal if record else {}))
 
     @task
     def plan(self, *, to: str | None = None, json: str | None = None) -> None:
@@ -303,9 +303,9 @@ class MigrationsManager(Settings):
         events = None
         if name is not None:
             self._require_name("history", name)
-            name = inventory.name(name)
+            name = inventory.name(name, also=status.last_events)
             rows = [row for row in rows if row["name"] == name]
-            events = report.event_rows(workspace.history.events(name))
+            events = report.event_rows(workspace.history.events(name), inventory.records.get(name))
         elif last is not None:
             rows = report.newest_executed(rows, positive_number("last", last))
         problems = [problem for problem in status.problems if name in (None, problem.name)]

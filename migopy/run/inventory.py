@@ -46,11 +46,14 @@ class Inventory:
         """The files that are registered, in order."""
         return [migration for migration in self.files if migration.name in self.records]
 
+    @cached_property
+    def file_names(self) -> frozenset[str]:
+        return frozenset(migration.name for migration in self.files)
+
     @property
     def missing(self) -> list[str]:
         """Registered names without a file."""
-        present = {migration.name for migration in self.files}
-        return sorted(name for name in self.records if name not in present)
+        return sorted(name for name in self.records if name not in self.file_names)
 
     @property
     def badly_named(self) -> list[str]:
@@ -86,17 +89,15 @@ class Inventory:
 
     # The migrations that an option names
 
-    def name(self, short_name: str) -> str:
+    def name(self, short_name: str, also: Iterable[str] = ()) -> str:
         """The full name for a file name, the same without ``.py``, or a number.
 
-        Raises ``MigrationNotFound`` if no migration fits, or more than one.
+        ``also`` are names that count if no file and no registration fits. Raises ``MigrationNotFound`` if no migration
+        fits, or more than one.
         """
         # A team's own subtask may give a number or a Path. The shell completes a path: mongomigrations/3_c.py.
         short_name, names = os.path.basename(str(short_name)), self.names
-        for exact in (short_name, short_name + ".py"):
-            if exact in names:
-                return exact
-        fitting = [name for name in names if short_name.isdecimal() and self.number_of(name) == int(short_name)]
+        fitting = self._fitting(short_name, names) or self._fitting(short_name, sorted({*also} - {*names}))
         if not fitting:
             near = self._nearest(short_name)
             hint = f"did you mean {near}?" if near else f"{self.command}:history lists them all."
@@ -104,6 +105,11 @@ class Inventory:
         if len(fitting) > 1:
             raise MigrationNotFound(f"{short_name!r} may mean {' or '.join(fitting)}: write the whole name.")
         return fitting[0]
+
+    def _fitting(self, short_name: str, names: Sequence[str]) -> list[str]:
+        exact = [name for name in (short_name, f"{short_name}.py") if name in names]
+        is_number = short_name.isdecimal()
+        return exact[:1] or [name for name in names if is_number and self.number_of(name) == int(short_name)]
 
     def _nearest(self, wrong_name: str) -> str | None:
         """The name that was probably meant: a similar one, or the only one with that number."""

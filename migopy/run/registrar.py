@@ -73,8 +73,7 @@ class Registrar:
         )
 
     def log_rolled_back(self, name: str, seconds: float, session: ClientSession | None = None) -> None:
-        executed_at = self._records[name].at
-        facts = {"seconds": round(seconds, 3), "executed_at": executed_at, **self._dump}
+        facts = {"seconds": round(seconds, 3), **self._records[name].facts_of_removal, **self._dump}
         self._history.log("rolled back", name, session=session, **facts)
 
     def remember(self, migration: LoadedMigration, seconds: float) -> None:

@@ -12,7 +12,7 @@ from ..terminal.wording import duration, join_with_and, local_time, plural
 from .status import UNFINISHED
 
 if TYPE_CHECKING:
-    from ..store.history import Event
+    from ..store.history import Event, Record
     from ..store.lock import Holder
     from .status import Problem, Status
 
@@ -93,20 +93,23 @@ def _progress_row(status: Status, name: str | None) -> dict[str, Any] | None:
 
 
 def history_rows(status: Status) -> list[dict[str, Any]]:
-    """A row for each file and each registration, in order."""
+    """A row for each file and each registration, in order, then for the names that only the log knows."""
     kinds = status.kinds_by_name()
-    return [_history_row(status, name, kinds.get(name, [])) for name in status.inventory.names]
+    names = status.inventory.names
+    only_logged = sorted({*status.last_events} - {*names})
+    return [_history_row(status, name, kinds.get(name, [])) for name in (*names, *only_logged)]
 
 
 def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str, Any]:
     record = status.inventory.records.get(name)
     if name == status.running_now and status.holder:
         return _history_row_of_running(status, status.holder, problems)
+    event, is_file = status.last_events.get(name), record or name in status.inventory.file_names
     # A migration that failed has the time, the duration and the user of its failure.
-    known = record or (status.last_events.get(name) if status.unfinished_kind(name) else None)
+    known = record or (event if status.unfinished_kind(name) or not is_file else None)
     return {
         "name": name,
-        "state": record.state if record else "unregistered",
+        "state": record.state if record else "unregistered" if is_file else "no file",
         "problems": list(problems),
         "at": known.at if known else None,
         "seconds": known.seconds if known else None,
@@ -220,9 +223,30 @@ def dump_line(row: Row) -> str:
     return f"Dumped before it: {row['dump']}{facts}"
 
 
-def event_rows(events: Sequence[Event]) -> list[dict[str, Any]]:
+def event_rows(events: Sequence[Event], record: Record | None = None) -> list[dict[str, Any]]:
+    """The events of one migration in the order of time, with its executions; ``record`` is its registration."""
     keys = ("at", "event", "seconds", "by", "error", "run", "executed_at", "dump")
-    return [{key: getattr(event, key) for key in keys} for event in events]
+    rows = [{key: getattr(event, key) for key in keys} for event in _without_repeats(events)]
+    empty = dict.fromkeys(keys)
+    for event in events:
+        if event.executed_at:
+            facts = {"seconds": event.executed_seconds, "by": event.executed_by, "at": event.executed_at}
+            rows.append({**empty, "event": event.state or "executed", **facts})
+    if record and record.at:
+        facts = {"seconds": record.seconds, "by": record.by, "at": record.at, "dump": record.dump}
+        rows.append({**empty, "event": record.state, **facts})
+    return sorted(rows, key=lambda row: row["at"])
+
+
+def _without_repeats(events: Sequence[Event]) -> list[Event]:
+    """The events without what the end of one run has logged again: unlock, and then that run itself."""
+    kept: list[Event] = []
+    for event in events:
+        before = kept[-1] if kept and kept[-1].event in ("unlocked", "interrupted") else None
+        is_repeated = event.event == "interrupted" and before and event.run in (before.run, None)
+        if not is_repeated:
+            kept.append(event)
+    return kept
 
 
 def event_table(rows: Sequence[Row]) -> str:

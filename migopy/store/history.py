@@ -76,6 +76,16 @@ class Record(NamedTuple):
         numbers: dict[str, Any] = {key: documents.number(get(key)) for key in ("dump_documents", "dump_bytes")}
         return cls(name, at, state, documents.seconds(get("seconds")), **texts, **numbers)
 
+    @property
+    def facts_of_removal(self) -> dict[str, Any]:
+        """What the log keeps of the registration when it is removed."""
+        return {
+            "executed_at": self.at,
+            "executed_by": self.by,
+            "executed_seconds": self.seconds,
+            "state": self.state,
+        }
+
     def is_older(self, other: Record) -> bool:
         return other.at is not None and (self.at is None or self.at < other.at)
 
@@ -98,7 +108,8 @@ class Event(NamedTuple):
 
     ``by`` wrote the entry; ``run`` describes the run that was interrupted or unlocked. ``logged_until``, of a restore,
     is the time of the last event in the dump. ``transaction`` says that a failure left nothing behind, because its
-    transaction was undone.
+    transaction was undone. ``executed_at``, ``executed_by``, ``executed_seconds`` and ``state`` are those of the
+    registration that a rollback or forget has removed.
     """
 
     event: EventKind
@@ -112,6 +123,9 @@ class Event(NamedTuple):
     run: str | None = None
     logged_until: datetime | None = None
     transaction: bool = False
+    executed_by: str | None = None
+    executed_seconds: float | None = None
+    state: str | None = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Event | None:
@@ -120,13 +134,13 @@ class Event(NamedTuple):
         kind, at, name = documents.text(get("event")), documents.moment(get("at")), documents.name(get("name"))
         if kind is None or at is None or (name is None and get("name") is not None):
             return None
-        texts: dict[str, Any] = {key: documents.text(get(key)) for key in ("by", "error", "dump", "run")}
-        moments: dict[str, Any] = {key: documents.moment(get(key)) for key in ("executed_at", "logged_until")}
-        facts: dict[str, Any] = {
-            "seconds": documents.seconds(get("seconds")),
-            "transaction": get("transaction") is True,
+        texts: dict[str, Any] = {
+            key: documents.text(get(key)) for key in ("by", "error", "dump", "run", "executed_by", "state")
         }
-        return cls(cast("EventKind", kind), name, at, **facts, **moments, **texts)
+        moments: dict[str, Any] = {key: documents.moment(get(key)) for key in ("executed_at", "logged_until")}
+        spans: dict[str, Any] = {key: documents.seconds(get(key)) for key in ("seconds", "executed_seconds")}
+        is_undone = get("transaction") is True
+        return cls(cast("EventKind", kind), name, at, transaction=is_undone, **spans, **moments, **texts)
 
 
 class History:

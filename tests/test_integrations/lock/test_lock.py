@@ -253,6 +253,8 @@ class TestLock(LockTestCase):
         self.assertIn("1_holds.py was interrupted", result.stderr)
         self.let_go(project)
         self.assert_code(3, self.end_of(first))
+        shown = project.fab("--hide=status", "migrations:history,1").stdout.partition("\nEVENT")[2]
+        self.assertEqual(["unlocked"], [line.split()[0] for line in shown.splitlines()[1:]], shown)
 
     def test_a_dead_run_that_was_unlocked_counts_as_interrupted(self) -> None:
         project = self.project(LOCK_LEASE=60)

@@ -179,8 +179,41 @@ class TestReading(TeamTestCase):
         self.assertEqual(("executed", "unregistered"), (first["state"], second["state"]))
         self.assertIsNone(second["at"])
         self.fab("migrations:rollback,1")
-        (event,) = self.json("history,1")["events"]
+        executed, event = self.json("history,1")["events"]
         self.assertEqual(("rolled back", first["at"]), (event["event"], event["executed_at"]))
+        self.assertEqual(
+            [first[key] for key in ("at", "by", "seconds")], [executed[key] for key in ("at", "by", "seconds")]
+        )
+
+    def test_history_of_one_has_a_row_for_each_time_that_it_was_executed_or_ignored(self) -> None:
+        self.files("3_c.py")
+        self.fab(
+            "migrations:execute",
+            "migrations:rollback,3",
+            "migrations:ignore,3",
+            "migrations:forget,3",
+            "migrations:execute",
+        )
+        shown = self.fab("--hide=status", "migrations:history,3").stdout.partition("\nEVENT")[2]
+        self.assertEqual(
+            ["executed", "rolled", "ignored", "forgotten", "executed"],
+            [line.split()[0] for line in shown.splitlines()[1:]],
+        )
+        (now, *_, first) = reversed(self.json("history,3")["events"])
+        self.assertEqual(("executed", "executed"), (now["event"], first["event"]))
+        self.assertGreater(now["at"], "2014")
+
+    def test_a_name_that_only_the_log_knows_is_shown(self) -> None:
+        self.team.trace("4_wrong.py", "1 / 0")
+        self.team.fab("migrations:execute")
+        folder = self.team.path / "mongomigrations"
+        (folder / "4_wrong.py").rename(folder / "5_right.py")
+        rows = self.json("history")["migrations"]
+        self.assertEqual(["no file"], [row["state"] for row in rows if row["name"] == "4_wrong.py"])
+        self.assertEqual([], self.json("history")["problems"])
+        shown = self.fab("migrations:history,4").stdout
+        self.assertRegex(shown, r"\n4_wrong\.py +no file +[\d-]{10} ")
+        self.assertRegex(shown, r"\nfailed .*ZeroDivisionError")
 
     def test_ten_thousand_migrations_are_no_problem(self) -> None:
         self.db.migrations.insert_many([{"name": f"{number}_gone.py"} for number in range(1, 10001)])
