@@ -9,6 +9,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..errors import ConfigurationError, UnknownSubtask
 from ..mongo import server_errors
+from ..run.status import UNFINISHED
 from ..terminal.options import closest_word
 
 SHOWN_NAMES = 5
@@ -16,9 +17,6 @@ SHOWN_NAMES = 5
 
 STATES = ("failed", "behind")
 """What ``databases=`` may say in place of names: those that need a look, and those with unregistered migrations."""
-
-UNFINISHED = ("failed", "interrupted", "stopped", "rollback failed", "half restored")
-"""The kinds of problems that make a database one of ``databases=failed``."""
 
 
 class Target(NamedTuple):
@@ -61,7 +59,7 @@ def states(status: Mapping[str, Any]) -> set[str]:
 
     ``status`` is the document of ``show_status``, or empty.
     """
-    failed = not status or any(problem["kind"] in UNFINISHED for problem in status["problems"])
+    failed = not status or any(problem["kind"] in (*UNFINISHED, "half restored") for problem in status["problems"])
     return {*(["failed"] if failed else []), *(["behind"] if status.get("unregistered") else [])}
 
 

@@ -18,11 +18,18 @@ MAX_GROUPS = 20
 """How many groups of databases people are shown."""
 
 
+VOLATILE = {
+    *("at", "since", "until", "seconds", "by", "pid", "database", "server", "text", "doing", "progress", "obstacles"),
+    *("dump", "dump_documents", "dump_bytes", "events"),
+}
+"""The keys of documents that differ between databases in the same state."""
+
+
 class Group(NamedTuple):
-    """Databases in one state, and what ``show_status`` says of the first."""
+    """Databases in one state, and what the subtask says of the first."""
 
     targets: list[Target]
-    status: Done
+    first: Done
 
     @property
     def title(self) -> str:
@@ -30,65 +37,57 @@ class Group(NamedTuple):
         return f"{len(self.targets):,} databases ({names})" if len(self.targets) > 1 else names
 
 
-def find_groups(statuses: Sequence[Done]) -> list[Group]:
+def find_groups(results: Sequence[Done]) -> list[Group]:
     """The databases by state, most of them first."""
     groups: dict[Any, Group] = {}
-    for status in statuses:
-        groups.setdefault(_state(status), Group([], status)).targets.append(status.target)
+    for result in results:
+        state = (result.code, json.dumps(_lasting(result.document)) if result.document else result.error)
+        groups.setdefault(state, Group([], result)).targets.append(result.target)
     return sorted(groups.values(), key=lambda group: -len(group.targets))
 
 
-def _state(status: Done) -> Any:
-    """What makes two databases be in one state: all that people are shown but times."""
-    document = status.document
-    if not document:
-        return status.error
-    problems = tuple((problem["kind"], problem["name"]) for problem in document["problems"])
-    last, lock = document["last"], document["lock"]
-    return (
-        *(document["executed"], document["ignored"], last and last["name"], tuple(document["unregistered"])),
-        *(problems, bool(lock and lock["held"])),
-    )
+def _lasting(value: Any) -> Any:
+    """The document without what differs between databases in the same state."""
+    if isinstance(value, Mapping):
+        return {key: _lasting(part) for key, part in value.items() if key not in VOLATILE}
+    return [_lasting(part) for part in value] if isinstance(value, list) else value
 
 
-def show_groups(managers: Managers, statuses: Sequence[Done], subtask: Subtask) -> None:
+def show_groups(managers: Managers, results: Sequence[Done], subtask: Subtask) -> None:
     """Show each group: in a few lines, or as the subtask shows its first database.
 
-    Raises what the subtasks have raised, once for all.
+    Raises what the subtask has raised, once for all.
     """
-    groups = find_groups(statuses)
-    servers = {status.document["server"] for status in statuses if status.document}
-    if len(statuses) > 1:
-        managers.logger.white(f"{plural(len(statuses), 'database')} at {some(sorted(servers))}")
-    failed: list[Done] = []
+    groups = find_groups(results)
+    servers = {result.document["server"] for result in results if "server" in result.document}
+    if len(results) > 1 and servers:
+        managers.logger.white(f"{plural(len(results), 'database')} at {some(sorted(servers))}")
     for group in groups[:MAX_GROUPS]:
-        first = group.status.target
-        with contextlib.closing(managers.manager(first)) as manager:
-            try:
-                if subtask.name == "show_status":
-                    _show_status(group, manager.logger)
-                else:
-                    manager.logger.white_bold(f"{group.title}:")
+        with contextlib.closing(managers.manager(group.first.target)) as manager:
+            if not group.first.document:
+                manager.logger.red(f"{group.title}: {group.first.error}")
+            elif subtask.name == "show_status":
+                _show_status(group, manager.logger)
+            else:
+                manager.logger.white_bold(f"{group.title}:")
+                try:
                     call(manager, subtask.name, subtask.options, subtask.named)
-            except MigopyException as error:
-                manager.logger.red(f"{first.name}: {error}")
-                failed += [Done(target, error.exit_code) for target in group.targets]
+                except MigopyException as error:
+                    manager.logger.red(str(error))
     if len(groups) > MAX_GROUPS:
         managers.logger.white(f"There are {len(groups) - MAX_GROUPS:,} more such groups; json=yes shows all.")
-    raise_worst(failed, len(statuses))
+    raise_worst([result for result in results if result.code], len(results))
 
 
 def _show_status(group: Group, logger: ColorsLogger) -> None:
-    """Raises the error of a database that cannot be read."""
-    status = group.status.document
-    if not status:
-        raise MigopyException(group.status.error or "It cannot be read.")
+    status = group.first.document
     counts = ", ".join(
         f"{number} {what}"
         for what, number in (
             ("executed", status["executed"]),
             ("ignored", status["ignored"]),
-            ("unregistered", len(status["unregistered"])),
+            ("running", 1 if status["running"] else 0),
+            ("unregistered", len(status["unregistered"]) - (status["running"] in status["unregistered"])),
         )
         if number or what == "executed"
     )

@@ -72,12 +72,12 @@ class Databases:
     def read(self, name: str, options: list[str], named: dict[str, str]) -> None:
         """Show what a reading subtask says."""
         as_json = is_yes("json", named.pop("json", None))
+        subtask = Subtask(name, options, named, is_silent=True)
+        results, _ = self._run(subtask, goes_on=True, tries_one=False)
         if as_json:
-            results, _ = self._run(Subtask(name, options, named, is_silent=True), goes_on=True, tries_one=False)
             return show_documents(results)
-        statuses, _ = self._run(STATUS, goes_on=True, tries_one=False)
         with Managers(self._class) as managers:
-            show_groups(managers, statuses, Subtask(name, options, named))
+            show_groups(managers, results, subtask)
 
     def work(self, name: str, options: list[str], named: dict[str, str]) -> None:
         """Run a subtask that changes something in each database."""

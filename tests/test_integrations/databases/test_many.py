@@ -263,13 +263,19 @@ class TestOverview(DatabasesTestCase):
     def test_check_plan_and_history(self) -> None:
         result = self.fab("migrations:check", code=4)
         self.assertRegex(
-            result.stderr.splitlines()[-1], r"^Something is wrong in 4 of 12 databases: d10, d11, d12, d07\.$"
+            result.stderr.splitlines()[-1], r"^Something is wrong in 4 of 12 databases: d07, d10, d11, d12\.$"
         )
         self.fab("migrations:check,databases=*_01")
         plan = self.fab("migrations:plan")
         self.assertEqual(2, plan.stdout.count("2_b.py"))
         history = self.fab("migrations:history,2")
         self.assertEqual(3, history.stdout.count("NAME "))
+
+    def test_a_difference_that_only_the_contents_of_files_show(self) -> None:
+        self.client[self.names[1]].migrations.update_one({"name": "1_a.py"}, {"$set": {"checksum": "another"}})
+        result = self.fab("migrations:check", code=4)
+        self.assertIn("d02:\n1_a.py: changed, ", result.stderr)
+        self.assertIn("5 of 12 databases", result.stderr.splitlines()[-1])
 
     def test_programs_get_all(self) -> None:
         rows = self.json("show_status")["databases"]
@@ -290,6 +296,8 @@ class TestOverview(DatabasesTestCase):
         self.customers.trace("1_a.py")
         lines = self.fab("migrations").stderr.splitlines()
         self.assertIn("There are 1 more such groups; json=yes shows all.", lines)
+        result = self.fab("migrations:check", code=4)
+        self.assertIn(f"in {MAX_GROUPS + 1} of {MAX_GROUPS + 1} databases", result.stderr.splitlines()[-1])
 
 
 class TestRights(WithUsersTestCase):
