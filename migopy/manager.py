@@ -153,12 +153,12 @@ class MigrationsManager(Settings):
                     return self._nothing_to_execute(inventory, to)
                 for migration in chosen:
                     self.logger.white_bold(f"Registering migration {migration.name}...")
-                checksums = {migration.name: migration.checksum() for migration in chosen}
-                outcome.plan([*checksums])
+                files = {migration.name: migration.fingerprint() for migration in chosen}
+                outcome.plan([*files])
                 lock.confirm()
-                workspace.history.ignore(checksums, at=lock.now())
-                workspace.forget_batches(*set(checksums).intersection(workspace.status_from_log(inventory).progress))
-                outcome.record_ignored([*checksums], at=lock.now())
+                workspace.history.ignore(files, at=lock.now())
+                workspace.forget_batches(*set(files).intersection(workspace.status_from_log(inventory).progress))
+                outcome.record_ignored([*files], at=lock.now())
 
     @task
     def rollback(
@@ -205,6 +205,22 @@ class MigrationsManager(Settings):
             workspace.history.unregister(known)
             with already_done(f"{known} is unregistered"):
                 workspace.history.log("forgotten", known, **(record.facts_of_removal if record else {}))
+
+    @task
+    def accept(self, name: str, was: str | None = None) -> None:
+        """Take a changed or renamed file as the executed one, and keep its history (accept,NAME); accept,NEW,was=OLD
+        for one that was renamed and changed
+        """
+        workspace = self._workspace()
+        if not lazy.run.find_acceptance(workspace, workspace.inventory(), name, was):
+            self.logger.green(f"{name} is the file that was executed, nothing to accept")
+            return
+        with workspace.hold_lock("accept") as lock:
+            accepted = lazy.run.find_acceptance(workspace, workspace.inventory(), name, was)
+            if accepted:
+                self.logger.white_bold(f"Accepting {accepted}...")
+                lock.confirm()
+                accepted.carry_out(workspace)
 
     @task
     def plan(self, *, to: str | None = None, json: str | None = None) -> None:

@@ -15,6 +15,7 @@ NOTATION = {
     "topic": "TOPIC",
     "to": "to=NAME",
     "last": "last=N",
+    "was": "was=OLD",
     "pending": "pending=ok",
     "documents": "documents=N",
     "keep": "keep=yes",

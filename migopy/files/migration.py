@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import codecs
-import hashlib
 import inspect
 import os
 import re
@@ -18,6 +16,7 @@ from typing import Any, Callable, Mapping, NamedTuple
 
 from ..errors import BadMigration
 from ..terminal.texts import one_line
+from .fingerprint import Fingerprint
 from .importing import import_file
 
 LAZY_RESULTS = (GeneratorType, map, filter)
@@ -53,9 +52,9 @@ class Migration(NamedTuple):
     def sort_key(self) -> tuple[bool, int, str]:
         return sort_key(self.number, self.name)
 
-    def checksum(self) -> str:
-        """SHA-256 of the content. All kinds of newlines, with or without a BOM, give the same checksum."""
-        return _checksum(self._content())
+    def fingerprint(self) -> Fingerprint:
+        """The checksums of the file. Raises ``BadMigration`` if it cannot be read."""
+        return Fingerprint(self._content())
 
     def load(self, function: str) -> LoadedMigration:
         """Import the file and find its ``up`` or ``down``.
@@ -100,8 +99,8 @@ class LoadedMigration:
     content: bytes = field(repr=False)
 
     @cached_property
-    def checksum(self) -> str:
-        return _checksum(self.content)
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint(self.content)
 
     @property
     def may_drop(self) -> bool:
@@ -274,9 +273,3 @@ def _only_raises(function: object, exception: str) -> bool:
 
 def _is_docstring(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-
-
-def _checksum(content: bytes) -> str:
-    if content.startswith(codecs.BOM_UTF8):  # an editor adds it or removes it, and the code is the same
-        content = content[len(codecs.BOM_UTF8) :]
-    return hashlib.sha256(content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")).hexdigest()

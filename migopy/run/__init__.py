@@ -5,6 +5,7 @@ Imports batches, files, legacy, store, mongo, settings, terminal and errors.
 
 from ..terminal.signals import let_through as let_through
 from . import report as report
+from .acceptance import find_acceptance as find_acceptance
 from .direction import EXECUTE as EXECUTE
 from .direction import ROLL_BACK as ROLL_BACK
 from .direction import Direction as Direction

@@ -62,15 +62,15 @@ class Registrar:
             self.log_rolled_back(migration.name, seconds, session)
 
     def _record(self, migration: LoadedMigration, seconds: float | None) -> Record:
-        return Record(
+        record = Record(
             migration.name,
             at=self._lock.now(),
             state="executed",
             seconds=None if seconds is None else round(seconds, 3),
             by=self._history.by,
-            checksum=migration.checksum,
             **self._dump,
         )
+        return record.of_file(migration.name, migration.fingerprint)
 
     def log_rolled_back(self, name: str, seconds: float, session: ClientSession | None = None) -> None:
         facts = {"seconds": round(seconds, 3), **self._records[name].facts_of_removal, **self._dump}

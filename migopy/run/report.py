@@ -225,7 +225,7 @@ def dump_line(row: Row) -> str:
 
 def event_rows(events: Sequence[Event], record: Record | None = None) -> list[dict[str, Any]]:
     """The events of one migration in the order of time, with its executions; ``record`` is its registration."""
-    keys = ("at", "event", "seconds", "by", "error", "run", "executed_at", "dump")
+    keys = ("at", "event", "seconds", "by", "error", "run", "executed_at", "dump", "was")
     rows = [{key: getattr(event, key) for key in keys} for event in _without_repeats(events)]
     empty = dict.fromkeys(keys)
     for event in events:
@@ -252,11 +252,15 @@ def _without_repeats(events: Sequence[Event]) -> list[Event]:
 def event_table(rows: Sequence[Row]) -> str:
     return table(
         ["EVENT", "WHEN", "TOOK", "BY", "WHY"],
-        # WHY is an error, or the run that was interrupted or unlocked.
-        [[row["event"], *_when_took_by(row), row["error"] or row["run"] or ""] for row in rows],
+        [[row["event"], *_when_took_by(row), _why(row)] for row in rows],
         wrapped=True,
         colours=[RED if row["event"] in UNFINISHED else "" for row in rows],
     )
+
+
+def _why(row: Row) -> str:
+    """An error, the run that was interrupted or unlocked, or the old name of an accepted file."""
+    return row["error"] or row["run"] or (f"was {row['was']}" if row["was"] else "")
 
 
 def dumps(rows: Sequence[Row]) -> list[str]:

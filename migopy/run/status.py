@@ -46,9 +46,8 @@ SENTENCES: dict[ProblemKind, str] = {
     "badly named": "its name does not match MIGRATIONS_FILE_PATTERN; rename it, for example to 012_add_tags.py, or to a"
     " name that starts with _ if it is not a migration",
     "unreadable": "; fix it, rename it or remove it",
-    "changed": "the file is not the one that was executed; restore the old file; or, to keep the new one without"
-    " running it, {command}:forget,{name} (it deletes the record only) and then {command}:ignore,{name} (it counts as"
-    " done)",
+    "changed": "its code is not the one that was executed; restore the old file, or {command}:accept,{name} to take the"
+    " new one as executed",
     "missing": "it is registered, but there is no such file; bring the file back, or delete its record, which changes"
     " no data: {command}:forget,{name}",
     "out of order": "{command}:execute runs it after {last}, which has a higher number and is registered; if it must"
@@ -59,16 +58,15 @@ SENTENCES: dict[ProblemKind, str] = {
 """What follows the name and the kind: the fact and the next step. One that begins with ; is only the next step."""
 
 RENAMED = (
-    "it is registered, but there is no such file, and {new} has the same content; if you renamed it, rename it back, or"
-    " {command}:ignore,{new} (it counts as done) and then {command}:forget,{name} (it deletes the record only); if"
-    " not, bring {name} back"
+    "it is registered, but there is no such file, and {new} has the same code; if you renamed it,"
+    " {command}:accept,{new} keeps its history; if not, bring {name} back"
 )
 
 
 class Contents(NamedTuple):
     """What the contents of the files show, by the names of migrations.
 
-    ``renamed`` maps a registered name without a file to the unregistered file with the same content, ``unreadable``
+    ``renamed`` maps a registered name without a file to the unregistered file with the same code, ``unreadable``
     maps a name to the reason why it cannot be read as a file.
     """
 

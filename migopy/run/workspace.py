@@ -22,7 +22,7 @@ from ..errors import BadMigration, LockHeld, NotAllowed, ServerFailed, WrongStat
 from ..files.directory import find, number_parser, unusable_entries
 from ..files.importing import on_sys_path
 from ..mongo import ServerKind, kill_sessions, look_up, server_errors, server_kind
-from ..store import Checkpoints, History, Holder, Lock, Names
+from ..store import Checkpoints, History, Holder, Lock, Names, Record
 from ..terminal import signals
 from ..terminal.texts import one_line
 from ..version import __version__
@@ -35,6 +35,7 @@ from .watcher import Watcher
 if TYPE_CHECKING:
     from pymongo.database import Database
 
+    from ..files.fingerprint import Fingerprint
     from ..files.migration import LoadedMigration, Migration
     from ..mongo.server import Server
     from ..settings import Settings
@@ -121,13 +122,13 @@ class Workspace:
     def contents(self, inventory: Inventory, *, with_registered: bool = True) -> Contents:
         """What the contents of the files show; of the registered files only ``with_registered``."""
         # migopy 1.0 stored no checksums.
-        noted = {name: record.checksum for name, record in inventory.records.items() if record.checksum}
+        noted = {name: record for name, record in inventory.records.items() if record.checksum}
         missing = [name for name in inventory.missing if name in noted]
         registered = [file for file in inventory.registered_files if file.name in noted] if with_registered else []
         # The unregistered files matter only if one of them may be a missing one under a new name.
-        found, unreadable = _checksums([*registered, *(inventory.unregistered if missing else [])])
+        found, unreadable = _fingerprints([*registered, *(inventory.unregistered if missing else [])])
         unreadable.update(unusable_entries(self.directory, self.settings.MIGRATIONS_FILE_PATTERN))
-        changed = [name for name, checksum in found.items() if checksum != noted.get(name, checksum)]
+        changed = [name for name, file in found.items() if name in noted and not noted[name].fits(file)]
         return Contents(changed, _find_renamed(missing, noted, found), dict(sorted(unreadable.items())))
 
     # Migrations in batches
@@ -142,7 +143,7 @@ class Workspace:
             self.checkpoints,
             migration.name,
             direction,
-            migration.checksum,
+            migration.fingerprint.checksum,
             resumes,
             keeps_filter=self.keeps_filters,
             task=self.settings.task,
@@ -284,21 +285,27 @@ class Workspace:
             self.history.log("interrupted", migration, run=holder.description(registered))
 
 
-def _find_renamed(missing: Sequence[str], noted: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str]:
-    """The missing names whose file seems to have a new name, each with that name; the mappings are of checksums."""
-    unregistered = {checksum: name for name, checksum in found.items() if name not in noted}
-    return {name: unregistered[noted[name]] for name in missing if noted[name] in unregistered}
+def _find_renamed(
+    missing: Sequence[str], noted: Mapping[str, Record], found: Mapping[str, Fingerprint]
+) -> dict[str, str]:
+    """The missing names whose file seems to have a new name, each with that name."""
+    renamed = {}
+    for old in missing:
+        same_code = [name for name, file in found.items() if name not in noted and noted[old].fits(file)]
+        if same_code:  # the same text says more than the same code
+            renamed[old] = max(same_code, key=lambda name: found[name].checksum == noted[old].checksum)
+    return renamed
 
 
-def _checksums(files: Sequence[Migration]) -> tuple[dict[str, str], dict[str, str]]:
-    """The checksums by name, and for files that cannot be read the reasons by name."""
-    checksums, reasons = {}, {}
+def _fingerprints(files: Sequence[Migration]) -> tuple[dict[str, Fingerprint], dict[str, str]]:
+    """The fingerprints by name, and for files that cannot be read the reasons by name."""
+    fingerprints, reasons = {}, {}
     for file in files:
         try:
-            checksums[file.name] = file.checksum()
+            fingerprints[file.name] = file.fingerprint()
         except BadMigration as error:
             reasons[file.name] = str(error).rstrip(".")
-    return checksums, reasons
+    return fingerprints, reasons
 
 
 @functools.lru_cache(maxsize=None)

@@ -1,6 +1,6 @@
 """What we keep in the database: the history, its log, the lock and the checkpoints of batches.
 
-Imports mongo, terminal and errors.
+Imports files, mongo, terminal and errors.
 """
 
 from .checkpoints import Checkpoints as Checkpoints

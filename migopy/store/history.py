@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
+    from ..files.fingerprint import Fingerprint
     from .names import Names
 
 State = Literal["executed", "ignored"]
@@ -35,6 +36,7 @@ EventKind = Literal[
     "rollback failed",
     "rollback stopped",
     "forgotten",
+    "accepted",
     "unlocked",
     "restore begun",
     "restore failed",
@@ -58,6 +60,7 @@ class Record(NamedTuple):
     seconds: float | None = None
     by: str | None = None
     checksum: str | None = None
+    code_checksum: str | None = None
     dump: str | None = None
     dump_documents: int | None = None
     dump_bytes: int | None = None
@@ -71,7 +74,7 @@ class Record(NamedTuple):
             return None
         if at is None and isinstance(get("_id"), ObjectId):  # migopy 1.0 stored no other time
             at = document["_id"].generation_time
-        texts: dict[str, Any] = {key: documents.text(get(key)) for key in ("by", "checksum", "dump")}
+        texts: dict[str, Any] = {key: documents.text(get(key)) for key in ("by", "checksum", "code_checksum", "dump")}
         state: State = "ignored" if get("state") == "ignored" else "executed"
         numbers: dict[str, Any] = {key: documents.number(get(key)) for key in ("dump_documents", "dump_bytes")}
         return cls(name, at, state, documents.seconds(get("seconds")), **texts, **numbers)
@@ -85,6 +88,16 @@ class Record(NamedTuple):
             "executed_seconds": self.seconds,
             "state": self.state,
         }
+
+    def of_file(self, name: str, fingerprint: Fingerprint) -> Record:
+        """The same registration for this file."""
+        return self._replace(name=name, checksum=fingerprint.checksum, code_checksum=fingerprint.code_checksum)
+
+    def fits(self, fingerprint: Fingerprint) -> bool:
+        """Whether the file has the code that was registered. An older migopy has stored no ``code_checksum``."""
+        return fingerprint.checksum == self.checksum or (
+            self.code_checksum is not None and fingerprint.code_checksum == self.code_checksum
+        )
 
     def is_older(self, other: Record) -> bool:
         return other.at is not None and (self.at is None or self.at < other.at)
@@ -109,7 +122,7 @@ class Event(NamedTuple):
     ``by`` wrote the entry; ``run`` describes the run that was interrupted or unlocked. ``logged_until``, of a restore,
     is the time of the last event in the dump. ``transaction`` says that a failure left nothing behind, because its
     transaction was undone. ``executed_at``, ``executed_by``, ``executed_seconds`` and ``state`` are those of the
-    registration that a rollback or forget has removed.
+    registration that a rollback or forget has removed. ``was`` is the name under which an accepted file was executed.
     """
 
     event: EventKind
@@ -126,6 +139,7 @@ class Event(NamedTuple):
     executed_by: str | None = None
     executed_seconds: float | None = None
     state: str | None = None
+    was: str | None = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Event | None:
@@ -135,7 +149,7 @@ class Event(NamedTuple):
         if kind is None or at is None or (name is None and get("name") is not None):
             return None
         texts: dict[str, Any] = {
-            key: documents.text(get(key)) for key in ("by", "error", "dump", "run", "executed_by", "state")
+            key: documents.text(get(key)) for key in ("by", "error", "dump", "run", "executed_by", "state", "was")
         }
         moments: dict[str, Any] = {key: documents.moment(get(key)) for key in ("executed_at", "logged_until")}
         spans: dict[str, Any] = {key: documents.seconds(get(key)) for key in ("seconds", "executed_seconds")}
@@ -222,11 +236,22 @@ class History:
         self._collection.update_one({"_id": name}, {"$set": {"seconds": seconds}}, session=session)
 
     @explains_server_errors
-    def ignore(self, checksums: Mapping[str, str], at: datetime) -> None:
-        """Register migrations that were not executed, in one write; ``checksums`` are by name."""
+    def ignore(self, fingerprints: Mapping[str, Fingerprint], at: datetime) -> None:
+        """Register migrations that were not executed, in one write; ``fingerprints`` are by name."""
         ignored = Record("", at=at, state="ignored", by=self.by)
-        records = [ignored._replace(name=name, checksum=checksum) for name, checksum in checksums.items()]
+        records = [ignored.of_file(name, fingerprint) for name, fingerprint in fingerprints.items()]
         self._collection.insert_many([self._document(record) for record in records])
+
+    @explains_server_errors
+    def accept(self, record: Record, name: str, fingerprint: Fingerprint) -> None:
+        """Take this file as the one that was executed; ``record`` has another name if the file was renamed."""
+        accepted = record.of_file(name, fingerprint)
+        if record.name == name:
+            checksums = {key: getattr(accepted, key) or "$$REMOVE" for key in ("checksum", "code_checksum")}
+            self._collection.update_many({"name": name}, [{"$set": checksums}])
+        else:  # the new one first: in between the migration is registered twice, and never unregistered
+            self._collection.insert_one(self._document(accepted))
+            self.unregister(record.name)
 
     def _document(self, record: Record) -> dict[str, Any]:
         known = {key: value for key, value in record._asdict().items() if value is not None}
@@ -299,7 +324,13 @@ class History:
                 until = event.logged_until
                 valid = [earlier for earlier in valid if until and earlier.at <= until]
             valid.append(event)
-        return {event.name: event for event in valid if event.name}
+        last: dict[str, Event] = {}
+        for event in valid:
+            if event.event == "accepted":  # what is unfinished stays unfinished, and an old name is gone
+                last.pop(event.was or "", None)
+            elif event.name:
+                last[event.name] = event
+        return last
 
 
 def _update_with_server_time(facts: Mapping[str, Any]) -> list[dict[str, Any]]:

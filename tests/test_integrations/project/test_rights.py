@@ -99,20 +99,23 @@ class TestRights(RightsTestCase):
 
     def test_the_actions_of_the_table_are_enough(self) -> None:
         rows = table()
-        self.assertEqual(4, len(rows))
-        reading, creating, writing, unlocking = rows.values()
+        self.assertEqual(5, len(rows))
+        reading, creating, writing, accepting, unlocking = rows.values()
         self.user_with(reading)
         self.assert_all_work(self.team_with(), READING)
         self.user_with(creating)
         self.assert_all_work(self.team_with(), [("create", "words")])
         self.user_with({**writing, "migrations": writing["migrations"] - {"update"}})
         self.assert_all_work(self.team_with(), WRITING[:-1])
+        self.db.migrations.update_many({}, {"$set": {"checksum": "another"}, "$unset": {"code_checksum": 1}})
+        self.user_with(accepting)
+        self.assert_all_work(self.team_with(), [("accept", "2")])
         self.user_with(unlocking)
         self.leave_a_lock()
         self.assert_all_work(self.team_with(), WRITING[-1:])
 
     def test_they_are_enough_too_when_a_migration_has_failed(self) -> None:
-        reading, _, writing, _ = table().values()
+        reading, _, writing, *_ = table().values()
         self.user_with({**writing, "migrations": writing["migrations"] - {"update"}})
         team = self.team_with()
         team.migration("2_b.py", "1 / 0", "pass")
@@ -150,7 +153,7 @@ class TestRights(RightsTestCase):
 
     def test_without_any_of_them_something_is_refused(self) -> None:
         """All of them in the full form, one of each collection else."""
-        _, _, writing, unlocking = table().values()
+        _, _, writing, _, unlocking = table().values()
         without_transactions = {**writing, "migrations": writing["migrations"] - {"update"}}
         for actions, subtasks in ((without_transactions, WRITING[:-1]), (unlocking, WRITING[-1:])):
             for name, needed in actions.items():

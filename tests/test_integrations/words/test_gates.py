@@ -100,7 +100,7 @@ class TestWaysOn(TeamTestCase):
         self.ran()
         folder = self.team.path / "mongomigrations"
         (folder / "1_a.py").rename(folder / "3_new.py")
-        sentence = "fab migrations:ignore,3_new.py (it counts as done) and then fab migrations:forget,1_a.py"
+        sentence = "if you renamed it, fab migrations:accept,3_new.py keeps its history; if not, bring 1_a.py back"
         for command, code in (
             ("show_status", 0),
             ("check", 4),
@@ -112,18 +112,102 @@ class TestWaysOn(TeamTestCase):
             self.assertIn(sentence, self.fab(f"migrations:{command}", code=code).stderr)
             problems = self.json(command, code=code)["problems"]
             self.assertEqual([True], [sentence in problem["text"] for problem in problems], problems)
-        self.fab("migrations:ignore,3_new.py", "migrations:forget,1_a.py")
-        self.fab("migrations:check")
+        before = self.record("1_a.py")
+        result = self.fab("migrations:accept,3_new.py", "migrations:check")
+        self.assertIn("Accepting 3_new.py, which was 1_a.py...\n", result.stderr)
         self.assertEqual([], self.ran())
+        self.assertEqual({**before, "_id": "3_new.py", "name": "3_new.py"}, self.record("3_new.py"))
+        self.assertIsNone(self.record("1_a.py"))
+        *_, event = self.json("history,3")["events"]
+        self.assertEqual(("accepted", "1_a.py"), (event["event"], event["was"]))
+        self.assertRegex(self.fab("migrations:history,3").stdout, r"\naccepted .* was 1_a\.py\n")
 
-    def test_the_way_on_from_a_changed_file_works(self) -> None:
+    def record(self, name: str) -> Any:
+        return self.db.migrations.find_one({"name": name})
+
+    def test_a_changed_file_is_accepted_and_keeps_its_history(self) -> None:
         self.files("1_a.py")
         self.fab("migrations:execute")
+        before = self.record("1_a.py")
         self.team.migration("1_a.py", "pass")
         problem = self.json("check", code=4)["problems"][0]["text"]
-        self.assertIn("fab migrations:forget,1_a.py (it deletes the record only) and then fab migrations:ig", problem)
-        self.assertIn(problem, self.fab("migrations:history").stderr)
-        self.fab("migrations:forget,1_a.py", "migrations:ignore,1_a.py", "migrations:check")
+        self.assertIn("restore the old file, or fab migrations:accept,1_a.py to take the new one as executed", problem)
+        for command in ("history", "plan"):
+            self.assertIn(problem, self.fab(f"migrations:{command}").stderr)
+        result = self.fab("migrations:accept,1", "migrations:check")
+        self.assertIn("Accepting 1_a.py...\n", result.stderr)
+        after = self.record("1_a.py")
+        checksums = ("checksum", "code_checksum")
+        self.assertFalse({before[key] for key in checksums} & {after[key] for key in checksums})
+        self.assertEqual(before, {**after, **{key: before[key] for key in checksums}})
+        *_, event = self.json("history,1")["events"]
+        self.assertEqual(("accepted", None), (event["event"], event["was"]))
+        again = self.fab("migrations:accept,1")
+        self.assertIn("1 is the file that was executed, nothing to accept", again.stderr)
+        self.assertEqual(1, self.db.migrations_log.count_documents({}))
+
+    def test_comments_and_layout_are_no_change(self) -> None:
+        self.team.migration("1_a.py", "db.users.update_many({'a': 1}, {'$set': {'b': 2}})")
+        self.team.migration("2_b.py", "db.users.drop()")
+        self.fab("migrations:execute")
+        self.team.write(
+            "mongomigrations/1_a.py",
+            '''
+            """Sets b."""
+
+            def up(db):
+                """It was written in a hurry."""
+                db.users.update_many(  # all of them
+                    {"a": 1},
+                    {"$set": {"b": 2}},
+                )
+
+
+            def down(db):
+                pass
+            ''',
+        )
+        self.fab("migrations:check")
+        renamed = (self.team.path / "mongomigrations" / "2_b.py").rename(self.team.path / "mongomigrations" / "3_c.py")
+        renamed.write_text("# renamed\n" + renamed.read_text())
+        self.assertIn("and 3_c.py has the same code; if you renamed it, ", self.fab("migrations").stderr)
+        self.fab("migrations:accept,3", "migrations:check")
+        # An older migopy has stored the checksum of the text only: then every change of the text is one.
+        self.db.migrations.update_many({}, {"$unset": {"code_checksum": 1}})
+        self.assertEqual(["1_a.py"], [problem["name"] for problem in self.json("check", code=4)["problems"]])
+        self.fab("migrations:accept,1", "migrations:check")
+
+    def test_a_file_that_was_renamed_and_changed_is_accepted_with_its_old_name(self) -> None:
+        self.db.migrations.insert_one({"name": "1_a.py"})  # as 1.0 did
+        self.files("2_b.py")
+        executed_at = self.json("history,1")["migrations"][0]["at"]
+        refused = self.fab("migrations:accept,2", code=1)
+        self.assertIn(
+            "2_b.py is not registered, and no registered migration without a file has its code. Nothing was done. If it"
+            " was renamed, write what it was: fab migrations:accept,2_b.py,was=OLD",
+            refused.stderr,
+        )
+        self.assertIn("There is no file 1_a.py in mongomigrations.", self.fab("migrations:accept,1", code=1).stderr)
+        self.fab("migrations:accept,2,was=1", "migrations:check")
+        (row,) = self.json("history")["migrations"]
+        self.assertEqual(("2_b.py", "executed", executed_at), (row["name"], row["state"], row["at"]))
+        self.assertIn("2_b.py is registered itself.", self.fab("migrations:accept,2,was=2", code=1).stderr)
+        self.files("3_c.py")
+        refused = self.fab("migrations:accept,3,was=2", code=1)
+        self.assertIn("2_b.py is still in mongomigrations. Nothing was done.", refused.stderr)
+        self.assertEqual([], self.ran())
+
+    def test_a_rollback_that_failed_stays_so_and_forbids_another_name(self) -> None:
+        path = self.team.migration("1_a.py", down="1 / 0")
+        self.fab("migrations:execute")
+        self.assert_code(1, self.team.fab("migrations:rollback,1"))
+        path.write_text(path.read_text() + "x = 1\n")
+        self.fab("migrations:accept,1")
+        self.assertIn("1_a.py: rollback failed", self.fab("migrations:check", code=4).stderr)
+        path.rename(path.with_name("2_b.py"))
+        refused = self.fab("migrations:accept,2", code=1)
+        self.assertIn("The rollback of 1_a.py has not ended well. Nothing was done. Give the file", refused.stderr)
+        self.assertEqual(["1_a.py"], self.registered())
 
     def test_two_registered_ones_of_one_number_are_no_problem(self) -> None:
         self.files("1_a.py", "1_b.py")

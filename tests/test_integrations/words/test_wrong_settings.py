@@ -79,6 +79,7 @@ SUBTASKS: list[tuple[tuple[str, ...], dict[str, str]]] = [
     (("ignore", "1"), {}),
     (("rollback",), {"last": "1"}),
     (("forget", "1"), {}),
+    (("accept", "1"), {}),
     (("plan",), {}),
     (("rehearse",), {}),
     (("check",), {}),

@@ -281,6 +281,7 @@ class TestUsage(unittest.TestCase):
             "execute": "execute[,NAME][,to=NAME]",
             "rollback": "rollback[,NAME][,last=N][,to=NAME][,resume=yes]",
             "forget": "forget,NAME",
+            "accept": "accept,NAME[,was=OLD]",
             "dbrestore": "dbrestore,DUMP[,force=yes][,from=NAME]",
             "rehearse": "rehearse[,NAME][,to=NAME][,documents=N][,keep=yes][,json=yes]",
             "create": "create,WORDS",

@@ -137,10 +137,11 @@ class TestChecksum(FolderTestCase):
         for newline in (b"\n", b"\r\n", b"\r"):
             path = self.folder / "1_a.py"
             path.write_bytes(b"def up(db):\n    pass\n".replace(b"\n", newline))
-            self.assertEqual(expected, Migration(1, "1_a.py", path.parent).checksum())
+            self.assertEqual(expected, Migration(1, "1_a.py", path.parent).fingerprint().checksum)
 
     def test_another_content_has_another_checksum(self) -> None:
-        self.assertNotEqual(self.migration("1_a.py", "a = 1").checksum(), self.migration("2_a.py", "a = 2").checksum())
+        one, two = (self.migration("1_a.py", f"a = {number}").fingerprint().checksum for number in (1, 2))
+        self.assertNotEqual(one, two)
 
 
 class TestLoad(FolderTestCase):

@@ -92,7 +92,7 @@ class TestProblems(unittest.TestCase):
             " or fab migrations:forget,2_b.py",
             "badly named": "; rename it",
             "unreadable": "it is a directory; fix it, rename it or remove it",
-            "changed": "fab migrations:forget,2_b.py (it deletes the record only) and then fab migrations:ignore,2_b",
+            "changed": "; restore the old file, or fab migrations:accept,2_b.py to take the new one as executed",
             "missing": "; bring the file back, or delete its record, which changes no data: fab migrations:forget,9",
             "out of order": "fab migrations:execute runs it after 2_b.py, which has a higher number and is registered;",
             "same number": "it has the number of 2_b.py, which is registered, ",
@@ -104,7 +104,7 @@ class TestProblems(unittest.TestCase):
     def test_a_missing_one_that_seems_renamed_is_told_with_the_new_name(self) -> None:
         found = dataclasses.replace(status("3_c.py", "1_a.py 2_b.py"), renamed={"1_a.py": "3_c.py"})
         renamed, gone = [problem.text for problem in found.problems if problem.kind == "missing"]
-        self.assertIn("fab migrations:ignore,3_c.py (it counts as done) and then fab migrations:forget,1_a.py", renamed)
+        self.assertIn("if you renamed it, fab migrations:accept,3_c.py keeps its history", renamed)
         self.assertIn("; bring the file back, or delete its record", gone)
 
     def test_one_that_seems_renamed_is_one_entry(self) -> None:
