@@ -19,8 +19,13 @@ from pathlib import Path
 from typing import Any, Callable, NoReturn
 from urllib.parse import quote_plus, unquote
 
+from bson.binary import UUID_SUBTYPE
+from bson.json_util import CANONICAL_JSON_OPTIONS
 from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, PyMongoError
+
+METADATA = CANONICAL_JSON_OPTIONS.with_options(uuid_representation=UUID_SUBTYPE)  # PyMongo 3 has another one
+"""How options and indexes are written as JSON."""
 
 SERVER_TIMEOUT = 3  # seconds; the real tools take 30
 
@@ -120,7 +125,8 @@ def record_call(config: str | None) -> None:
 def connect(options: argparse.Namespace, config: dict[str, str]) -> Any:
     """A client for these options, whose server has answered. The command line wins over the config file."""
     uri = options.uri or config.get("uri") or f"mongodb://{options.host or 'localhost'}:{options.port or 27017}"
-    arguments = {"serverSelectionTimeoutMS": SERVER_TIMEOUT * 1000, **settings(options, uri, config), **tls(config)}
+    fixed = {"serverSelectionTimeoutMS": SERVER_TIMEOUT * 1000, "uuidRepresentation": "standard"}
+    arguments = {**fixed, **settings(options, uri, config), **tls(config)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyMongo's of its own names for a certificate and a key in two files
         client: Any = MongoClient(**arguments)
