@@ -272,7 +272,8 @@ class TestOverview(DatabasesTestCase):
         self.assertEqual(3, history.stdout.count("NAME "))
 
     def test_a_difference_that_only_the_contents_of_files_show(self) -> None:
-        self.client[self.names[1]].migrations.update_one({"name": "1_a.py"}, {"$set": {"checksum": "another"}})
+        other = {"checksum": "another", "code_checksum": "another"}
+        self.client[self.names[1]].migrations.update_one({"name": "1_a.py"}, {"$set": other})
         result = self.fab("migrations:check", code=4)
         self.assertIn("d02:\n1_a.py: changed, ", result.stderr)
         self.assertIn("5 of 12 databases", result.stderr.splitlines()[-1])
