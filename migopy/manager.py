@@ -377,6 +377,25 @@ class MigrationsManager(Settings):
         self.logger.green(f"Restored {database} from {dump.root}.")
 
     @task
+    def kept(
+        self, drop: str | None = None, older: str | None = None, force: str | None = None, json: str | None = None
+    ) -> None:
+        """Show what migrations have kept for their rollback (json=yes for programs); or delete it, after a question:
+        of one (kept,drop=NAME), or all that is older than so many days (kept,older=30; force=yes answers it)
+        """
+        kept, workspace = lazy.run.kept, self._workspace()
+        found = kept.find(workspace, drop, older)
+        if drop is None and older is None:
+            kept.print_all(found, as_json=is_yes("json", json))
+        if not found:
+            self.logger.green("Nothing is kept" + (f" for more than {older} days" if older else ""))
+        elif drop or older:
+            self._ask_yes(kept.question(found), force)
+            with workspace.hold_lock("kept"):
+                workspace.kept.drop(each.walk for each in found)
+            self.logger.green("Deleted what was kept.")
+
+    @task
     def unlock(self, force: str | None = None) -> None:
         """Show who holds the lock, and free it after a question (force=yes answers it)"""
         workspace = self._workspace()

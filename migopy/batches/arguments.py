@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import abc
-from typing import Any, Mapping
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from bson.errors import BSONError
 from pymongo import WriteConcern
@@ -13,10 +13,26 @@ from pymongo.errors import OperationFailure
 
 from .. import legacy
 from ..errors import BatchFailed
+from ..files.keeps import keep_problem
 from ..mongo.concerns import EXACTLY
 from ..store.checkpoints import digest
 
 NOT_SUPPORTED_ON_VIEW = 166  # CommandNotSupportedOnView, src/mongo/base/error_codes.yml
+
+
+# The server stops to look through a document when it has found as many fields as the projection has. With these it
+# finds a field that stands there twice, as old programs have written it.
+NO_SUCH_FIELDS = [f"migopy has no field {number}" for number in range(8)]
+
+
+class Keep(NamedTuple):
+    """What to keep of each document: the fields of these names, or the whole document for None."""
+
+    fields: Sequence[str] | None
+
+    @property
+    def projection(self) -> Mapping[str, int] | None:
+        return None if self.fields is None else dict.fromkeys([*self.fields, *NO_SUCH_FIELDS], 1)
 
 
 def pymongo_collection(collection: Any) -> Collection[Any]:
@@ -53,6 +69,16 @@ def valid_size(value: Any, default: int) -> int:
     if not isinstance(value, int) or value < 1:
         raise BatchFailed(f"The size of a batch has to be a number of documents, at least 1, not {value!r}.")
     return value
+
+
+def valid_keep(value: Any) -> Keep | None:
+    """What to keep; None for nothing. Raises ``BatchFailed`` for what cannot be kept."""
+    problem = keep_problem(value)
+    if problem:
+        raise BatchFailed(f"{problem}.")
+    if not value:
+        return None
+    return Keep(None if value is True else tuple(dict.fromkeys(value)))
 
 
 def require_update(value: Any, array_filters: Any) -> None:

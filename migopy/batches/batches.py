@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections import Counter
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
 from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
@@ -12,11 +13,14 @@ from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 from ..errors import BatchFailed
 from ..mongo.kind import has_transactions
 from ..store.checkpoints import Checkpoint, Identity, encoded
+from ..store.kept import KeptStore, KeptWalk
 from . import arguments
 from .ids import greatest_id
+from .keeping import Keeper, Keeping
 from .lag import ReplicaSet
 from .pace import MAX_BYTES_IN_PYTHON, MAX_BYTES_IN_SERVER, Pace
 from .progress import Line, NoLine
+from .restoring import Restore, left_sentences
 from .trail import NoTrail, Trail, WalkStart
 from .walk import BatchHooks, BatchInTheWay, BatchTooLarge, DocumentsChanged, Walk
 from .writes import Documents, FunctionUpdate, explain_failure, update_in_server
@@ -40,6 +44,10 @@ SAMPLE_DOCUMENTS = 1_000
 """Enough random documents to estimate how many match, within a few per cent."""
 
 
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
 class Batches:
     """What ``up(db, batches)`` and ``down(db, batches)`` get.
 
@@ -55,8 +63,12 @@ class Batches:
         line: Line | None = None,
         max_lag: float = MAX_LAG_SECONDS,
         tell: Callable[[str], None] = lambda doing: None,
+        kept: KeptStore | None = None,
+        now: Callable[[], datetime] = _now,
+        registered_run: int | None = None,
     ) -> None:
         self._trail = trail or NoTrail()
+        self._keeping = Keeping(self._trail, kept, now, registered_run)
         self._line = line or NoLine()
         self._hooks = BatchHooks(confirm, self._trail.move, self._line.follow, max_lag, tell)
         self._walk_counts: Counter[tuple[str, str]] = Counter()
@@ -71,6 +83,7 @@ class Batches:
         update: Any,
         size: int | None = None,
         array_filters: Sequence[Mapping[str, Any]] | None = None,
+        keep: Sequence[str] | bool | None = None,
     ) -> int:
         """Update all documents that match the filter; returns how many were changed, in earlier runs too.
 
@@ -78,34 +91,38 @@ class Batches:
         function of one document that returns such an update, or None to leave the document as it is; it may be called
         more than once for the same document. ``size`` is the number of documents in a batch, 10,000 or (for a
         function) 1,000 by default, at most: the first batches are smaller. ``array_filters`` is what ``update_many``
-        takes, for operators. Raises ``BatchFailed`` that names the document on which a batch failed.
+        takes, for operators. ``keep`` names the top-level fields whose values are kept for ``restore()``, as they were
+        before, or is True for whole documents. Raises ``BatchFailed`` that names the document on which a batch failed.
         """
         arguments.require_update(update, array_filters)
+        kept = arguments.valid_keep(keep)
         default, max_bytes = (
             (SIZE_IN_PYTHON, MAX_BYTES_IN_PYTHON) if callable(update) else (SIZE_IN_SERVER, MAX_BYTES_IN_SERVER)
         )
         batch_size = arguments.valid_size(size, default)
         pymongo_collection, valid_filter = arguments.pymongo_collection(collection), arguments.valid_filter(filter)
         with self._walk(pymongo_collection, valid_filter, update, batch_size, max_bytes) as walk:
+            keeper = self._keeping.begin(walk, kept)
             if callable(update):
-                self._update_by_function(walk, update)
+                self._update_by_function(walk, update, keeper)
             else:
-                self._update_in_server(walk, update, array_filters)
+                self._update_in_server(walk, update, array_filters, keeper)
             walk.finish()
             return walk.checkpoint.changed
 
     @staticmethod
-    def _update_in_server(walk: Walk, update: Any, array_filters: Any) -> None:
+    def _update_in_server(walk: Walk, update: Any, array_filters: Any, keeper: Keeper | None) -> None:
+        write = functools.partial(update_in_server, update, array_filters, walk)
         for batch in iter(walk.next_batch, []):
             try:
-                walk.write(functools.partial(update_in_server, update, array_filters, walk, batch))
-            except (BatchInTheWay, PyMongoError) as error:
+                walk.write(keeper.around(batch, write) if keeper else functools.partial(write, batch))
+            except (BatchTooLarge, BatchInTheWay, PyMongoError) as error:
                 if not walk.shrink_after(error):
                     raise explain_failure(walk, batch, update, array_filters, error) from error
 
     @staticmethod
-    def _update_by_function(walk: Walk, function: Callable[[Any], Any]) -> None:
-        function_update = FunctionUpdate(function, walk)
+    def _update_by_function(walk: Walk, function: Callable[[Any], Any], keeper: Keeper | None) -> None:
+        function_update = FunctionUpdate(function, walk, keeper)
         has_more = True
         while has_more:
             try:
@@ -114,6 +131,40 @@ class Batches:
                 # A document that somebody has changed is asked again, with its new values.
                 if not walk.shrink_after(error) and not isinstance(error, DocumentsChanged):
                     raise
+
+    def kept_facts(self) -> dict[str, int]:
+        """What the registration says about what this execution has kept; empty if it has kept nothing."""
+        run = self._keeping.run
+        return {} if run is None else {"kept_run": run, "kept_documents": self._keeping.count_documents()}
+
+    def restore(self, overwrite: bool = False) -> int:
+        """Put back what ``up()`` has kept, the last first; returns how many documents, in earlier runs too.
+
+        A document that somebody has changed since is left as it is, unless ``overwrite`` is True. One that was deleted
+        since is left out, and one that ``up()`` has deleted and that is there again is left as it is. Raises
+        ``BatchFailed`` if nothing is kept, or for a document that cannot be put back.
+        """
+        store, walks = self._keeping.walks_to_restore()
+        return sum(self._restore(store, walk, overwrite) for walk in walks)
+
+    def _restore(self, store: KeptStore, kept_walk: KeptWalk, overwrite: bool) -> int:
+        database, _, name = kept_walk.collection.partition(".")
+        collection = store.collection.database.client[database][name]
+        parts = store.parts(kept_walk)
+        with self._walk(
+            arguments.pymongo_collection(collection),
+            {"restore": [kept_walk.run, kept_walk.nth]},
+            "restore",
+            SIZE_IN_SERVER,
+            MAX_BYTES_IN_SERVER,
+            total=lambda: sum(part.documents for part in parts),
+            end=lambda: [None],
+        ) as walk:
+            if not walk.checkpoint.finished:
+                Restore(store, kept_walk, walk, overwrite=overwrite).run(parts)
+                for sentence in left_sentences(name, walk.checkpoint.left):
+                    self._line.say(sentence)
+            return walk.checkpoint.changed
 
     def __call__(
         self,
@@ -137,6 +188,7 @@ class Batches:
         self, collection: Collection[Any], filter: Mapping[str, Any], projection: Any, size: int
     ) -> Iterator[Documents]:
         with self._walk(collection, filter, None, size, MAX_BYTES_IN_PYTHON) as walk:
+            self._keeping.begin(walk, None)
             for batch in walk.batches(projection):
                 documents = Documents(batch.documents, collection.database.client)
                 with self._notice_break(collection, documents):
@@ -151,9 +203,15 @@ class Batches:
 
     @contextlib.contextmanager
     def _walk(
-        self, collection: Collection[Any], filter: Mapping[str, Any], update: Any, size: int, max_bytes: int
+        self,
+        collection: Collection[Any],
+        filter: Mapping[str, Any],
+        update: Any,
+        size: int,
+        max_bytes: int,
+        **facts: Callable[[], Any],
     ) -> Iterator[Walk]:
-        """Begin or resume a walk; only one is open at a time."""
+        """Begin or resume a walk; only one is open at a time. ``facts`` are those of its ``WalkStart``."""
         name = collection.name
         client = collection.database.client
         if self._open_collection:
@@ -165,7 +223,12 @@ class Batches:
         self._open_collection = name
         try:
             with client.start_session() as session:
-                checkpoint = self._begin(collection, filter, update, count, session)
+                known: dict[str, Callable[[], Any]] = {
+                    "total": functools.partial(estimate_matches, collection, filter, count),
+                    "end": functools.partial(greatest_id, collection),
+                    **facts,
+                }
+                checkpoint = self._begin(collection, filter, update, known, session)
                 replica_set = ReplicaSet(client.get_database("admin")) if in_transactions else None
                 pace = Pace(size, average_bytes, max_bytes)
                 walk = Walk(
@@ -185,7 +248,12 @@ class Batches:
             self._line.clear()
 
     def _begin(
-        self, collection: Collection[Any], filter: Mapping[str, Any], update: Any, count: int, session: ClientSession
+        self,
+        collection: Collection[Any],
+        filter: Mapping[str, Any],
+        update: Any,
+        facts: Mapping[str, Callable[[], Any]],
+        session: ClientSession,
     ) -> Checkpoint:
         which = collection.full_name, arguments.fingerprint(filter, "filter")
         self._walk_counts.update([which, (collection.full_name, "")])
@@ -194,8 +262,8 @@ class Batches:
             update=arguments.fingerprint(update, "update"),
             asked=encoded(filter),
             uuid=arguments.collection_uuid(collection),
-            total=functools.partial(estimate_matches, collection, filter, count),
-            end=functools.partial(greatest_id, collection),
+            total=facts["total"],
+            end=facts["end"],
         )
         return self._trail.begin(start, session, self._line.say)
 

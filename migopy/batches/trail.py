@@ -82,7 +82,9 @@ class Trail:
         self._resumes = resumes
         self._keeps_filter = keeps_filter
         self._task = task
+        self.migration, self.direction = migration, direction
         self._unclaimed: list[Checkpoint] | None = None
+        self._kept_run: int | None = None
 
     @property
     def client(self) -> Any:
@@ -123,6 +125,8 @@ class Trail:
         """
         place = {"last": checkpoint.last[0]} if checkpoint.last else {}
         facts = {key: getattr(checkpoint, key) for key in ("done", "changed", "seconds", "finished")}
+        if checkpoint.left:
+            facts["left"] = checkpoint.left
         is_durable = session.in_transaction or checkpoint.finished
         collection = (
             self._collection if is_durable else self._collection.with_options(write_concern=CONCERN_BETWEEN_BATCHES)
@@ -135,6 +139,15 @@ class Trail:
         if not moved.matched_count:
             raise LockLost(f"Another run has taken over {checkpoint.migration}.", migration=checkpoint.migration)
 
+    def note_kept(self, checkpoint: Checkpoint, kept: tuple[int, int]) -> None:
+        """Write where what the walk replaces is kept."""
+        self._collection.update_one({"_id": checkpoint.id}, {"$set": {"kept": list(kept)}})
+
+    def kept_run(self) -> int | None:
+        """Which execution of the migration this one resumes, if the earlier attempts have kept anything."""
+        self._unclaimed_walks()
+        return self._kept_run
+
     def unfinished(self) -> list[Checkpoint]:
         """The unfinished walks of earlier runs that this run has not resumed."""
         return [checkpoint for checkpoint in self._unclaimed_walks() if not checkpoint.finished]
@@ -144,6 +157,7 @@ class Trail:
             if not self._resumes:
                 self._collection.delete_many(self._facts)
             self._unclaimed = self._checkpoints.find(self._facts)
+            self._kept_run = next((walk.kept[0] for walk in self._unclaimed if walk.kept), None)
         return self._unclaimed
 
     def _find(self, start: WalkStart) -> Checkpoint | None:
@@ -224,9 +238,12 @@ def replaced(checkpoint: Checkpoint) -> str:
 
 
 class NoTrail:
-    """Keeps nothing: every walk begins from the start, as in a test."""
+    """Keeps no checkpoint: every walk begins from the start, as in a test or a rehearsal."""
 
     client = None
+
+    def __init__(self, migration: str = "", direction: str = "") -> None:
+        self.migration, self.direction = migration, direction
 
     def begin(self, start: WalkStart, session: ClientSession, say: Say) -> Checkpoint:
         end = tuple(start.end())
@@ -234,6 +251,12 @@ class NoTrail:
 
     def move(self, checkpoint: Checkpoint, session: ClientSession) -> None:
         pass
+
+    def note_kept(self, checkpoint: Checkpoint, kept: tuple[int, int]) -> None:
+        pass
+
+    def kept_run(self) -> int | None:
+        return None
 
     def unfinished(self) -> list[Checkpoint]:
         return []

@@ -59,6 +59,8 @@ class BatchResult(NamedTuple):
     last: Sequence[Any]
     documents: int
     changed: int
+    left: Mapping[str, Any] | None = None
+    """Of a restore: how many documents it has left alone until now, by reason."""
 
 
 WriteBatch = Callable[["ClientSession | None"], BatchResult]
@@ -163,6 +165,15 @@ class Walk:
         batch = self._decode(found)
         begin = 1 if between.starts_with_last(batch.ids) else 0
         return Batch(*(part[begin : begin + size] for part in batch))
+
+    def begin_batch(self, documents: int) -> None:
+        """Begin a batch of so many documents that is not found by going through the collection."""
+        self._batch_began, self.batch_size = time.monotonic(), documents
+
+    @property
+    def next_size(self) -> int:
+        """How many documents the next batch may have."""
+        return self._pace.size
 
     def batches(self, projection: Any) -> Iterator[Batch]:
         """One batch after the other; each must be written before the next is asked for."""
@@ -288,6 +299,7 @@ class Walk:
             done=now.done + result.documents,
             changed=now.changed + result.changed,
             seconds=now.seconds + time.monotonic() - self._batch_began,
+            left=now.left if result.left is None else result.left,
         )
         if session:
             self._hooks.confirm()

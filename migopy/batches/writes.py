@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
 
+    from .keeping import Keeper
+
 OBJECT_TOO_LARGE = 10334  # BSONObjectTooLarge, src/mongo/base/error_codes.yml
 
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
@@ -46,9 +48,10 @@ SLOW_CALL_SECONDS = 5.0
 class FunctionUpdate:
     """Updates documents as a function says, batch by batch."""
 
-    def __init__(self, function: Callable[[Any], Any], walk: Walk) -> None:
+    def __init__(self, function: Callable[[Any], Any], walk: Walk, keeper: Keeper | None = None) -> None:
         self._function = function
         self._walk = walk
+        self._keeper = keeper
         self._is_slow = False
 
     def next_batch(self) -> WriteBatch:
@@ -71,7 +74,13 @@ class FunctionUpdate:
         return self._write(asked, requests, session)
 
     def _write(self, asked: Batch, requests: list[Any], session: ClientSession | None) -> BatchResult:
-        return BatchResult(asked.ids[-1:], len(asked.ids), _bulk_write(self._walk.collection, requests, session))
+        def write(session: ClientSession | None) -> BatchResult:
+            return BatchResult(asked.ids[-1:], len(asked.ids), _bulk_write(self._walk.collection, requests, session))
+
+        if self._keeper is None or not requests:
+            return write(session)
+        to_change = filter_within({}, [filter_of(request)["_id"] for request in requests])
+        return self._keeper.replace(to_change, to_change, write, session)
 
     def _ask(self, batch: Batch) -> tuple[Batch, list[Any]]:
         """Call the function for the documents, as long as a batch may take. Returns the part that was asked, too."""
@@ -116,11 +125,17 @@ class Documents(List[Any]):
         self._client = client
         self.writes: list[tuple[Collection[Any], list[Any]]] = []
 
-    def write(self, collection: Collection[Any], requests: Iterable[Any]) -> None:
+    def write(self, collection: Collection[Any], requests: Iterable[Any], keep: object = None) -> None:
         """Write the requests when the loop asks for the next list, together with the checkpoint.
 
         ``requests`` are what ``collection.bulk_write`` takes; ``collection`` may be any collection of the same client.
+        ``keep`` is refused: it is for ``batches.update`` and ``batches.delete``.
         """
+        if keep:
+            raise BatchFailed(
+                "write() keeps nothing of what it replaces: use batches.update(..., keep=...) with a function, or"
+                " batches.delete(..., keep=True)."
+            )
         wanted = list(requests)
         for request in wanted:
             if not isinstance(request, WRITE_REQUESTS):

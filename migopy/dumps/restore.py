@@ -52,7 +52,8 @@ class Restore:
     @explains_server_errors
     def not_in_dump(self) -> list[str]:
         """The collections that the dump does not have; they stay as they are."""
-        known = {*(part.name for part in self._dump.collections), *self.not_for_mongorestore, self._names.batches}
+        ours = [self._names.migrations, *self._names.others]
+        known = {*(part.name for part in self._dump.collections), *ours}
         names = self._db.list_collection_names()
         return sorted(name for name in names if name not in known and not name.startswith("system."))
 
@@ -97,7 +98,9 @@ class Restore:
         for view in listed:
             if view["type"] == "view" and self._dump.collection(view["name"]):
                 self._db.drop_collection(view["name"])  # it has no UUID by which to see that it was replaced
-        self._db.drop_collection(self._names.batches)  # the checkpoints are worth nothing without their history
+        # The checkpoints, and what is kept, are worth nothing without their history. The dump may have its own.
+        for name in (self._names.batches, self._names.kept):
+            self._db.drop_collection(name)
         if self._dump.collection(STORED_FUNCTIONS):
             self._db[STORED_FUNCTIONS].delete_many({})
 

@@ -18,6 +18,7 @@ from ..errors import BadMigration
 from ..terminal.texts import one_line
 from .fingerprint import Fingerprint
 from .importing import import_file
+from .keeps import find_batch_calls
 
 LAZY_RESULTS = (GeneratorType, map, filter)
 """Results that do their work only in a loop. In Python 2, map() and filter() did it at once."""
@@ -56,14 +57,14 @@ class Migration(NamedTuple):
         """The checksums of the file. Raises ``BadMigration`` if it cannot be read."""
         return Fingerprint(self._content())
 
-    def load(self, function: str) -> LoadedMigration:
-        """Import the file and find its ``up`` or ``down``.
+    def load(self, function: str, otherwise: Callable[..., Any] | None = None) -> LoadedMigration:
+        """Import the file and find its ``up`` or ``down``, or take another function where it has none.
 
         Raises ``BadMigration`` if the file cannot be imported or the function cannot be called.
         """
         content = self._content()  # read once, so the checksum fits what runs
         module = import_file(self.path, content)
-        call = getattr(module, function, None)
+        call = getattr(module, function, otherwise)
         if not callable(call):
             next_step = "add one. No migration was run." if function == "up" else NEXT_STEP_WITHOUT_DOWN
             raise BadMigration(f"{self.name} has no function {function}(db): {next_step}", migration=self.name)
@@ -71,6 +72,7 @@ class Migration(NamedTuple):
         require_plain_function(call, f"{function}() of {self.name}", migration=self.name)
         loaded.require_parameters(function)
         loaded.require_known_allowances()
+        loaded.require_possible_keeps()
         if loaded.in_transaction and loaded.in_batches:
             raise BadMigration(
                 f"{function}() of {self.name} has the parameters session and batches: remove one of them. A migration"
@@ -154,6 +156,17 @@ class LoadedMigration:
     @property
     def has_down(self) -> bool:
         return callable(getattr(self.module, "down", None))
+
+    @property
+    def restores_what_it_kept(self) -> bool:
+        """Whether it has no ``down()`` and, as far as the text shows it, keeps everything that it replaces."""
+        return not self.has_down and self.in_batches and find_batch_calls(self.content).all_keep
+
+    def require_possible_keeps(self) -> None:
+        """Raises ``BadMigration`` if the file shows a ``keep`` that ``batches`` would refuse."""
+        problem = find_batch_calls(self.content).problem if self.in_batches else ""
+        if problem:
+            raise BadMigration(f"{self.name}, {problem}. No migration was run.", migration=self.name)
 
     @property
     def allowances(self) -> Mapping[str, str]:

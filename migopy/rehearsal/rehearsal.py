@@ -9,12 +9,13 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
 from ..batches.batches import Batches
+from ..batches.trail import NoTrail
 from ..errors import CheckFailed, Irreversible, MigopyException, MigrationFailed
 from ..files.faults import innermost_line
 from ..files.migration import OTHER_VALUES, unrun_type
 from ..mongo.failures import server_errors
 from ..run.direction import EXECUTE, ROLL_BACK, Direction
-from ..run.planning import load, require_transactions
+from ..run.planning import load, require_transactions, restore_kept
 from ..run.requirements import unmet_requirements
 from ..run.runner import NoHooks, Run, RunContext
 from ..run.watcher import Watcher
@@ -130,7 +131,7 @@ class Rehearsal:
         return loaded
 
     def _require_transactions(self, migrations: Sequence[LoadedMigration]) -> None:
-        functions = [*migrations, *(_down_of(migration) for migration in migrations if migration.has_down)]
+        functions = [*migrations, *filter(None, map(_down_of, migrations))]
         next_step = "set REHEARSAL_URI to a replica set. Nothing was copied."
         require_transactions(functions, self._workspace, next_step)
 
@@ -193,9 +194,11 @@ class Rehearsal:
         after = self._take_snapshot(before)
         rehearsed.changes = compare(before, after)
         rehearsed.allowed = up.allowances.get(OTHER_VALUES)
-        if not up.has_down:
+        rehearsed.down_from_kept = up.restores_what_it_kept
+        down = _down_of(up)
+        if down is None:
             return
-        rehearsed.irreversible = self._run_down(up, left, after)
+        rehearsed.irreversible = self._run_down(down, left, after)
         if rehearsed.irreversible:
             return
         back = self._take_snapshot(before, after)
@@ -205,10 +208,10 @@ class Rehearsal:
         rehearsed.different_again = compare(after, again)
         rehearsed.only_values_differ = only_values_differ(after, again, rehearsed.different_again)
 
-    def _run_down(self, up: LoadedMigration, left: int, after: Snapshot) -> str | None:
+    def _run_down(self, down: LoadedMigration, left: int, after: Snapshot) -> str | None:
         """Run ``down()``; its words if it takes nothing back, but raises ``NotImplementedError``."""
         try:
-            self._run(DOWN, _down_of(up), left)
+            self._run(DOWN, down, left)
         except Irreversible as error:
             if compare(after, self._take_snapshot(after)):
                 raise
@@ -225,7 +228,7 @@ class Rehearsal:
             db=self._db,
             records=self._workspace.history.records(),
             hooks=NoHooks(),
-            batches=lambda migration: Batches(),
+            batches=lambda migration: Batches(NoTrail(migration.name, direction.function), kept=self._workspace.kept),
             forget=_do_nothing,
             say=_do_nothing,
             watcher=Watcher(self._stage.db.client, self._say, tell=_do_nothing),
@@ -282,9 +285,11 @@ class Rehearsal:
         return factor * (rehearsed.seconds or 0) if factor > 1 else None
 
 
-def _down_of(up: LoadedMigration) -> LoadedMigration:
-    """``down()`` of the same file, which is not imported again."""
-    return replace(up, call=up.module.down)
+def _down_of(up: LoadedMigration) -> LoadedMigration | None:
+    """``down()`` of the same file, which is not imported again; None if it has none and does not keep everything."""
+    if up.restores_what_it_kept:
+        return replace(up, call=restore_kept)
+    return replace(up, call=up.module.down) if up.has_down else None
 
 
 def _do_nothing(*args: object) -> None:

@@ -50,6 +50,7 @@ def _json_row(rehearsed: RehearsedMigration) -> dict[str, Any]:
         "only_values_differ": rehearsed.only_values_differ,
         "allowed": rehearsed.allowed,
         "irreversible": rehearsed.irreversible,
+        "down_from_kept": rehearsed.down_from_kept,
         "commands": _by_collection(rehearsed.commands),
         "error": one_line(str(rehearsed.error)) if rehearsed.error else None,
     }
@@ -106,6 +107,7 @@ def _details(rehearsed: RehearsedMigration) -> Iterator[str]:
     not_restored, different = rehearsed.not_restored or (), rehearsed.different_again or ()
     lines = [
         *_change_lines(rehearsed.changes),
+        *(["  down: from what is kept"] if rehearsed.down_from_kept else []),
         *([f"  cannot be taken back: {rehearsed.irreversible}"] if rehearsed.irreversible else []),
         *_section("down() does not restore (before up() -> after down()):", not_restored, is_real=True),
         *_section("down() restores everything, with minor differences:", not_restored, is_real=False),

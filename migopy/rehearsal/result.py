@@ -23,7 +23,9 @@ class RehearsedMigration:
     ``seconds`` is the time of the first ``up()``, ``whole_seconds`` an estimate for all documents (None without a
     sample). ``not_restored`` is what ``down()`` has not restored (None without a ``down()``), ``different_again``
     where the second ``up()`` differs from the first. ``error`` is what ended the rehearsal. ``allowed`` is why the file
-    permits other values in the second ``up()``; ``irreversible`` has the words of a ``down()`` that takes nothing back.
+    permits other values in the second ``up()``; ``irreversible`` has the words of a ``down()`` that takes nothing back;
+    ``down_from_kept`` says that there is no
+    ``down()``, and what ``up()`` has kept was put back.
     """
 
     name: str
@@ -36,6 +38,7 @@ class RehearsedMigration:
     only_values_differ: bool = False
     allowed: str | None = None
     irreversible: str | None = None
+    down_from_kept: bool = False
     error: MigopyException | None = None
 
     @property

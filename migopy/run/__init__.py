@@ -4,6 +4,7 @@ Imports batches, files, legacy, store, mongo, settings, terminal and errors.
 """
 
 from ..terminal.signals import let_through as let_through
+from . import kept as kept
 from . import report as report
 from .acceptance import find_acceptance as find_acceptance
 from .direction import EXECUTE as EXECUTE

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Literal, Mapping, Nam
 from .. import legacy
 from ..errors import BadMigration, ConfigurationError, MigopyException, WrongState
 from ..terminal import signals
+from ..terminal.wording import join_with_and
 from .outcome import redirect_stdout_to_stderr
 from .requirements import unmet_requirements
 from .status import DRIFT, Status
@@ -16,6 +17,7 @@ from .status import DRIFT, Status
 if TYPE_CHECKING:
     from pymongo.database import Database
 
+    from ..batches import Batches
     from ..files.migration import LoadedMigration, Migration
     from .inventory import Inventory
     from .workspace import Workspace
@@ -78,6 +80,9 @@ class Planning:
             loaded = [load(migration, function) for migration in chosen]
             if function == "down":
                 refuse_irreversible(loaded)
+                for migration in loaded:
+                    if migration.call is restore_kept:
+                        require_all_kept(migration.name, inventory, self._workspace)
         require_transactions(loaded, self._workspace)
         plan = divide(loaded, status, named=bool(named))
         if function == "up":
@@ -120,7 +125,7 @@ class Planning:
 
     def _step(self, migration: Migration) -> tuple[dict[str, Any], LoadedMigration | None]:
         """What execute would do with this migration; None if its file cannot be loaded."""
-        unknown = dict.fromkeys(("transaction", "batches", "verify", "down"))
+        unknown = dict.fromkeys(("transaction", "batches", "verify", "down", "down_from_kept"))
         step: dict[str, Any] = {"name": migration.name, **unknown, "dump": self._dumps}
         try:
             loaded = load(migration, "up")
@@ -131,6 +136,7 @@ class Planning:
             "batches": loaded.in_batches,
             "verify": bool(loaded.verify),
             "down": loaded.has_down,
+            "down_from_kept": loaded.restores_what_it_kept,
         }
         return {**step, **known, "error": None}, loaded
 
@@ -162,9 +168,31 @@ class Planning:
 def load(migration: Migration, function: Function) -> LoadedMigration:
     """Import a file and find its ``up`` or ``down``; an error about a name of PyMongo 2 says what to write today."""
     try:
-        return migration.load(function)
+        return migration.load(function, restore_kept if function == "down" else None)
     except MigopyException as error:
         raise error.with_context(after=legacy.advice(error.__cause__ or error)) from error.__cause__
+
+
+def restore_kept(db: object, batches: Batches) -> None:
+    """The ``down()`` of a file that has none: it puts back what ``up()`` has kept."""
+    batches.restore()
+
+
+def require_all_kept(name: str, inventory: Inventory, workspace: Workspace) -> None:
+    """Raises ``BadMigration`` or ``WrongState`` unless everything that ``up()`` has replaced is kept."""
+    run = inventory.records[name].run_to_restore
+    walks = workspace.kept.walks_of_run(name, run)
+    kept, not_kept = ([walk.name for walk in walks if walk.keeps == keeps] for keeps in (True, False))
+    if not kept:
+        nothing = " and nothing of what it replaced is kept any more" if run else ""
+        raise BadMigration(f"{name} has no function down(db){nothing}: add one. No migration was run.", migration=name)
+    if not_kept:
+        raise WrongState(
+            f"{name} has no down(), and up() has kept only a part of what it replaced: {join_with_and(kept)}, but not"
+            f" {join_with_and(not_kept)}. Write a down(db, batches) that calls batches.restore() and takes back the"
+            " rest. No migration was run.",
+            migration=name,
+        )
 
 
 def refuse_irreversible(loaded: Sequence[LoadedMigration]) -> None:

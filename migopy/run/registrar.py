@@ -23,6 +23,9 @@ class Registrar:
     may_have_dropped: str | None = None
     """The running migration, if it may drop the history."""
 
+    kept: Mapping[str, Any]
+    """What the record of the running migration says about what it has kept."""
+
     def __init__(
         self,
         direction: Direction,
@@ -38,6 +41,7 @@ class Registrar:
         self._records = dict(records)
         self._dump = dump
         self._say = say
+        self.kept = {}
 
     def register(self, migration: LoadedMigration, seconds: float) -> None:
         """Register a migration that has run outside of a transaction, or unregister it."""
@@ -69,6 +73,7 @@ class Registrar:
             seconds=None if seconds is None else round(seconds, 3),
             by=self._history.by,
             **self._dump,
+            **self.kept,
         )
         return record.of_file(migration.name, migration.fingerprint)
 

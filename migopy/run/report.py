@@ -118,6 +118,7 @@ def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str
         "dump_documents": record.dump_documents if record else None,
         "dump_bytes": record.dump_bytes if record else None,
         "progress": _progress_row(status, name),
+        "kept_documents": record.kept_documents if record else None,
     }
 
 
@@ -125,7 +126,7 @@ def _history_row_of_running(status: Status, holder: Holder, problems: Sequence[s
     """The row of the migration that is running: since when, by whom and how far."""
     record = status.inventory.records.get(status.running or "")
     return {
-        **dict.fromkeys(("seconds", "dump", "dump_documents", "dump_bytes")),
+        **dict.fromkeys(("seconds", "dump", "dump_documents", "dump_bytes", "kept_documents")),
         "name": status.running,
         "state": "rolling back" if record else "running",
         "problems": list(problems),
@@ -152,7 +153,8 @@ def history_table(rows: Sequence[Row]) -> str:
 def _state(row: Row) -> list[str]:
     """``executed, changed``; only the problems of an unregistered migration, which say more in less room."""
     problems_only = row["state"] == "unregistered" and row["problems"]
-    return row["problems"] if problems_only else [row["state"], *row["problems"]]
+    kept = ["kept"] if row["kept_documents"] else []
+    return row["problems"] if problems_only else [row["state"], *kept, *row["problems"]]
 
 
 def _colour(row: Row) -> str:
@@ -212,6 +214,7 @@ def history_text(rows: Sequence[Row], events: Sequence[Row] | None) -> str:
         shown = rows[0]["dump"]
         others = [dump for dump in dumps(events) if dump != shown]
         parts += [dump_line(rows[0])] if shown else []
+        parts += [kept_line(rows[0])] if rows[0]["kept_documents"] else []
         parts += [event_table(events)] if events else []
         parts += ["Other dumps: " + ", ".join(others)] if others else []
     return "\n\n".join(parts)
@@ -221,6 +224,11 @@ def dump_line(row: Row) -> str:
     """Which dump was taken before a migration, and how large it is."""
     facts = f" ({plural(row['dump_documents'], 'document')}, {row['dump_bytes']:,} bytes)" if row["dump_bytes"] else ""
     return f"Dumped before it: {row['dump']}{facts}"
+
+
+def kept_line(row: Row) -> str:
+    """How many documents a migration has kept."""
+    return f"Kept for its rollback: {plural(row['kept_documents'], 'document')}"
 
 
 def event_rows(events: Sequence[Event], record: Record | None = None) -> list[dict[str, Any]]:
@@ -278,11 +286,15 @@ def plan_table(steps: Sequence[Row]) -> str:
     return table(
         ["NAME", "TRANSACTION", "VERIFY", "DOWN", "DUMP"],
         [
-            [step["name"], _transaction(step, words), *(words[step[key]] for key in ("verify", "down", "dump"))]
+            [step["name"], _transaction(step, words), words[step["verify"]], _down(step, words), words[step["dump"]]]
             for step in steps
         ],
         colours=[RED if step["error"] else "" for step in steps],
     )
+
+
+def _down(step: Row, words: Mapping[bool | None, str]) -> str:
+    return "from what is kept" if step["down_from_kept"] else words[step["down"]]
 
 
 def _transaction(step: Row, words: Mapping[bool | None, str]) -> str:

@@ -175,6 +175,7 @@ class Run:
         """
         self._begin(migration.name, left)
         self._registrar.may_have_dropped = migration.name if migration.may_drop else None
+        self._registrar.kept = {}
         with self._explain_failures(migration, left):
             self._call(self._hooks.before_each, migration.name)
             seconds = self._in_transaction(migration) if migration.in_transaction else self._perform(migration)
@@ -211,6 +212,8 @@ class Run:
                 offered = {"session": session, "batches": batches}
                 self._has_called = True
                 self._call(migration.call, db, **{name: offered[name] for name in migration.asks_for})
+                if batches and self._direction.executes:
+                    self._registrar.kept = batches.kept_facts()
             seconds = clock() - started
             self._verify(migration, db, session)
         return seconds

@@ -22,7 +22,7 @@ from ..errors import BadMigration, LockHeld, NotAllowed, ServerFailed, WrongStat
 from ..files.directory import find, number_parser, unusable_entries
 from ..files.importing import on_sys_path
 from ..mongo import ServerKind, kill_sessions, look_up, server_errors, server_kind
-from ..store import Checkpoints, History, Holder, Lock, Names, Record
+from ..store import Checkpoints, History, Holder, KeptStore, Lock, Names, Record
 from ..terminal import signals
 from ..terminal.texts import one_line
 from ..version import __version__
@@ -70,6 +70,7 @@ class Workspace:
         self.directory = self.folder / self.settings.MIGRATIONS_DIRECTORY
         self.history = History(self.db, self.names, address=self.address, by=user_at_host(), version=__version__)
         self.checkpoints = Checkpoints(self.db, self.names, address=self.address, by=user_at_host())
+        self.kept = KeptStore(self.db, self.names, address=self.address, by=user_at_host())
         self.lock = Lock(
             self.db,
             self.names,
@@ -148,7 +149,17 @@ class Workspace:
             keeps_filter=self.keeps_filters,
             task=self.settings.task,
         )
-        return Batches(trail, self.lock.confirm, Line(say), self.settings.BATCH_MAX_LAG, self.lock.tell)
+        record = status.inventory.records.get(migration.name)
+        return Batches(
+            trail,
+            self.lock.confirm,
+            Line(say),
+            self.settings.BATCH_MAX_LAG,
+            self.lock.tell,
+            kept=self.kept,
+            now=self.lock.now,
+            registered_run=record.run_to_restore if record else None,
+        )
 
     def context(
         self, direction: Direction, db: Database[dict[str, Any]], status: Status, hooks: Hooks, logger: ColorsLogger

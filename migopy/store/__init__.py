@@ -1,4 +1,4 @@
-"""What we keep in the database: the history, its log, the lock and the checkpoints of batches.
+"""What we keep in the database: the history, its log, the lock, the checkpoints of batches and what they keep.
 
 Imports files, mongo, terminal and errors.
 """
@@ -6,6 +6,7 @@ Imports files, mongo, terminal and errors.
 from .checkpoints import Checkpoints as Checkpoints
 from .history import History as History
 from .history import Record as Record
+from .kept import KeptStore as KeptStore
 from .lock import Holder as Holder
 from .lock import Lock as Lock
 from .names import Names as Names

@@ -63,6 +63,10 @@ class Checkpoint(NamedTuple):
     """MongoDB's id of the collection that the walk began with; None if that is not known."""
     id: Any = None
     """The ``_id`` of the document that this was read from."""
+    kept: tuple[int, int] | None = None
+    """Where what the walk replaces is kept: which execution of the migration, and which walk of it."""
+    left: Mapping[str, Any] = {}
+    """Of a restore: how many documents it has left alone, by reason."""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Checkpoint | None:
@@ -90,6 +94,8 @@ class Checkpoint(NamedTuple):
             bytes(document["asked"]) if isinstance(get("asked"), bytes) else b"",
             get("uuid"),
             get("_id"),
+            _kept(get("kept")),
+            document["left"] if isinstance(get("left"), dict) else {},
         )
 
     def filter(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -108,6 +114,11 @@ def _identity(document: Mapping[str, Any]) -> Identity | None:
     collection, filter = documents.text(document.get("collection")), documents.text(document.get("filter"))
     nth, call = documents.number(document.get("nth")), documents.number(document.get("call"))
     return None if collection is None or filter is None or nth is None else Identity(collection, filter, nth, call or 0)
+
+
+def _kept(value: Any) -> tuple[int, int] | None:
+    numbers = [documents.number(number) for number in value] if isinstance(value, list) else []
+    return None if len(numbers) != 2 or None in numbers else (value[0], value[1])
 
 
 def encoded(value: Any) -> bytes:

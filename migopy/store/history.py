@@ -51,7 +51,8 @@ class Record(NamedTuple):
     """A registered migration. Only name and time are known of one that migopy 1.0 registered.
 
     ``at`` is the server's time, ``seconds`` how long ``up()`` took, ``by`` is ``user@host``. ``dump`` is the path of
-    the dump taken before, with the number of documents in it and its size on disk.
+    the dump taken before, with the number of documents in it and its size on disk. ``kept_documents`` is how many
+    documents ``up()`` has kept, and ``kept_run`` the number under which they are kept.
     """
 
     name: str
@@ -64,6 +65,13 @@ class Record(NamedTuple):
     dump: str | None = None
     dump_documents: int | None = None
     dump_bytes: int | None = None
+    kept_run: int | None = None
+    kept_documents: int | None = None
+
+    @property
+    def run_to_restore(self) -> int | None:
+        """Which execution a rollback restores: 0 if this one has kept nothing, None for the last that has kept."""
+        return None if self.state == "ignored" else self.kept_run or 0
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Record | None:
@@ -76,7 +84,8 @@ class Record(NamedTuple):
             at = document["_id"].generation_time
         texts: dict[str, Any] = {key: documents.text(get(key)) for key in ("by", "checksum", "code_checksum", "dump")}
         state: State = "ignored" if get("state") == "ignored" else "executed"
-        numbers: dict[str, Any] = {key: documents.number(get(key)) for key in ("dump_documents", "dump_bytes")}
+        counts = ("dump_documents", "dump_bytes", "kept_run", "kept_documents")
+        numbers: dict[str, Any] = {key: documents.number(get(key)) for key in counts}
         return cls(name, at, state, documents.seconds(get("seconds")), **texts, **numbers)
 
     @property

@@ -23,6 +23,10 @@ class Names(NamedTuple):
         return f"{self.migrations}_batches"
 
     @property
+    def kept(self) -> str:
+        return f"{self.migrations}_kept"
+
+    @property
     def others(self) -> list[str]:
         """All names except ``migrations``; migopy 1.0 had none of these collections."""
-        return [self.lock, self.log, self.batches]
+        return [self.lock, self.log, self.batches, self.kept]

@@ -11,6 +11,7 @@ from pymongo import ReadPreference, WriteConcern
 from pymongo.errors import ExecutionTimeout, WriteError
 
 from ...mongo.kind import server_kind
+from ...mongo.raw import RawDocuments, split
 from ...terminal.signals import hold_back
 from . import sampling
 from .expiry import expiring
@@ -20,12 +21,10 @@ from .raw import (
     STORED_FUNCTIONS,
     TIMESERIES,
     VIEW,
-    RawDocuments,
     kill_commands,
     list_collections,
     list_indexes,
     server_time,
-    split,
 )
 
 if TYPE_CHECKING:

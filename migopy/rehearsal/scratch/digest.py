@@ -9,21 +9,21 @@ from typing import NamedTuple
 
 from bson import Decimal128
 
-# The types of BSON (https://bsonspec.org/spec.html).
-DOUBLE, STRING, DOCUMENT, ARRAY, BINARY, OBJECT_ID, DATE = 0x01, 0x02, 0x03, 0x04, 0x05, 0x07, 0x09
-REGEX, POINTER, CODE, SYMBOL, CODE_WITH_SCOPE = 0x0B, 0x0C, 0x0D, 0x0E, 0x0F
-INT32, TIMESTAMP, INT64, DECIMAL128 = 0x10, 0x11, 0x12, 0x13
-UNDEFINED, BOOLEAN, NULL, MIN_KEY, MAX_KEY = 0x06, 0x08, 0x0A, 0xFF, 0x7F
+from ...mongo.raw import (
+    ARRAY,
+    DATE,
+    DECIMAL128,
+    DOCUMENT,
+    DOUBLE,
+    INT32,
+    INT64,
+    OBJECT_ID,
+    STRING,
+    TIMESTAMP,
+    end_of_value,
+)
+
 NUMBER = b"\0"  # stands for every type of number; BSON has no type 0
-
-FIXED_BYTES = {
-    **{UNDEFINED: 0, NULL: 0, MIN_KEY: 0, MAX_KEY: 0, BOOLEAN: 1},
-    **{DATE: 8, TIMESTAMP: 8, DOUBLE: 8, DECIMAL128: 16},
-}
-"""Bytes of the values of fixed size; the commonest types have branches of their own."""
-
-BYTES_BESIDES_LENGTH = {CODE: 4, SYMBOL: 4, CODE_WITH_SCOPE: 0, BINARY: 5, POINTER: 16}
-"""Bytes of a value that the length at its beginning does not count."""
 
 LARGEST_WHOLE_DOUBLE = 2**62
 """Up to here a whole double has the meaning of an integer."""
@@ -104,7 +104,7 @@ class Digester:
                 made = _uint32_of_id(raw, value)[0]
                 field = raw[position:stop] if made < self._since else self._time(raw, position, value, stop, made)
             else:
-                stop = _end_of_value(raw, kind, value)
+                stop = end_of_value(raw, kind, value)
                 field = self._rarer_field(raw, position, value, stop)
             fields.append(field)
             position = stop
@@ -132,17 +132,6 @@ class Digester:
     def _is_past(self, made: float) -> bool:
         self._until = time.time() + 1  # the clocks of two machines may differ by a second
         return made <= self._until
-
-
-def _end_of_value(raw: bytes, kind: int, value: int) -> int:
-    if kind in FIXED_BYTES:
-        return value + FIXED_BYTES[kind]
-    if kind == REGEX:
-        return raw.index(0, raw.index(0, value) + 1) + 1
-    if kind not in BYTES_BESIDES_LENGTH:
-        raise ValueError(f"BSON has no type {kind:#x}.")
-    length: int = _int32(raw, value)[0]
-    return value + BYTES_BESIDES_LENGTH[kind] + length
 
 
 def _decimal(value: bytes) -> float | Decimal:

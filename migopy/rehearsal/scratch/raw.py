@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import struct
 from datetime import timezone
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping
 
@@ -13,6 +12,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure
 
 from ...mongo.kind import hello
+from ...mongo.raw import split
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -28,29 +28,6 @@ COLLECTION, VIEW, TIMESERIES = "collection", "view", "timeseries"
 
 STORED_FUNCTIONS = "system.js"
 """The only system collection whose documents are data."""
-
-_length = struct.Struct("<i").unpack_from
-
-
-class RawDocuments(RawBSONDocument):
-    """Several documents in the place of one: PyMongo sends all of them, as they are."""
-
-    def __init__(self, batch: bytes) -> None:
-        super().__init__(batch[: _length(batch, 0)[0]])
-        self._batch = batch
-
-    @property
-    def raw(self) -> bytes:
-        return self._batch
-
-
-def split(batch: bytes) -> Iterator[bytes]:
-    """The single documents of a batch."""
-    position = 0
-    while position < len(batch):
-        end = position + _length(batch, position)[0]
-        yield batch[position:end]
-        position = end
 
 
 def read_documents(collection: Collection[Any]) -> Iterator[bytes]:

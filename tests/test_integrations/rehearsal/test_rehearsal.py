@@ -10,7 +10,7 @@ from tests.server import Mongod, Server, shared_replica_set
 
 COLUMNS = (
     "name seconds whole_seconds down again changes not_restored different_again only_values_differ allowed irreversible"
-    " commands error"
+    " down_from_kept commands error"
 )
 VERIFIED = "assert session.in_transaction and db.notes.count_documents({'n': 1}, session=session) == 20"
 

@@ -1,0 +1,272 @@
+"""Keeping what batches replace: some fields of each document, or whole documents, as they were and as they are then."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
+
+from bson.raw_bson import RawBSONDocument
+
+from ..errors import BatchFailed
+from ..mongo.raw import (
+    ARRAY,
+    DATE,
+    INT32,
+    INT64,
+    OBJECT_ID,
+    STRING,
+    Element,
+    document_of,
+    element,
+    embedded,
+    id_of,
+    split,
+)
+from ..store.kept import AFTER, BEFORE, KeptStore, KeptWalk, Part
+from ..store.names import Names
+from .arguments import Keep
+from .ids import BY_ID, IdRange, Ids, filter_within
+from .walk import BatchResult, BatchTooLarge, WriteBatch
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pymongo.client_session import ClientSession
+    from pymongo.collection import Collection
+
+    from .trail import NoTrail, Trail
+    from .walk import Walk
+
+MAX_DOCUMENTS = 100_000
+"""Of one reply, which also has a limit of 16 MB."""
+
+MAX_BYTES = 16 * 1024 * 1024
+"""Of what one batch keeps; a batch with more is tried again with fewer documents."""
+
+COMPARABLE_KINDS = (INT32, INT64, STRING, OBJECT_ID, DATE)
+"""Types of BSON whose values ``$gte`` and ``$lte`` compare as the index orders them."""
+
+NOT_THERE = b"\5\0\0\0\0"
+"""In place of a document that is gone."""
+
+
+class Keeping:
+    """What one execution of a migration keeps, and what its rollback finds.
+
+    ``store`` is None outside of a run: then it is the collection beside the first that something is kept of.
+    ``registered_run`` says which execution is registered: 0 if that has kept nothing, None if it is not known.
+    """
+
+    def __init__(
+        self,
+        trail: Trail | NoTrail,
+        store: KeptStore | None,
+        now: Callable[[], datetime],
+        registered_run: int | None = None,
+    ) -> None:
+        self._trail = trail
+        self._store = store
+        self._now = now
+        self._registered_run = registered_run
+        self.run: int | None = None
+        """Which execution of the migration this is; None as long as nothing is kept."""
+        self._walks: list[KeptWalk] = []
+        self._without_keep: list[str] = []
+
+    def begin(self, walk: Walk, keep: Keep | None, *, deletes: bool = False) -> Keeper | None:
+        """Begin or resume the keeping of a walk; None if it does not keep anything.
+
+        Raises ``BatchFailed`` in a ``down()``, and ``NotAllowed`` if the user may not write to the collection.
+        """
+        collection = walk.collection.full_name
+        if keep is None:
+            self._without_keep.append(collection)
+            self._note_walks_without_keep()
+            return None
+        if self._trail.direction == "down":
+            raise BatchFailed("keep is for up(): nothing takes back what down() does.")
+        store = self._open(walk.collection)
+        resumed = self._find(walk.checkpoint.kept)
+        wanted = KeptWalk(self._trail.migration, 0, 0, collection, True, keep.fields, deletes)
+        if resumed is None or not resumed.is_like(wanted):
+            resumed = self._add(wanted)
+            self._trail.note_kept(walk.checkpoint, (resumed.run, resumed.nth))
+        self._note_walks_without_keep()
+        keeper = Keeper(store, resumed, keep, walk)
+        keeper.complete()
+        return keeper
+
+    def _open(self, collection: Collection[Any]) -> KeptStore:
+        """The store, with what is known of this execution."""
+        if self._store is None:
+            nodes = ", ".join(f"{host}:{port}" for host, port in sorted(collection.database.client.nodes))
+            self._store = KeptStore(collection.database, Names("migrations"), address=nodes, by="")
+        if self.run is None:
+            walks = self._store.walks(self._trail.migration)
+            self.run = self._trail.kept_run() or 1 + max((walk.run for walk in walks), default=0)
+            self._walks = [walk for walk in walks if walk.run == self.run]
+            self._store.require_right_to_remove()
+        return self._store
+
+    def _find(self, kept: tuple[int, int] | None) -> KeptWalk | None:
+        return next((walk for walk in self._walks if (walk.run, walk.nth) == kept), None)
+
+    def _add(self, wanted: KeptWalk) -> KeptWalk:
+        assert self._store is not None
+        assert self.run is not None
+        nth = 1 + max((walk.nth for walk in self._walks), default=0)
+        walk = wanted._replace(run=self.run, nth=nth, at=self._now(), by=self._store.by)
+        self._store.add_walk(walk)
+        self._walks.append(walk)
+        return walk
+
+    def _note_walks_without_keep(self) -> None:
+        """Store which walks keep nothing, once another one keeps something."""
+        if self.run is None:
+            return
+        noted = {walk.collection for walk in self._walks if not walk.keeps}
+        for collection in dict.fromkeys(self._without_keep):
+            if collection not in noted:
+                self._add(KeptWalk(self._trail.migration, 0, 0, collection, keeps=False))
+        self._without_keep.clear()
+
+    def count_documents(self) -> int:
+        """How many documents this execution has kept, in earlier attempts too."""
+        if self._store is None or self.run is None:
+            return 0
+        return sum(kept.documents for kept in self._store.amounts(self._trail.migration) if kept.walk.run == self.run)
+
+    def walks_to_restore(self) -> tuple[KeptStore, list[KeptWalk]]:
+        """The walks of the execution that is rolled back, the last one first. Raises ``BatchFailed`` for none."""
+        if self._trail.direction == "up":
+            raise BatchFailed("restore() is for down(): it puts back what up() has kept.")
+        run = self._registered_run if self.run is None else self.run
+        found = self._store.walks_of_run(self._trail.migration, run) if self._store else []
+        walks = [walk for walk in found if walk.keeps]
+        if self._store is None or not walks:
+            of = f" of {self._trail.migration}" if self._trail.migration else " by this object"
+            raise BatchFailed(
+                f"Nothing is kept{of}: either up() has kept nothing (it needs keep=...), or it was dropped."
+            )
+        return self._store, walks[::-1]
+
+
+class Keeper:
+    """Keeps what the batches of one walk replace."""
+
+    def __init__(self, store: KeptStore, kept_walk: KeptWalk, keep: Keep, walk: Walk) -> None:
+        self._store = store
+        self._kept_walk = kept_walk
+        self._keep = keep
+        self._walk = walk
+        self._numbers = itertools.count()
+
+    def complete(self) -> None:
+        """Read what earlier attempts have kept. A batch in which one of them died on a standalone gets its end."""
+        if self._walk.checkpoint.finished:
+            return
+        parts = self._store.parts(self._kept_walk)
+        self._numbers = itertools.count(1 + max((part.batch for part in parts), default=0))
+        for part in parts if not self._kept_walk.deletes else ():
+            if not part.chunks_after:
+                before, _ = self._store.read(self._kept_walk, part)
+                ids = [id_of(document) for document in split(before)]
+                now = read_by_ids(self._walk.collection, ids, self._keep.projection, None)
+                self._store.insert(self._kept_walk, part, {AFTER: aligned(before, now)})
+
+    def around(
+        self, batch: Ids | IdRange, write: Callable[[Ids | IdRange, ClientSession | None], BatchResult]
+    ) -> WriteBatch:
+        """What writes the batch and keeps what it replaces, both in the transaction if there is one."""
+
+        def write_and_keep(session: ClientSession | None) -> BatchResult:
+            # Without a transaction, other documents may match the filter by the time that the batch is written.
+            known = batch if session else self._walk.ids_of(batch)
+            if not known:
+                return BatchResult(batch[-1:], 0, 0)
+            return self.replace(
+                filter_within(self._walk.filter, known),
+                filter_within({}, known),
+                lambda session: write(known, session),
+                session,
+            )
+
+        return write_and_keep
+
+    def replace(
+        self,
+        selected: Mapping[str, Any],
+        within: Mapping[str, Any],
+        write: WriteBatch,
+        session: ClientSession | None,
+    ) -> BatchResult:
+        """Write a batch, and keep the documents that ``selected`` finds before it and ``within`` finds after it."""
+        collection, projection = self._walk.collection, self._keep.projection
+        before = read_raw(collection, selected, projection, session, MAX_BYTES if self._walk.batch_size > 1 else None)
+        part = Part(next(self._numbers), 0, sum(1 for _ in split(before)), len(before))
+        if session is None and before:
+            # First, so that what a killed run has changed is always kept.
+            part = self._store.insert(self._kept_walk, part, {BEFORE: before})
+        result = write(session)
+        streams = {} if session is None else {BEFORE: before}
+        if before and not self._kept_walk.deletes:
+            streams[AFTER] = aligned(before, read_raw(collection, within, projection, session), session)
+        if session and before and result.changed < part.documents and not self._kept_walk.deletes:
+            part, streams = _changed_only(part, streams)
+        self._store.insert(self._kept_walk, part, streams, session)
+        return result
+
+
+def read_raw(
+    collection: Collection[Any],
+    wanted: Any,
+    projection: Mapping[str, int] | None,
+    session: ClientSession | None,
+    max_bytes: int | None = None,
+) -> bytes:
+    """The documents that match, undecoded and in the order of their ``_id``s. Raises ``BatchTooLarge``."""
+    found: list[bytes] = []
+    size = 0
+    with collection.find_raw_batches(
+        wanted, projection, session=session, sort=BY_ID, hint=BY_ID, batch_size=MAX_DOCUMENTS
+    ) as cursor:
+        for piece in cursor:
+            found.append(piece)
+            size += len(piece)
+            if max_bytes is not None and size > max_bytes:
+                raise BatchTooLarge
+    return b"".join(found)
+
+
+def read_by_ids(
+    collection: Collection[Any],
+    ids: Sequence[Element],
+    projection: Mapping[str, int] | None,
+    session: ClientSession | None,
+) -> bytes:
+    """The documents with these ``_id``s, which are in order; those that are there."""
+    listed = b"".join(element(id.kind, b"%d" % place, id.value) for place, id in enumerate(ids))
+    condition = element(ARRAY, b"$in", document_of(listed))
+    if ids[0].kind == ids[-1].kind and ids[0].kind in COMPARABLE_KINDS:
+        # As in filter_within(): a clustered collection has no index on _id.
+        condition += element(ids[0].kind, b"$gte", ids[0].value) + element(ids[-1].kind, b"$lte", ids[-1].value)
+    wanted = RawBSONDocument(document_of(embedded(b"_id", condition)))
+    return read_raw(collection, wanted, projection, session)
+
+
+def aligned(before: bytes, after: bytes, session: ClientSession | None = None) -> bytes:
+    """The documents of ``after`` in the order of those of ``before``, with ``NOT_THERE`` for each that is gone."""
+    known, found = list(split(before)), list(split(after))
+    if session and len(known) == len(found):  # in a transaction they are the same ones
+        return after
+    by_id = {id_of(document).raw: document for document in found}
+    return b"".join(by_id.get(id_of(document).raw, NOT_THERE) for document in known)
+
+
+def _changed_only(part: Part, streams: Mapping[str, bytes]) -> tuple[Part, dict[str, bytes]]:
+    """Without the documents that the batch has left as they were."""
+    pairs = zip(split(streams[BEFORE]), split(streams[AFTER]))
+    changed = [(before, after) for before, after in pairs if before != after]
+    before = b"".join(before for before, _ in changed)
+    after = b"".join(after for _, after in changed)
+    return part._replace(documents=len(changed), bytes=len(before)), {BEFORE: before, AFTER: after}

@@ -1,0 +1,312 @@
+"""Putting back what was kept: a walk through the batches of ``up()``, the last one first."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple, Sequence
+
+import bson
+from pymongo.errors import PyMongoError
+
+from ..errors import BatchFailed
+from ..mongo.concerns import EXACTLY
+from ..mongo.raw import TIMESTAMP, Element, RawDocuments, document_of, elements, embedded, id_of, split
+from ..store.kept import AFTER, BEFORE, KeptStore, KeptWalk, Part
+from ..terminal.texts import MAX_EXAMPLES, MAX_VALUE_LENGTH, shorten, write_refusal
+from ..terminal.wording import plural
+from .arguments import Keep
+from .keeping import read_by_ids
+from .walk import BatchInTheWay, BatchResult, BatchTooLarge
+
+if TYPE_CHECKING:
+    from pymongo.client_session import ClientSession
+
+    from .walk import Walk
+
+DUPLICATE_KEY = 11000
+
+CHANGED, DELETED, THERE_AGAIN = "changed", "deleted", "there again"
+"""Why a document is left as it is."""
+
+SENTENCES = {
+    CHANGED: "{documents} of {name} {were} changed since and {are} left as {they_are}: _id {ids}",
+    DELETED: "{documents} of {name} {were} deleted since",
+    THERE_AGAIN: "{documents} of {name} {are} there again and {are} left as {they_are}: _id {ids}",
+}
+
+EMPTY_TIMESTAMP = bytes(8)
+"""Where a document has this, MongoDB writes the current time as it inserts or replaces the document."""
+
+MAX_COMMAND_BYTES = 15 * 1024 * 1024
+"""PyMongo takes all statements of a command for one document, of at most 16 MB."""
+
+
+class Entry(NamedTuple):
+    """One kept document: as it was, as the batch left it (empty if that is not known), and its ``_id``."""
+
+    before: bytes
+    after: bytes
+    id: Element
+
+
+class Restore:
+    """Puts back what one walk of ``up()`` has kept.
+
+    ``walk`` is the walk through it, whose batches are taken from what is kept and not from the collection.
+    """
+
+    def __init__(self, store: KeptStore, kept_walk: KeptWalk, walk: Walk, *, overwrite: bool) -> None:
+        self._store = store
+        self._kept_walk = kept_walk
+        self._walk = walk
+        self._overwrite = overwrite
+        self._projection = Keep(kept_walk.fields).projection
+
+    def run(self, parts: Sequence[Part]) -> None:
+        """Put back these parts, the last one first."""
+        last = self._walk.checkpoint.last
+        begin = (last[0]["batch"], last[0]["piece"]) if last else None
+        waiting = [part for part in parts if begin is None or part.place < begin]
+        while waiting:
+            self._make_small(waiting)
+            chosen = self._next(waiting)
+            self._walk.begin_batch(sum(part.documents for part in chosen))
+            try:
+                self._walk.write(functools.partial(self._put_back, chosen))
+            except (BatchInTheWay, BatchTooLarge, PyMongoError) as error:
+                if not self._walk.shrink_after(error):
+                    raise
+            else:
+                del waiting[-len(chosen) :]
+        self._walk.finish()
+
+    def _make_small(self, waiting: list[Part]) -> None:
+        """Divide the last part if it has more documents than the next batch may have."""
+        part, size = waiting[-1], self._walk.next_size
+        if part.documents <= size:
+            return
+        before, after = (list(split(stream)) for stream in self._store.read(self._kept_walk, part))
+        pieces = []
+        # Killed in here, a document is kept twice, and putting it back the second time changes nothing.
+        for begin in range(0, part.documents, size):
+            place = slice(begin, begin + size)
+            pieces.append(self._insert(part, part.piece + begin, before[place], after[place]))
+        self._store.remove(self._kept_walk, [part])
+        waiting[-1:] = pieces
+
+    def _insert(
+        self,
+        part: Part,
+        piece: int,
+        before: Sequence[bytes],
+        after: Sequence[bytes],
+        session: ClientSession | None = None,
+    ) -> Part:
+        streams = {BEFORE: b"".join(before), AFTER: b"".join(after)}
+        new = Part(part.batch, piece, len(before), len(streams[BEFORE]))
+        return self._store.insert(self._kept_walk, new, streams, session)
+
+    def _next(self, waiting: Sequence[Part]) -> list[Part]:
+        """The last parts, all of one batch of ``up()``, that fit into the next batch."""
+        chosen: list[Part] = []
+        for part in reversed(waiting):
+            # In another batch the same document may stand once more, where a standalone has done a batch twice.
+            if chosen and part.batch != chosen[0].batch:
+                break
+            if chosen and part.documents + sum(each.documents for each in chosen) > self._walk.next_size:
+                break
+            chosen.append(part)
+        return chosen
+
+    def _put_back(self, parts: Sequence[Part], session: ClientSession | None) -> BatchResult:
+        left: Counter[str] = Counter()
+        examples: dict[str, list[str]] = {}
+        writes, done = Writes(self._walk, session), 0
+        to_remove = []
+        for part in parts:
+            entries = list(self._entries(part, session))
+            now = self._now(entries, session)
+            remaining = []
+            for entry in entries:
+                reason = self._reason(entry, now.get(entry.id.raw))
+                if reason:
+                    remaining.append(entry)
+                    left[reason] += 1
+                    examples.setdefault(reason, []).append(_repr(entry.id))
+                elif now.get(entry.id.raw) != entry.before:
+                    self._write(writes, entry, now.get(entry.id.raw))
+            done += len(entries)
+            if len(remaining) < len(entries):
+                to_remove.append((part, remaining))
+        writes.send()
+        for part, remaining in to_remove:
+            if remaining:
+                before, after = [entry.before for entry in remaining], [entry.after for entry in remaining]
+                self._insert(part, part.piece, before, after, session)
+            self._store.remove(self._kept_walk, [part], session)
+        place = {"batch": parts[-1].batch, "piece": parts[-1].piece}
+        return BatchResult([place], done, writes.count, _sum(self._walk.checkpoint.left, left, examples))
+
+    def _entries(self, part: Part, session: ClientSession | None) -> Iterator[Entry]:
+        before, after = (list(split(stream)) for stream in self._store.read(self._kept_walk, part, session))
+        for place, document in enumerate(before):
+            yield Entry(document, after[place] if after else b"", id_of(document))
+
+    def _now(self, entries: Sequence[Entry], session: ClientSession | None) -> Mapping[bytes, bytes]:
+        """The kept parts of these documents as they are now, by ``_id``."""
+        found = read_by_ids(self._walk.collection, [entry.id for entry in entries], self._projection, session)
+        return {id_of(document).raw: document for document in split(found)}
+
+    def _reason(self, entry: Entry, now: bytes | None) -> str:
+        """Why the document is left as it is; empty if it is put back, or is already as it was."""
+        if now == entry.before:
+            return ""
+        if self._kept_walk.deletes:
+            return "" if now is None or self._overwrite else THERE_AGAIN
+        if now is None:
+            return DELETED
+        return "" if self._overwrite or now == entry.after else CHANGED
+
+    def _write(self, writes: Writes, entry: Entry, now: bytes | None) -> None:
+        fields = self._kept_walk.fields
+        if now is None:
+            writes.insert(entry)
+        elif fields is None:
+            writes.replace(entry.id, entry.before)
+        elif _has_twins(entry.before) or _has_twins(now):
+            writes.replace(entry.id, self._merged(writes, entry, fields))
+        else:
+            writes.set_fields(entry, fields)
+
+    def _merged(self, writes: Writes, entry: Entry, fields: Sequence[str]) -> bytes:
+        """The whole document with the kept fields as they were, for one in which a field stands twice."""
+        names = {name.encode() for name in fields}
+        (whole,) = split(read_by_ids(self._walk.collection, [entry.id], None, writes.session))
+        others = b"".join(element.raw for element in elements(whole) if element.name not in names)
+        return document_of(others + b"".join(each.raw for each in elements(entry.before) if each.name in names))
+
+
+class Writes:
+    """The writes of one batch, sent as they are stored: nothing is decoded."""
+
+    def __init__(self, walk: Walk, session: ClientSession | None) -> None:
+        self._walk = walk
+        self.session = session
+        self._inserts: list[tuple[Element, bytes]] = []
+        self._updates: list[tuple[Element, bytes]] = []
+
+    @property
+    def count(self) -> int:
+        return len(self._inserts) + len({id.raw for id, _ in self._updates} - {id.raw for id, _ in self._inserts})
+
+    def insert(self, entry: Entry) -> None:
+        self._inserts.append((entry.id, entry.before))
+        self._restore_empty_timestamps(entry.id, entry.before)
+
+    def replace(self, id: Element, document: bytes) -> None:
+        self._update(id, document)
+        self._restore_empty_timestamps(id, document)
+
+    def set_fields(self, entry: Entry, fields: Sequence[str]) -> None:
+        present = [element for element in elements(entry.before) if element.name != b"_id"]
+        names = {element.name for element in present}
+        missing = b"".join(b"\x08" + name + b"\0\1" for name in map(str.encode, fields) if name not in names)
+        change = embedded(b"$set", b"".join(element.raw for element in present)) if present else b""
+        self._update(entry.id, document_of(change + (embedded(b"$unset", missing) if missing else b"")))
+
+    def _update(self, id: Element, change: bytes) -> None:
+        statement = embedded(b"q", id.raw) + b"\x03u\0" + change
+        self._updates.append((id, document_of(statement)))
+
+    def _restore_empty_timestamps(self, id: Element, document: bytes) -> None:
+        if EMPTY_TIMESTAMP not in document:
+            return
+        found = [
+            element.raw
+            for element in elements(document)
+            if element.kind == TIMESTAMP and element.value == EMPTY_TIMESTAMP and element.name != b"_id"
+        ]
+        if found:
+            self._update(id, document_of(embedded(b"$set", b"".join(found))))
+
+    def send(self) -> None:
+        """Raises ``BatchFailed`` that names the document which MongoDB refuses."""
+        self._send("insert", "documents", self._inserts)
+        self._send("update", "updates", self._updates)
+
+    def _send(self, command: str, key: str, statements: Sequence[tuple[Element, bytes]]) -> None:
+        collection = self._walk.collection
+        for group in _groups(statements):
+            listed = RawDocuments(b"".join(statement for _, statement in group))
+            written = {command: collection.name, key: [listed]}
+            reply = collection.database.command(written, session=self.session, codec_options=EXACTLY)
+            failures = reply.get("writeErrors")
+            if failures:
+                id, _ = group[failures[0]["index"]]
+                raise BatchFailed(self._refusal(id, failures[0]))
+
+    def _refusal(self, id: Element, failure: Mapping[str, Any]) -> str:
+        where = f"{self._walk.collection.name}, _id {_repr(id)}"
+        so_far = "nothing of its batch is put back" if self.session else "its batch is only partly put back"
+        values = failure.get("keyValue")
+        if failure["code"] != DUPLICATE_KEY or not values:
+            return f"{where} cannot be put back ({write_refusal(failure)}): {so_far}"
+        wanted = {name: {"$eq": value} for name, value in values.items()}
+        found = b"".join(self._walk.collection.find_raw_batches(wanted, {"_id": 1}, limit=MAX_EXAMPLES))
+        others = ", ".join(_repr(id_of(document)) for document in split(found))
+        same = ", ".join(f"{name}: {shorten(repr(value), MAX_VALUE_LENGTH)}" for name, value in values.items())
+        return (
+            f"{where} cannot be put back, because _id {others or 'unknown'} has the same value in a unique index"
+            f" ({same}): {so_far}. Change or delete one of the two"
+        )
+
+
+def _groups(statements: Sequence[tuple[Element, bytes]]) -> Iterator[list[tuple[Element, bytes]]]:
+    """The statements in groups that fit into one command."""
+    group: list[tuple[Element, bytes]] = []
+    size = 0
+    for each in statements:
+        if group and size + len(each[1]) > MAX_COMMAND_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(each)
+        size += len(each[1])
+    if group:
+        yield group
+
+
+def _has_twins(document: bytes) -> bool:
+    names = [element.name for element in elements(document)]
+    return len(set(names)) < len(names)
+
+
+def _repr(id: Element) -> str:
+    return shorten(repr(bson.decode(document_of(id.raw), EXACTLY)["_id"]), MAX_VALUE_LENGTH)
+
+
+def _sum(before: Mapping[str, Any], left: Mapping[str, int], examples: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """How many documents were left until now, by reason, with the first ``_id``s."""
+    total = dict(before)
+    for reason, count in left.items():
+        known = total.get(reason, {"documents": 0, "ids": []})
+        ids = [*known["ids"], *examples[reason]][:MAX_EXAMPLES]
+        total[reason] = {"documents": known["documents"] + count, "ids": ids}
+    return total
+
+
+def left_sentences(name: str, left: Mapping[str, Any]) -> Iterator[str]:
+    """``3 documents of users were changed since and are left as they are: _id 7, 12, 90``"""
+    for reason, sentence in SENTENCES.items():
+        if reason in left:
+            number, ids = left[reason]["documents"], left[reason]["ids"]
+            more = f" and {number - len(ids):,} more" if number > len(ids) else ""
+            one = number == 1
+            yield sentence.format(
+                documents=plural(number, "document"),
+                name=name,
+                were="was" if one else "were",
+                are="is" if one else "are",
+                they_are="it is" if one else "they are",
+                ids=", ".join(ids) + more,
+            )

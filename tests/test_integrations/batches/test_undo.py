@@ -1,0 +1,442 @@
+"""What batches keep and put back: to the last bit, in runs, outside of them, and beside other writers."""
+
+from __future__ import annotations
+
+import json
+import struct
+import uuid
+from typing import Any, Callable, Sequence
+
+from bson import Decimal128, Timestamp
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+
+import migopy
+from migopy.errors import BatchFailed
+from migopy.mongo.raw import document_of, element, elements, embedded, split
+from migopy.store import kept as kept_documents
+from tests.cases import InProcessTestCase
+from tests.server import Mongod, Server, shared_replica_set
+from tests.support import MongoTestCase, RunTestCase, WithUsersTestCase
+
+RAW: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
+
+COUNT = 250
+
+
+def int32(value: int) -> bytes:
+    return struct.pack("<i", value)
+
+
+def string(text: str) -> bytes:
+    return int32(len(text) + 1) + text.encode() + b"\0"
+
+
+def strange_fields(name: bytes) -> list[bytes]:
+    """The field ``tags`` with values that a decoded document would lose, and without any."""
+    nested = element(16, b"b", int32(1)) + element(16, b"a", int32(2))
+    return [
+        element(1, name, struct.pack("<Q", 0x7FF8000000000001)),
+        element(1, name, struct.pack("<d", -0.0)),
+        element(9, name, struct.pack("<q", 10**15)),
+        element(6, name, b""),
+        element(10, name, b""),
+        b"",
+        element(14, name, string("symbol")),
+        element(12, name, string("collection") + b"x" * 12),
+        *(element(5, name, int32(16) + subtype + uuid.uuid4().bytes) for subtype in (b"\3", b"\4")),
+        element(19, name, Decimal128("1.500E+600").bid),
+        element(255, name, b""),
+        element(127, name, b""),
+        element(11, name, b"a.*\0i\0"),
+        element(15, name, int32(4 + 4 + 2 + 5) + string("c") + b"\5\0\0\0\0"),
+        embedded(name, nested),
+        element(4, name, document_of(element(16, b"0", int32(1)))),
+    ]
+
+
+TWINS = element(16, b"tags", int32(1)) + element(16, b"tags", int32(2))
+NESTED_TWINS = embedded(b"tags", element(16, b"b", int32(1)) + element(16, b"b", int32(2)))
+
+
+class UndoTestCase(MongoTestCase):
+    """On a standalone server; the subclasses with ``InSet`` on a replica set."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.batches = migopy.Batches()
+
+    def raw(self, name: str = "users") -> bytes:
+        found: Any = self.db[name].find_raw_batches({}, sort=[("_id", 1)], hint=[("_id", 1)])
+        return b"".join(found)
+
+    def fields(self, *names: str) -> list[list[bytes]]:
+        """The fields of these names in each document, as bytes."""
+        return [
+            [each.raw for name in ("_id", *names) for each in elements(document) if each.name == name.encode()]
+            for document in split(self.raw())
+        ]
+
+    def fill_strangely(self, *more: bytes) -> None:
+        self.db.drop_collection("users")
+        for place, field in enumerate([*strange_fields(b"tags"), *more]):
+            first = element(16, b"_id", int32(place)) + element(2, b"first", string("f"))
+            document = RawBSONDocument(document_of(first + field + element(10, b"author", b"")))
+            self.db.command("insert", "users", documents=[document])
+        self.db.users.insert_one({"_id": "t"})
+        self.db.users.update_one({"_id": "t"}, {"$set": {"tags": Timestamp(0, 0)}})
+
+    def fill(self, count: int = COUNT) -> None:
+        self.db.users.insert_many([{"_id": n, "tags": f"t{n}", "n": n} for n in range(count)])
+
+    def kept(self) -> int:
+        """How many documents hold what is kept."""
+        return self.db.migrations_kept.count_documents({"_id.part": {"$exists": True}})
+
+
+class InSet(MongoTestCase):
+    def find_server(self) -> Server | Mongod:
+        return Server(shared_replica_set().uri)
+
+
+class TestLastBit(UndoTestCase):
+    LARGE = 16 * 1024 * 1024 - 100
+
+    UPDATES: Sequence[tuple[str, Any]] = (
+        ("pipeline", [{"$set": {"tags": {"$literal": {"new": [1]}}}}]),
+        ("operators", {"$set": {"tags": 5, "author": 7}}),
+        ("rename", {"$rename": {"tags": "labels"}}),
+        ("unset", {"$unset": {"tags": 1}}),
+        ("array", {"$set": {"tags": [1, 2]}}),
+        ("function", lambda user: {"$set": {"tags": "changed"}}),
+    )
+
+    def test_fields_and_whole_documents_come_back(self) -> None:
+        for name, update in self.UPDATES:
+            # MongoDB 6.0 crashes on a pipeline that changes a document with a field that stands there twice.
+            twins = () if isinstance(update, list) else (TWINS, NESTED_TWINS)
+            for keep in (["tags"], ["tags", "author"], True):
+                with self.subTest(name, keep=keep):
+                    self.fill_strangely(*twins)
+                    before, fields = self.raw(), self.fields("tags", *(keep[1:] if isinstance(keep, list) else ()))
+                    users = self.db.users.with_options(codec_options=RAW)
+                    changed = self.batches.update(users, {}, update, size=7, keep=keep)
+                    self.assertNotEqual(before, self.raw())
+                    self.assertEqual(changed, self.batches.restore())
+                    self.assertEqual(fields, self.fields("tags", *(keep[1:] if isinstance(keep, list) else ())))
+                    if keep is True:
+                        self.assertEqual(before, self.raw())
+                    self.assertEqual(0, self.kept())
+
+    def test_ids_of_any_type(self) -> None:
+        for place, field in enumerate(strange_fields(b"_id")):
+            if field[:1] in (b"\x04", b"\x06", b"\x0b", b"\x0c", b""):
+                continue  # MongoDB takes no such _id, or PyMongo cannot write a DBPointer
+            rest = element(2, b"tags", string(f"t{place}"))
+            self.db.command("insert", "users", documents=[RawBSONDocument(document_of(field + rest))])
+        before = self.raw()
+        self.batches.update(self.db.users, {}, [{"$set": {"tags": 1}}], size=3, keep=["tags"])
+        self.assertEqual(0, self.db.users.count_documents({"tags": {"$ne": 1}}))
+        self.batches.restore()
+        self.assertEqual(before, self.raw())
+
+    def test_more_than_a_document_holds(self) -> None:
+        text = "x" * self.LARGE
+        self.db.users.insert_many([{"_id": n, "text": text, "n": 0} for n in range(2)])
+        before = self.raw()
+        self.batches.update(self.db.users, {}, {"$set": {"n": 1}}, keep=True)
+        self.batches.restore()
+        self.assertTrue(before == self.raw())
+
+    def test_what_is_kept_first_comes_back_last(self) -> None:
+        self.fill()
+        before = self.raw()
+        self.batches.update(self.db.users, {}, {"$set": {"tags": 1}}, keep=["tags"])
+        self.batches.update(self.db.users, {"n": {"$lt": 99}}, {"$set": {"tags": 2}}, keep=["tags"])
+        self.assertEqual(COUNT + 99, self.batches.restore())
+        self.assertEqual(before, self.raw())
+
+    def test_documents_that_a_function_leaves_are_not_kept(self) -> None:
+        self.fill()
+        before = self.raw()
+        update: Callable[[Any], Any] = lambda user: {"$inc": {"n": 1}} if user["n"] % 2 else None  # noqa: E731
+        self.batches.update(self.db.users, {}, update, size=20, keep=["n"])
+        kept = self.db.migrations_kept.find({"_id.part": "", "_id.stream": "before"})
+        self.assertEqual(COUNT // 2, sum(part["_id"]["documents"] for part in kept))
+        self.batches.restore()
+        self.assertEqual(before, self.raw())
+
+
+class TestLastBitInSet(InSet, TestLastBit):
+    LARGE = 9 * 1024 * 1024
+    """A larger transaction does not fit into the small cache of the server."""
+
+
+class TestChangedSince(UndoTestCase):
+    def update(self) -> None:
+        self.fill()
+        self.batches.update(self.db.users, {}, lambda user: {"$set": {"tags": [user["tags"]]}}, size=50, keep=["tags"])
+
+    def test_what_somebody_has_changed_is_left(self) -> None:
+        self.update()
+        self.db.users.update_many({"_id": {"$in": [7, 12, 90]}}, {"$set": {"tags": "new"}})
+        self.db.users.update_many({"_id": 8}, {"$set": {"n": "another field"}})
+        self.db.users.delete_many({"_id": {"$in": [200, 201]}})
+        self.assertEqual(COUNT - 5, self.batches.restore())
+        changed = self.db.users.find({"_id": {"$in": [7, 12, 90]}})
+        self.assertEqual(["new"] * 3, [user["tags"] for user in changed])
+        self.assertEqual(
+            COUNT - 5,
+            self.db.users.count_documents({"$expr": {"$eq": [{"$type": "$tags"}, "string"]}, "tags": {"$ne": "new"}}),
+        )
+        self.assertGreater(self.kept(), 0, "what these were")
+        self.assertEqual(3, self.batches.restore(overwrite=True))
+        self.assertEqual(["t7", "t12", "t90"], [self.db.users.find_one(n)["tags"] for n in (7, 12, 90)])  # type: ignore[index]
+
+    def test_a_unique_index_in_the_way_is_named_with_both_documents(self) -> None:
+        self.fill()
+        self.batches.update(self.db.users, {}, [{"$set": {"tags": "$n"}}], size=50, keep=["tags"])
+        self.db.users.create_index("tags", unique=True)
+        self.db.users.insert_one({"_id": 1000, "tags": "t77"})
+        with self.assertRaisesRegex(
+            BatchFailed, r"users, _id 77 cannot be put back, because _id 1000 has the same"
+        ) as e:
+            self.batches.restore()
+        self.assertNotIn("\n", str(e.exception))
+        self.db.users.delete_one({"_id": 1000})
+        self.batches.restore()
+        self.assertEqual(
+            [f"t{n}" for n in range(COUNT)], [user["tags"] for user in self.db.users.find().sort("_id", 1)]
+        )
+
+
+class TestChangedSinceInSet(InSet, TestChangedSince):
+    pass
+
+
+class TestRefused(UndoTestCase):
+    def test_what_cannot_be_kept_is_refused_before_anything_is_written(self) -> None:
+        self.fill(5)
+        before = self.raw()
+        for keep, why in (
+            ("tags", "not 'tags'"),
+            ([], r"not \[\]"),
+            (["a.b"], "'a.b' is a path: write 'a' to keep the whole field"),
+            (["_id"], "_id never changes"),
+            ([""], "is not the name of a field"),
+            (["$x"], "is not the name of a field"),
+            ([1], "is not the name of a field"),
+            (1, "not 1"),
+        ):
+            with self.assertRaisesRegex(BatchFailed, why):
+                self.batches.update(self.db.users, {}, {"$set": {"n": 7}}, keep=keep)  # type: ignore[arg-type]
+        with self.assertRaisesRegex(BatchFailed, r"write\(\) keeps nothing"):
+            for users in self.batches(self.db.users):
+                users.write(self.db.users, [], keep=True)
+        self.assertEqual(before, self.raw())
+        self.assertNotIn("migrations_kept", self.db.list_collection_names())
+
+    def test_nothing_is_kept(self) -> None:
+        with self.assertRaisesRegex(BatchFailed, r"Nothing is kept by this object: .* needs keep="):
+            self.batches.restore()
+
+
+UP = "batches.update(db.users, {'tags': {'$type': 'string'}}, [{'$set': {'tags': ['$tags']}}], size=40, keep=['tags'])"
+
+
+class TestInRuns(InProcessTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.db.users.insert_many([{"_id": n, "tags": f"t{n}"} for n in range(COUNT)])
+        self.before = self.tags()
+
+    def tags(self) -> list[Any]:
+        return [user["tags"] for user in self.db.users.find().sort("_id", 1)]
+
+    def migration(self, up: str = UP, down: str | None = None) -> None:
+        self.team.migration("1_tags.py", up, down, arguments="db, batches")
+
+    def run_well(self, *options: str, **named: Any) -> str:
+        result = self.run_task(*options, **named)
+        self.assertEqual(0, result.code, result.output)
+        return result.output
+
+    def test_without_a_down_it_is_rolled_back_from_what_is_kept(self) -> None:
+        self.migration()
+        self.assertRegex(self.run_well("plan"), r"1_tags.py +in batches +no +from what is kept +no")
+        self.assertTrue(json.loads(self.run_well("plan", json="yes"))["plan"][0]["down_from_kept"])
+        self.run_well("execute")
+        self.assertEqual([[tag] for tag in self.before], self.tags())
+        self.assertRegex(self.run_well("kept"), rf"1_tags.py +users +{COUNT} +\S+ kB +20")
+        self.assertEqual(COUNT, json.loads(self.run_well("kept", json="yes"))["kept"][0]["documents"])
+        self.assertIn("executed, kept", self.run_well("history"))
+        self.assertIn(f"Kept for its rollback: {COUNT} documents", self.run_well("history", "1"))
+        self.run_well("rollback", "1")
+        self.assertEqual((self.before, []), (self.tags(), self.registered()))
+        self.assertIn("Nothing is kept", self.run_well("kept"))
+        self.run_well("execute")
+        self.run_well("rollback", "1")
+        self.assertEqual(self.before, self.tags())
+
+    def test_down_restores_and_may_do_more(self) -> None:
+        self.migration(down="batches.restore()\ndb.users.update_one({'_id': 0}, {'$set': {'more': 1}})")
+        self.run_well("execute")
+        self.db.users.update_one({"_id": 7}, {"$set": {"tags": "new"}})
+        output = self.run_well("rollback", "1")
+        self.assertIn("1 document of users was changed since and is left as it is: _id 7", output)
+        self.assertEqual(["new" if n == 7 else tag for n, tag in enumerate(self.before)], self.tags())
+        # What it was is still there, for a file that asks for it.
+        self.migration(down="batches.restore(overwrite=True)")
+        self.run_well("ignore", "1")
+        self.run_well("rollback", "1")
+        self.assertEqual(self.before, self.tags())
+
+    def test_half_kept_is_refused_before_anything_runs(self) -> None:
+        self.migration(UP + "\nbatches.update(db.notes, {}, {'$set': {'n': 1}})")
+        self.db.notes.insert_one({})
+        self.assertRegex(self.run_well("plan"), r"1_tags.py +in batches +no +no +no")
+        self.run_well("execute")
+        result = self.run_task("rollback", "1")
+        self.assertEqual(1, result.code)
+        self.assertIn(
+            "1_tags.py has no down(), and up() has kept only a part of what it replaced: users, but not notes. Write a"
+            " down(db, batches) that calls batches.restore() and takes back the rest. No migration was run.",
+            result.stderr,
+        )
+        self.assertEqual([[tag] for tag in self.before], self.tags())
+
+    def test_nothing_kept_and_no_down(self) -> None:
+        self.migration(UP.replace(", keep=['tags']", ""))
+        self.run_well("execute")
+        result = self.run_task("rollback", "1")
+        self.assertEqual((1, True), (result.code, "1_tags.py has no function down(db): add one." in result.stderr))
+
+    def test_dropped(self) -> None:
+        self.migration()
+        self.run_well("execute")
+        refused = self.run_task("kept", drop="1")
+        self.assertEqual((1, True), (refused.code, "force=yes" in refused.stderr))
+        self.assertIn("Nothing is kept for more than 30 days", self.run_well("kept", older="30", force="yes"))
+        self.assertIn("Deleted what was kept", self.run_well("kept", drop="1", force="yes"))
+        self.assertEqual(0, self.db.migrations_kept.count_documents({}))
+        result = self.run_task("rollback", "1")
+        self.assertIn(
+            "1_tags.py has no function down(db) and nothing of what it replaced is kept any more", result.stderr
+        )
+        self.assertEqual(["1_tags.py"], self.registered())
+        result = self.run_task("kept", drop="1")
+        self.assertIn("Nothing is kept of 1_tags.py", result.stderr)
+
+    def test_what_is_old_is_dropped_with_its_days(self) -> None:
+        self.migration()
+        self.run_well("execute")
+        earlier = [{"$set": {"at": {"$subtract": ["$at", 40 * 86_400_000]}}}]
+        self.db.migrations_kept.update_one({"_id.walk": "1_tags.py"}, earlier)
+        self.run_well("kept", older="30", force="yes")
+        self.assertEqual(0, self.db.migrations_kept.count_documents({}))
+
+    def test_forget_leaves_it_and_another_execution_begins_anew(self) -> None:
+        self.migration()
+        self.run_well("execute")
+        self.run_well("forget", "1")
+        between = self.tags()
+        self.migration(UP.replace("{'tags': {'$type': 'string'}}", "{}"))
+        self.run_well("execute")
+        self.run_well("rollback", "1")
+        self.assertEqual(between, self.tags())
+        self.assertIn("1_tags.py", self.run_well("kept"))
+
+    def test_a_later_execution_that_keeps_nothing_restores_nothing_older(self) -> None:
+        self.migration()
+        self.run_well("execute")
+        self.run_well("forget", "1")
+        self.migration("batches.update(db.users, {}, {'$set': {'tags': 1}})")
+        self.run_well("execute")
+        self.assertEqual(1, self.run_task("rollback", "1").code)
+        self.assertEqual([1] * COUNT, self.tags())
+
+    def test_a_keep_that_the_file_shows_to_be_wrong_is_refused_when_it_is_loaded(self) -> None:
+        self.team.trace("0_first.py")
+        self.migration(UP.replace("['tags']", "['tags.a']"))
+        result = self.run_task("execute")
+        self.assertIn("1_tags.py, line 2: keep has to be True or a list", result.stderr)
+        self.assertIn("'tags.a' is a path: write 'tags' to keep the whole field. No migration was run.", result.stderr)
+        self.assertEqual([], self.registered())
+
+    def test_keep_in_down_and_restore_in_up_are_refused(self) -> None:
+        self.migration("batches.restore()", UP)
+        self.assertIn("restore() is for down()", self.run_task("execute").stderr)
+        self.migration("pass", UP)
+        self.run_well("execute")
+        self.assertIn("keep is for up(): nothing takes back what down() does", self.run_task("rollback", "1").stderr)
+
+    def test_a_failed_run_resumes_and_keeps_in_one(self) -> None:
+        fails = (
+            "def once(user):\n    if user['_id'] == 77:\n        raise ValueError\n    return {'$set': {'tags': 1}}\n"
+        )
+        update = "batches.update(db.users, {}, once, size=20, keep=['tags'])"
+        self.migration(fails + update)
+        self.assertEqual(1, self.run_task("execute").code)
+        self.migration(fails.replace("77", "-1") + update)
+        self.run_well("execute")
+        self.assertEqual([1] * COUNT, self.tags())
+        self.run_well("rollback", "1")
+        self.assertEqual(self.before, self.tags())
+
+    def test_a_rehearsal_restores_from_what_is_kept_and_leaves_out_what_is_there(self) -> None:
+        self.migration()
+        self.run_well("execute")
+        self.team.migration("2_more.py", UP.replace("{'tags': {'$type': 'string'}}", "{}"), None, "db, batches")
+        rehearsed = self.run_well("rehearse", documents="all")
+        self.assertRegex(rehearsed, r"2_more.py .* restores +the same +users")
+        self.assertIn("down: from what is kept", rehearsed)
+        self.assertEqual([[tag] for tag in self.before], self.tags())
+        self.assertEqual({"1_tags.py"}, {row["name"] for row in json.loads(self.run_well("kept", json="yes"))["kept"]})
+
+    def test_collections_that_answer_pymongo_2(self) -> None:
+        self.migration("db.users.update({'_id': 0}, {'$set': {'x': 1}})\n" + UP)
+        self.run_well("execute")
+        self.run_well("rollback", "1")
+        self.assertEqual(self.before, self.tags())
+
+    def test_streams_of_several_chunks(self) -> None:
+        self.addCleanup(setattr, kept_documents, "CHUNK_BYTES", kept_documents.CHUNK_BYTES)
+        kept_documents.CHUNK_BYTES = 100
+        self.migration()
+        self.run_well("execute")
+        self.run_well("rollback", "1")
+        self.assertEqual(self.before, self.tags())
+
+
+class TestInRunsInSet(InSet, TestInRuns):
+    pass
+
+
+class TestRights(WithUsersTestCase, RunTestCase):
+    def test_without_the_rights_a_sentence_before_the_first_batch(self) -> None:
+        self.db.users.insert_many([{"_id": n, "tags": f"t{n}"} for n in range(9)])
+        for action in ("find", "insert", "remove"):
+            with self.subTest(action):
+                self.refuse(action)
+
+    def refuse(self, missing: str) -> None:
+        name = f"without_{missing}"
+        others = ["users", "migrations", "migrations_log", "migrations_lock", "migrations_batches"]
+        everything = ["find", "insert", "update", "remove", "collStats", "listIndexes"]
+        actions = {**dict.fromkeys(others, everything)}
+        actions["migrations_kept"] = [action for action in ("find", "insert", "remove") if action != missing]
+        privileges = [
+            {"resource": {"db": self.database, "collection": collection}, "actions": allowed}
+            for collection, allowed in actions.items()
+        ]
+        self.db.command("createRole", name, privileges=privileges, roles=[])
+        self.db.command("createUser", name, pwd="secret", roles=[name])
+        project = self.project(
+            MONGO_URI=f"mongodb://{name}:secret@{self.server.host}:{self.server.port}/{self.database}"
+        )
+        project.migration("1_tags.py", UP, None, "db, batches")
+        result = project.fab("migrations:execute")
+        self.assertEqual(1, result.code)
+        self.assertIn(f"the right to {missing} in {self.database}.migrations_kept", result.stderr)
+        self.assertEqual(9, self.db.users.count_documents({"tags": {"$type": "string"}}))
+        self.assertEqual(0, self.db.users.count_documents({"tags.0": {"$exists": True}}))

@@ -1,0 +1,171 @@
+"""What it costs to keep what an update replaces, and to put it back: python -m tests.tools.benchmark_undo
+
+On a replica set of one member, each run as a process of its own that ends with its work, taking turns. The ratios are
+those within a round, and the median of the rounds is shown. Beside it runs mongo-bulk-data-migration with its
+rollback, where it can be installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any, Sequence
+
+from pymongo.database import Database
+
+from tests.server import ReplicaSet
+from tests.support import clean_environment, fab_command_line
+from tests.tools.benchmark_batches import DATABASE, OfNode, client_uri
+from tests.tools.contenders import FABFILE, UnavailableError, settings
+
+UPDATES = {
+    "pipeline": '[{"$set": {"tags": {"$split": ["$tags", " "]}}}]',
+    "function": 'lambda user: {"$set": {"tags": user["tags"].split()}}',
+}
+
+MIGRATION = """
+def up(db, batches):
+    batches.update(db.users, {{"tags": {{"$type": "string"}}}}, {update}{keep})
+
+
+def down(db, batches):
+    batches.restore()
+"""
+
+OF_NODE = """
+const {{ MongoClient }} = require("mongodb");
+const {{ MongoBulkDataMigration }} = require("@360-l/mongo-bulk-data-migration");
+
+(async () => {{
+  const client = await MongoClient.connect(process.env.MONGODB_URI);
+  await new MongoBulkDataMigration({{
+    db: client.db(), id: "benchmark", collectionName: "users", projection: {{ tags: 1 }},
+    query: {{ tags: {{ $type: "string" }} }}, update: (user) => ({{ $set: {{ tags: user.tags.split(" ") }} }}),
+  }}).{method}();
+  await client.close();
+}})();
+"""
+
+
+class Bench:
+    """Runs the commands against one database, whose collection ``original`` is copied for each."""
+
+    def __init__(self, db: Database[Any], uri: str, folder: Path) -> None:
+        self.db = db
+        self._environment = {**clean_environment(), **settings(uri, DATABASE), "PYTHONWARNINGS": "ignore"}
+        self._folder = folder
+
+    def fill(self, count: int) -> None:
+        """Documents of about 200 bytes, with a field of 30."""
+        for begin in range(0, count, 10_000):
+            self.db.original.insert_many(
+                {"name": f"name{n}", "tags": f"news {n:010} blue and green"[:30], "text": "x" * 100, "age": n % 90}
+                for n in range(begin, min(count, begin + 10_000))
+            )
+
+    def begin(self) -> None:
+        for name in self.db.list_collection_names():
+            if name != "original":
+                self.db.drop_collection(name)
+        self.db.original.aggregate([{"$out": "users"}])
+        self.db.client.admin.command("fsync")
+
+    def seconds(self, command: Sequence[str], folder: Path) -> float:
+        started = time.perf_counter()
+        done = subprocess.run(
+            command, cwd=folder, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        if done.returncode:
+            raise SystemExit(f"{command}: exit code {done.returncode}\n{done.stdout.decode()[-800:]}")
+        return time.perf_counter() - started
+
+    def migopy(self, update: str, keep: str) -> tuple[float, float]:
+        """The seconds of the update and of its rollback, which is 0 without ``keep``."""
+        project = self._folder / "project"
+        (project / "mongomigrations").mkdir(parents=True)
+        (project / "fabfile.py").write_text(FABFILE)
+        migration = MIGRATION.format(update=UPDATES[update], keep=keep)
+        (project / "mongomigrations" / "1_first.py").write_text(migration)
+        self.begin()
+        try:
+            forth = self.seconds(fab_command_line("--hide=status", "migrations:execute"), project)
+            if not keep:
+                return forth, 0
+            self.show_space()
+            back = self.seconds(fab_command_line("--hide=status", "migrations:rollback,1"), project)
+            self.require_restored()
+            return forth, back
+        finally:
+            shutil.rmtree(project)
+
+    def show_space(self) -> None:
+        """How much room what is kept takes."""
+        self.db.client.admin.command("fsync")
+        stats = self.db.command("collStats", "migrations_kept")
+        self.ratio = stats["storageSize"] / stats["size"]
+
+    def require_restored(self) -> None:
+        if self.db.users.count_documents({"tags": {"$type": "string"}}) != self.db.original.count_documents({}):
+            raise SystemExit("The rollback has not put back everything.")
+
+    def node(self, contender: OfNode) -> tuple[float, float]:
+        """The seconds of the update of mongo-bulk-data-migration and of its rollback."""
+        folder = self._folder / "node"
+        folder.mkdir()
+        (folder / "node_modules").symlink_to(contender.environment / "node_modules")
+        self.begin()
+        try:
+            times = []
+            for method in ("update", "rollback"):
+                (folder / "script.js").write_text(OF_NODE.format(method=method))
+                times.append(self.seconds([str(shutil.which("node")), "script.js"], folder))
+            return times[0], times[1]
+        finally:
+            shutil.rmtree(folder)
+
+
+def measure(bench: Bench, rounds: int, contender: OfNode | None) -> None:
+    """Print a line for each ratio."""
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for update in UPDATES:
+            plain, _none = bench.migopy(update, "")
+            forth, back = bench.migopy(update, ', keep=["tags"]')
+            found.setdefault(f"{update}: seconds without keep", []).append(plain)
+            found.setdefault(f"{update}: with keep / without", []).append(forth / plain)
+            found.setdefault(f"{update}: restore / the update with keep", []).append(back / forth)
+            found.setdefault(f"{update}: restore / the update without keep", []).append(back / plain)
+        found.setdefault("what is kept: on disk / raw", []).append(bench.ratio)
+        if contender:
+            their_forth, their_back = bench.node(contender)
+            found.setdefault("mongo-bulk-data-migration: update / ours", []).append(their_forth / forth)
+            found.setdefault("mongo-bulk-data-migration: rollback / ours", []).append(their_back / back)
+    for name, values in found.items():
+        print(f"{name}: {median(values):.2f}", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args(arguments)
+    contender: OfNode | None = None
+    try:
+        (node := OfNode()).install()
+        contender = node
+    except UnavailableError as reason:
+        print(f"mongo-bulk-data-migration is left out: {reason}", flush=True)
+    server = ReplicaSet(members=1)
+    with tempfile.TemporaryDirectory(prefix="migopy-benchmark-") as folder, server, server.client() as client:
+        bench = Bench(client[DATABASE], client_uri(server), Path(folder))
+        bench.fill(options.documents)
+        measure(bench, options.rounds, contender)
+
+
+if __name__ == "__main__":
+    main()
