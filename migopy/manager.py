@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sequence, TypeVar
 
 from . import fab, lazy
-from .errors import CheckFailed, WrongState, already_done
+from .errors import CheckFailed, UnknownSubtask, WrongState, already_done
 from .fab import env, task
 from .settings import Settings
 from .terminal import ColorsLogger, is_terminal, show
@@ -121,6 +121,7 @@ class MigrationsManager(Settings):
         resume=yes continues batches with the filter that they began with, json=yes prints the result for programs
         """
         with self._outcome("execute", json) as outcome:
+            self._require_name("execute", spec_migr)
             workspace = self._workspace(keeps_filters=is_yes("resume", resume))
             inventory = workspace.inventory()
             if not inventory.to_execute(spec_migr, to):
@@ -355,11 +356,13 @@ class MigrationsManager(Settings):
         return None
 
     @task
-    def dbrestore(self, dump_folder: str, force: str | None = None, from_: str | None = None) -> None:
+    def dbrestore(self, dump_folder: str = "", force: str | None = None, from_: str | None = None) -> None:
         """Replace the collections with those of a dump, after a question: dbrestore,DUMP (force=yes answers it;
         from=NAME restores the dump of another database)
         """
-        require_not_empty("DUMP", dump_folder, self._command("dbrestore,DUMP"))
+        if not dump_folder:
+            known = lazy.dumps.known(self._dumps_folder)
+            raise UnknownSubtask(f"Nothing was done. Which dump? Write {self._command('dbrestore,DUMP')}. {known}")
         require_not_empty("from", from_, self._command("dbrestore,DUMP,from=NAME"))
         mongorestore = self._tool("mongorestore")
         database = self._server.database_name()
@@ -526,8 +529,9 @@ class MigrationsManager(Settings):
             for place, migration in enumerate(plan.ready, start=1):
                 position = f" ({place} of {len(plan.ready)})" if several else ""
                 self.logger.white_bold(f"{direction.doing} migration {migration.name}...{position}")
-                with outcome.record(migration.name, direction.done.lower(), run.finished, workspace.lock.now):
+                with outcome.record(migration.name, direction.done.lower(), run.finished, workspace.lock.now) as row:
                     seconds = run.migrate(migration, plan.left_after(place))
+                    row["seconds"] = round(seconds, 3)
                 self.logger.white(direction.report(migration.name, seconds))
         if several:
             self.logger.green(direction.report(f"{len(plan.ready)} migrations", time.monotonic() - started))

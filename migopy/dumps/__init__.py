@@ -5,6 +5,7 @@ Imports store, mongo, terminal and errors.
 
 from .dump import facts as facts
 from .dump import find as find
+from .dump import known as known
 from .dump import make as make
 from .restore import Restore as Restore
 from .tools import Tool as Tool

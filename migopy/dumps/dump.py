@@ -21,6 +21,9 @@ from ..errors import DumpFailed
 UNFINISHED = ".unfinished"
 """The end of a folder's name until the dump is complete."""
 
+MAX_NAMED = 10
+"""Dumps that a sentence names."""
+
 BUCKETS = "system.buckets."
 """The prefix of the collection that holds the documents of a time series."""
 
@@ -184,6 +187,13 @@ class Dump(NamedTuple):
         return sum(path.stat().st_size for path in (self.root / self.database).iterdir())
 
 
+def known(parent: Path) -> str:
+    """The names of the dumps in the dump directory, the newest first, as the end of a sentence."""
+    found = sorted((path.name for path in parent.glob("*") if path.is_dir() and not _is_unfinished(path)), reverse=True)
+    more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+    return f"{parent} has {', '.join(found[:MAX_NAMED])}{more}." if found else f"There is no dump in {parent}."
+
+
 def find(name: str, parent: Path, database: str) -> Dump:
     """Find the dump of a database by its name in the dump directory, or by its path.
 
@@ -204,7 +214,8 @@ def _find(name: str, parent: Path, database: str) -> Dump:
     if not (root / database).is_dir():
         others = sorted({path.parent.name for path in root.glob("*/*.metadata.json*")})
         next_step = f" It has one of {' and '.join(others)}: write from=NAME to restore that." if others else ""
-        raise DumpFailed(f"There is no dump of the database {database} in {root}.{next_step}")
+        others_there = "" if root.exists() else f" {known(parent)}"
+        raise DumpFailed(f"There is no dump of the database {database} in {root}.{next_step}{others_there}")
     return read(root, database)
 
 

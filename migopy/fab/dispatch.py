@@ -8,7 +8,7 @@ from typing import Any, Mapping, Sequence
 
 from ..errors import MigopyException, MigrationFailed, StopTaskExecution, UnknownSubtask
 from ..settings import KINDS, Settings, check_setting
-from ..terminal.messages import ColorsLogger
+from ..terminal.messages import ColorsLogger, failure_method
 from ..terminal.options import closest_word
 from ..terminal.signals import handle_signals
 from ..terminal.streams import ignore_missing_readers, say
@@ -58,7 +58,7 @@ def call(manager: Manager, subtask: str | None, options: list[str], named: dict[
 
 
 PYTHON_WORDS = {
-    "too many positional arguments": "too many options",
+    "too many positional arguments": "too many options (a comma begins another one; write \\, for a comma in a value)",
     "missing a required argument:": "missing",
     "missing a required keyword-only argument:": "missing",
     "multiple values for argument": "more than one",
@@ -126,7 +126,7 @@ def fail(error: MigopyException, manager_class: type[Manager]) -> MigopyExceptio
 
         logger.red(f"{error.migration or 'The migration'} failed:")
         say(mask(team_traceback(error.__cause__, whole=output.debug)))
-    logger.red(str(error))  # below the traceback, because people read the last line
+    failure_method(logger)(str(error))  # below the traceback, because people read the last line
     if env.warn_only:
         return error
     if env.abort_exception:  # set by a team, as for Fabric's own abort()

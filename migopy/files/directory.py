@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 from pathlib import Path
-from typing import Callable, Iterable, Sequence
+from typing import Callable, Iterable, Mapping, Sequence
 
 from ..errors import BadMigration, ConfigurationError
 from .migration import Migration, sort_key
@@ -99,23 +99,35 @@ def number_parser(pattern: str) -> Callable[[str], int | None]:
 
 
 def new_name(words: str, names: Iterable[str], pattern: str) -> str:
-    """The name of a new file, numbered after the highest name, with as many digits.
+    """The name of a new file, numbered after the highest name, with as many digits; ``012_x`` gives the number itself.
 
-    Raises ``BadMigration`` if the name does not match the pattern.
+    Raises ``BadMigration`` if the name does not match the pattern, or the number is taken.
     """
     number_of = number_parser(pattern)
     numbers = {name: number for name in names for number in [number_of(name)] if number is not None}
-    last = max(numbers, key=lambda name: numbers[name], default=None)
-    width = len(re.fullmatch(pattern, last).group("migr_nr")) if last else NUMBER_WIDTH  # type: ignore[union-attr]
-    number = numbers[last] + 1 if last else 1
+    given = re.fullmatch(r"([0-9]+)_(.+?)(\.py)?", words)
+    if given:
+        digits, words = given[1], given[2]
+        taken = next((name for name, number in numbers.items() if number == int(digits)), None)
+        if taken:
+            raise BadMigration(f"The number {digits} is taken by {taken}. Choose another one, or leave it out.")
+    else:
+        digits = _next_digits(numbers, pattern)
     letters = [letter for letter in unicodedata.normalize("NFKD", words.lower()) if not unicodedata.combining(letter)]
     slug = re.sub(r"[^a-z0-9]+", "_", "".join(letters)).strip("_")
     if not slug:
         raise BadMigration(f"No name can be made of {words!r}: write letters from a to z, or digits.")
-    name = f"{number:0{width}}_{slug}.py"
-    if number_of(name) != number:
+    name = f"{digits}_{slug}.py"
+    if number_of(name) != int(digits):
         raise BadMigration(f"{name} would not match MIGRATIONS_FILE_PATTERN {pattern}. Choose other words.")
     return name
+
+
+def _next_digits(numbers: Mapping[str, int], pattern: str) -> str:
+    last = max(numbers, key=lambda name: numbers[name], default=None)
+    width = len(re.fullmatch(pattern, last).group("migr_nr")) if last else NUMBER_WIDTH  # type: ignore[union-attr]
+    number = numbers[last] + 1 if last else 1
+    return f"{number:0{width}}"
 
 
 def create(directory: Path, words: str, registered: Iterable[str], pattern: str, template: str) -> Path:

@@ -31,20 +31,22 @@ class Outcome:
             self._rows[name].update(result="ignored", at=at)
 
     @contextlib.contextmanager
-    def record(self, name: str, result: str, finished: Container[str], now: Callable[[], datetime]) -> Iterator[None]:
-        """Record the result of the migration that runs inside: ``result``, or failed.
+    def record(
+        self, name: str, result: str, finished: Container[str], now: Callable[[], datetime]
+    ) -> Iterator[dict[str, Any]]:
+        """Record the result of the migration that runs inside: ``result``, or failed. The block may add to the row.
 
         What counts is whether its name is in ``finished`` afterwards, because its history was written by then. An
         error after that, say of ``after_each()``, is recorded beside the result.
         """
         row, started = self._rows[name], clock()
         try:
-            yield
+            yield row
         except BaseException as error:
-            row.update(result="failed", error=_reason(error))
+            row.update(result="failed", error=_reason(error), seconds=round(clock() - started, 3))
             raise
         finally:
-            row.update(at=now(), seconds=round(clock() - started, 3))
+            row.update(at=now())
             if name in finished:
                 row["result"] = result
 

@@ -24,6 +24,7 @@ from ..files.importing import on_sys_path
 from ..mongo import ServerKind, kill_sessions, look_up, server_errors, server_kind
 from ..store import Checkpoints, History, Holder, KeptStore, Lock, Names, Record
 from ..terminal import signals
+from ..terminal.messages import failure_method
 from ..terminal.texts import one_line
 from ..version import __version__
 from .direction import Direction
@@ -177,7 +178,7 @@ class Workspace:
             hooks=hooks,
             batches=batches,
             forget=self.forget_batches,
-            say=logger.red,
+            say=failure_method(logger),
             watcher=Watcher(self.db.client, logger.white, self.lock.tell),
             task=self.settings.task,
         )

@@ -56,11 +56,22 @@ class ColorsLogger:
     def white_bold(self, message: object) -> None:
         self._say(message, Str.white_bold)
 
-    def _say(self, message: object, colour: Callable[[Str], Str]) -> None:
+    def error(self, message: object) -> None:
+        """A failure, which the handlers of a team get as an ERROR."""
+        self._say(message, Str.red, logging.ERROR)
+
+    def _say(self, message: object, colour: Callable[[Str], Str], level: int = logging.INFO) -> None:
         text = clean(safe_str(message))
         say(colour(Str(text)) if has_colours(sys.stderr) else text)
         with contextlib.suppress(Exception):  # a handler of the team may fail
-            self._logger.info("%s", text)
+            if self._logger.hasHandlers():  # without any, logging prints an ERROR itself
+                self._logger.log(level, "%s", text)
+
+
+def failure_method(logger: ColorsLogger) -> Callable[[object], None]:
+    """What shows a failure: ``error``, which a logger of a team may lack, or else ``red``."""
+    method: Callable[[object], None] = getattr(logger, "error", logger.red)
+    return method
 
 
 def clean(text: str) -> str:

@@ -391,6 +391,13 @@ class TestWhatPeopleSee(BatchesTestCase):
         for line in lines:
             self.assertRegex(line, r"^1_counts.py: \d+0 of 200 documents, \d+ a second, \d+ s left$")
 
+    def test_at_the_other_end_of_a_remote_run_no_line_is_drawn_again(self) -> None:
+        """There Fabric's run() makes each redraw a line of its own."""
+        self.by_function("import time\ntime.sleep(0.005)")
+        for term, redraws in (("vt100", False), ("xterm", True)):
+            shown = self.team.fab_in_terminal("migrations:execute", "migrations:rollback,1", env={"TERM": term}).stdout
+            self.assertEqual(redraws, "\r\033[K" in shown, term)
+
     def test_the_plan_says_it(self) -> None:
         self.by_function()
         plan = self.fab("migrations:plan")

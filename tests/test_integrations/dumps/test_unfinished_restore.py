@@ -243,10 +243,14 @@ class TestOtherDatabase(HalfRestoredTestCase):
         self.assertEqual(1, self.client[self.production].notes.count_documents({}))
 
     def test_an_empty_name_is_an_error(self) -> None:
-        for options in (f"{self.dump.name},from=", ""):
-            result = self.run_fab(f"dbrestore,{options},force=yes", code=1)
-            self.assertRegex(result.stderr, r"^Nothing was done: .* is empty\. Write .*\n$")
+        result = self.run_fab(f"dbrestore,{self.dump.name},from=,force=yes", code=1)
+        self.assertRegex(result.stderr, r"^Nothing was done: .* is empty\. Write .*\n$")
+
+    def test_without_a_name_and_with_a_wrong_one_the_dumps_are_named(self) -> None:
+        (self.dump.parent / "2014_01_14.unfinished").mkdir()
+        for options in ("", ",", ",,force=yes", ",2014"):
+            result = self.run_fab(f"dbrestore{options}", code=1)
+            self.assertRegex(result.stderr, rf"^(Nothing|There) .* {self.dump.parent} has {self.dump.name}\.\n$")
 
     def test_it_is_explained(self) -> None:
-        self.assertIn("[,from=NAME]", self.run_fab("dbrestore", code=1).stderr)
         self.assertIn("from=NAME", self.run_fab("help").stdout)

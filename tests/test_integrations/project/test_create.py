@@ -24,6 +24,12 @@ class TestCreate(TeamTestCase):
         self.fab("migrations:rollback,7")
         self.assertEqual("0008_uber_geneve_mas.py", self.created("Über Genève & más"))
 
+    def test_a_number_that_is_given_is_taken_if_it_is_free(self) -> None:
+        self.assertEqual("012_add_tags.py", self.created("012_add_tags"))
+        self.assertEqual("014_add_more.py", self.created("014_add more.py"))
+        told = "The number 12 is taken by 012_add_tags.py. Choose another one, or leave it out."
+        self.assertIn(told, self.fab("migrations:create,12_again", code=1).stderr)
+
     def test_the_template_of_the_team(self) -> None:
         self.team = self.project(MIGRATION_TEMPLATE="# {words}, {not ours}\ndef up(db): pass\n")
         name = self.created("tags")
@@ -35,7 +41,7 @@ class TestCreate(TeamTestCase):
         self.team = self.project(MIGRATIONS_FILE_PATTERN=r"m(?P<migr_nr>[0-9]+)\.py")
         self.assertIn("MIGRATIONS_FILE_PATTERN", self.fab("migrations:create,first", code=1).stderr)
         self.team = self.project()
-        self.fab("migrations:create,???", code=1)
+        self.assertIn("No name can be made of '???'", self.fab("migrations:create,???", code=1).stderr)
         self.assertIn("Nothing was done: WORDS is empty.", self.fab("migrations:create,", code=1).stderr)
         self.assertEqual([], list(self.team.path.glob("mongomigrations/*")))
 

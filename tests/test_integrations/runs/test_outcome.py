@@ -51,6 +51,14 @@ class TestAccount(FabTestCase):
         self.account(project, "execute")
         self.assertEqual((True, []), (lambda d: (d["ok"], d["migrations"]))(self.account(project, "execute")))
 
+    def test_seconds_are_those_of_the_screen_and_of_history(self) -> None:
+        hook = "    def before_each(self, name):\n        import time\n        time.sleep(0.5)\n"
+        project = self.noting(self.project(hook), "1_a.py")
+        (row,) = self.account(project, "execute")["migrations"]
+        (record,) = self.db.migrations.find()
+        self.assertEqual(record["seconds"], row["seconds"])
+        self.assertLess(row["seconds"], 0.5)
+
     def test_what_failed_and_why_and_what_did_not_run(self) -> None:
         project = self.noting(self.project(), "1_a.py", "3_c.py")
         project.migration("2_b.py", "1 / 0")

@@ -31,6 +31,19 @@ class TestStreams(RunTestCase):
                 self.assertIn("Executed 1_a.py in ", result.stderr)
                 self.assertIn("2_b.py failed (line 3, ValueError: no): it is not registered.", result.stderr)
 
+    def test_a_failure_is_an_error_for_the_handlers_of_a_team(self) -> None:
+        handler = "import logging\nlogging.getLogger('migopy').addHandler(logging.FileHandler('log'))\n"
+        shown = (
+            "logging.getLogger('migopy').handlers[-1].setFormatter(logging.Formatter('%(levelname)s %(message)s'))\n"
+        )
+        project = self.with_fabfile(handler + shown)
+        self.counting(project, "1_a.py", then="raise ValueError('no')")
+        self.assert_code(1, project.fab("migrations:execute"))
+        self.assert_code(0, project.fab("migrations"))
+        errors = [line for line in (project.path / "log").read_text().splitlines() if line.startswith("ERROR")]
+        self.assertEqual(1, len(errors), errors)
+        self.assertIn("ERROR 1_a.py failed (line 3, ValueError: no): it is not registered.", errors[0])
+
     def test_any_stream_will_do(self) -> None:
         for trick in (
             "import sys; sys.stderr = sys.stdout = None",

@@ -42,8 +42,19 @@ class TestNames(FabTestCase):
             self.assertEqual((1, 1), (attempt.code, len(attempt.stderr.splitlines())), attempt)
         self.assertEqual([], self.db.list_collection_names())
         self.assert_one_sentence("Nothing was done: NAME is empty.*ignore,NAME.*", project.fab("migrations:ignore,"))
-        self.assert_code(0, project.fab("migrations:execute,"))
-        self.assertEqual(["1_a.py", "2_b.py"], self.notes())
+        self.assert_one_sentence("Nothing was done: NAME is empty.*execute,NAME.*", project.fab("migrations:execute,"))
+        self.assertEqual([], self.notes())
+
+    def test_it_is_said_what_a_comma_did(self) -> None:
+        project = self.project()
+        told = r"Nothing was done\. '2' and '1' are given: a comma begins another option\. Which .*"
+        self.assert_one_sentence(told, project.fab("migrations:rollback,2,1"))
+        told = r"fab migrations:create: too many options \(a comma begins another one; write \\, for a comma .*"
+        self.assert_one_sentence(told, project.fab("migrations:create,Validator (total, state)"))
+
+    def test_y_is_yes(self) -> None:
+        self.db.migrations_lock.insert_one({"_id": "lock"})
+        self.assertIn("The lock is free.", self.project().fab_in_terminal("migrations:unlock", input="y\n").stdout)
 
     def test_an_empty_variable_stays_empty_on_the_way_to_another_machine(self) -> None:
         project = self.project(

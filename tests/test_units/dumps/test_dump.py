@@ -145,7 +145,9 @@ class TestFinding(DumpTestCase):
         folder = self.made()
         with self.assertRaisesRegex(DumpFailed, f"no dump of the database others in {folder}.* of notes: .*from=NAME"):
             self.find(folder.name, "others")
-        with self.assertRaisesRegex(DumpFailed, r"^There is no dump of the database notes in /\S*nowhere\.$"):
+        with self.assertRaisesRegex(
+            DumpFailed, rf"^There is no dump of the .* in /\S*nowhere\. .* has {folder.name}\.$"
+        ):
             self.find("nowhere")
 
     def test_only_a_folder_of_a_dump_is_offered(self) -> None:

@@ -282,7 +282,7 @@ class TestUsage(unittest.TestCase):
             "rollback": "rollback[,NAME][,last=N][,to=NAME][,resume=yes]",
             "forget": "forget,NAME",
             "accept": "accept,NAME[,was=OLD]",
-            "dbrestore": "dbrestore,DUMP[,force=yes][,from=NAME]",
+            "dbrestore": "dbrestore[,DUMP][,force=yes][,from=NAME]",
             "rehearse": "rehearse[,NAME][,to=NAME][,documents=N][,keep=yes][,json=yes]",
             "create": "create,WORDS",
             "show_status": "show_status[,json=yes]",

@@ -77,7 +77,7 @@ class TestASubtask(HelpTestCase):
             "ignore": "[,NAME][,to=NAME][,json=yes]",
             "rollback": "[,NAME][,last=N][,to=NAME][,resume=yes][,json=yes]",
             "rehearse": "[,NAME][,to=NAME][,documents=N][,keep=yes][,json=yes]",
-            "dbrestore": ",DUMP[,force=yes][,from=NAME]",
+            "dbrestore": "[,DUMP][,force=yes][,from=NAME]",
             "help": "[,TOPIC]",
         }
         for name, options in written.items():
