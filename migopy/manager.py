@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sequence, TypeVar
 
 from . import fab, lazy
-from .errors import CheckFailed, UnknownSubtask, WrongState, already_done
+from .errors import CheckFailed, WrongState, already_done
 from .fab import env, task
 from .settings import Settings
 from .terminal import ColorsLogger, is_terminal, show
@@ -37,12 +37,6 @@ if TYPE_CHECKING:
     Client = pymongo.MongoClient[Dict[str, Any]]
 
 Manager = TypeVar("Manager", bound="MigrationsManager")
-
-ROLLBACK_USAGES = (
-    "NAME (that one)",
-    "last=N (the N executed last)",
-    "to=NAME (all executed after NAME, which stays executed)",
-)
 
 
 class MigrationsManager(Settings):
@@ -175,7 +169,7 @@ class MigrationsManager(Settings):
         or all executed after one (rollback,to=NAME), newest first; json=yes prints the result for programs
         """
         with self._outcome("rollback", json) as outcome:
-            usages = [f"{self._command('rollback')},{usage}" for usage in ROLLBACK_USAGES]
+            usages = [self._command(f"rollback,{target}") for target in lazy.run.ROLLBACK_TARGETS]
             require_exactly_one("Which migrations should be rolled back?", usages, spec_migr, last, to)
             workspace = self._workspace(keeps_filters=is_yes("resume", resume))
             if not workspace.to_roll_back(workspace.inventory(), spec_migr, last, to):
@@ -360,9 +354,7 @@ class MigrationsManager(Settings):
         """Replace the collections with those of a dump, after a question: dbrestore,DUMP (force=yes answers it;
         from=NAME restores the dump of another database)
         """
-        if not dump_folder:
-            known = lazy.dumps.known(self._dumps_folder)
-            raise UnknownSubtask(f"Nothing was done. Which dump? Write {self._command('dbrestore,DUMP')}. {known}")
+        lazy.dumps.require_name(dump_folder, self._dumps_folder, self._command("dbrestore,DUMP"))
         require_not_empty("from", from_, self._command("dbrestore,DUMP,from=NAME"))
         mongorestore = self._tool("mongorestore")
         database = self._server.database_name()
@@ -566,9 +558,7 @@ class MigrationsManager(Settings):
         """Show why execute would stop, then the problems that are not among these reasons."""
         for obstacle in obstacles:
             self.logger.red(f"execute would stop: {obstacle}")
-        told = [problem for problem in status.problems if any(problem.text in text for text in obstacles)]
-        told += [problem for problem in status.problems if problem.kind == "badly named"]  # an obstacle names them all
-        self._show_problems([problem for problem in status.problems if problem not in told], status)
+        self._show_problems(lazy.run.report.problems_beside(obstacles, status), status)
 
     def _show_problems(self, problems: Sequence[Problem], status: Status | None = None) -> None:
         """Show the problems, unfinished migrations in red, and who holds the lock."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 from urllib.parse import unquote_plus
 
-from ..errors import DumpFailed
+from ..errors import DumpFailed, UnknownSubtask
 
 UNFINISHED = ".unfinished"
 """The end of a folder's name until the dump is complete."""
@@ -187,7 +187,13 @@ class Dump(NamedTuple):
         return sum(path.stat().st_size for path in (self.root / self.database).iterdir())
 
 
-def known(parent: Path) -> str:
+def require_name(name: str, parent: Path, usage: str) -> None:
+    """Raises ``UnknownSubtask`` if the name of a dump is empty. ``usage`` says what to write."""
+    if not name:
+        raise UnknownSubtask(f"Nothing was done. Which dump? Write {usage}. {_known(parent)}")
+
+
+def _known(parent: Path) -> str:
     """The names of the dumps in the dump directory, the newest first, as the end of a sentence."""
     found = sorted((path.name for path in parent.glob("*") if path.is_dir() and not _is_unfinished(path)), reverse=True)
     more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
@@ -214,7 +220,7 @@ def _find(name: str, parent: Path, database: str) -> Dump:
     if not (root / database).is_dir():
         others = sorted({path.parent.name for path in root.glob("*/*.metadata.json*")})
         next_step = f" It has one of {' and '.join(others)}: write from=NAME to restore that." if others else ""
-        others_there = "" if root.exists() else f" {known(parent)}"
+        others_there = "" if root.exists() else f" {_known(parent)}"
         raise DumpFailed(f"There is no dump of the database {database} in {root}.{next_step}{others_there}")
     return read(root, database)
 

@@ -9,6 +9,7 @@ from . import report as report
 from .acceptance import find_acceptance as find_acceptance
 from .direction import EXECUTE as EXECUTE
 from .direction import ROLL_BACK as ROLL_BACK
+from .direction import ROLLBACK_TARGETS as ROLLBACK_TARGETS
 from .direction import Direction as Direction
 from .outcome import Outcome as Outcome
 from .outcome import print_json_at_end as print_json_at_end

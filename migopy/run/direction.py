@@ -66,6 +66,14 @@ ROLL_BACK = Direction(
 )
 
 
+ROLLBACK_TARGETS = (
+    "NAME (that one)",
+    "last=N (the N executed last)",
+    "to=NAME (all executed after NAME, which stays executed)",
+)
+"""What the option of ``rollback`` may be, for a message."""
+
+
 class RunLock(Protocol):
     """The methods of a lock that a run uses."""
 

@@ -172,6 +172,13 @@ def _progress_text(row: Row) -> list[str]:
     return [f"{100 * progress['done'] // progress['total']} %" if progress["total"] else f"{progress['done']:,} done"]
 
 
+def problems_beside(obstacles: Sequence[str], status: Status) -> list[Problem]:
+    """The problems that none of the obstacles is about."""
+    # One obstacle names all badly named files.
+    others = [problem for problem in status.problems if problem.kind != "badly named"]
+    return [problem for problem in others if not any(problem.text in obstacle for obstacle in obstacles)]
+
+
 def wrong(status: Status, obstacles: Sequence[str], *, may_be_pending: bool) -> str:
     """``2 unregistered migrations and 1 problem (3_c.py changed)``; empty if nothing is wrong.
 
