@@ -213,11 +213,11 @@ def find(name: str, parent: Path, database: str) -> Dump:
 
 def _find(name: str, parent: Path, database: str) -> Dump:
     root = parent / name  # an absolute name replaces parent
-    if not (root.exists() or _is_unfinished(root)):
+    if not (_exists(root) or _is_unfinished(root)):
         root = Path(name).absolute()
     if _is_unfinished(root):
         raise DumpFailed(f"The dump in {root} was not finished, so it cannot be restored. Take another one.")
-    if not (root / database).is_dir():
+    if not _exists(root / database):
         others = sorted({path.parent.name for path in root.glob("*/*.metadata.json*")})
         next_step = f" It has one of {' and '.join(others)}: write from=NAME to restore that." if others else ""
         others_there = "" if root.exists() else f" {_known(parent)}"
@@ -226,7 +226,16 @@ def _find(name: str, parent: Path, database: str) -> Dump:
 
 
 def _is_unfinished(root: Path) -> bool:
-    return root.name.endswith(UNFINISHED) or (not root.exists() and Path(f"{root}{UNFINISHED}").exists())
+    return root.name.endswith(UNFINISHED) or (not _exists(root) and _exists(Path(f"{root}{UNFINISHED}")))
+
+
+def _exists(path: Path) -> bool:
+    """Whether it exists. Raises ``OSError`` if that cannot be seen, where ``Path.exists()`` says no since 3.14."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def read(root: Path, database: str) -> Dump:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.machinery
+import importlib.abc
 import importlib.util
+import os
 import sys
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, Iterator
+from typing import Iterator
 
 from .faults import import_failure
+
+PACKAGE = __name__.rpartition(".")[0]
+"""The package of the packages of migrations directories. A process that has imported nothing can import it."""
 
 
 @contextlib.contextmanager
@@ -42,19 +47,32 @@ def import_file(path: Path, content: bytes) -> ModuleType:
 
 def _package_name(directory: Path) -> str:
     """The package of the files in the directory. Runs its ``__init__.py`` if there is one."""
-    name = str(directory)  # unique, unlike the name of the directory, which may be json
-    if name in sys.modules:
-        return name
-    init = directory / "__init__.py"
-    if init.exists():
-        _run_module(name, init, init.read_bytes(), submodule_search_locations=[name])
-    else:
-        package = sys.modules[name] = ModuleType(name)
-        package.__path__ = [name]
+    # Unique, unlike the name of the directory, which may be json; and with a dot in it there would be two packages.
+    name = PACKAGE + "." + str(directory).replace("%", "%25").replace(".", "%2E")
+    importlib.import_module(name)
     return name
 
 
-class _Loader(importlib.machinery.SourceFileLoader):
+class _DirectoryFinder(importlib.abc.MetaPathFinder):
+    """Finds the packages of migrations directories, in the processes that multiprocessing starts too."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        package, _, quoted = fullname.rpartition(".")
+        if package != PACKAGE or not quoted.startswith("/"):
+            return None
+        directory = quoted.replace("%2E", ".").replace("%25", "%")
+        init = os.path.join(directory, "__init__.py")
+        if os.path.exists(init):
+            return importlib.util.spec_from_file_location(fullname, init, submodule_search_locations=[directory])
+        spec = ModuleSpec(fullname, None, is_package=True)
+        spec.submodule_search_locations = [directory]
+        return spec
+
+
+sys.meta_path.append(_DirectoryFinder())
+
+
+class _Loader(SourceFileLoader):
     """Runs content that was already read. Python's own loader would read the file again, or its bytecode."""
 
     def __init__(self, name: str, path: str, content: bytes) -> None:
@@ -65,10 +83,10 @@ class _Loader(importlib.machinery.SourceFileLoader):
         return self.source_to_code(self._content, self.path)
 
 
-def _run_module(name: str, path: Path, content: bytes, **options: Any) -> ModuleType:
+def _run_module(name: str, path: Path, content: bytes) -> ModuleType:
     """Run the file as the module of this name. A module that fails is removed from ``sys.modules``."""
     loader = _Loader(name, str(path), content)
-    spec = importlib.util.spec_from_file_location(name, path, loader=loader, **options)
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None  # it has a loader
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:

@@ -263,8 +263,7 @@ class Rehearsal:
             line = innermost_line(path, self._guard.stopped) if path else None
             place = f" (line {line})" if line else ""
             raise MigrationFailed(
-                f"{name}{place} was stopped: {self._guard.stopped}, which is not the copy. The command was not sent,"
-                " and the rehearsal ends here.",
+                f"{name}{place} was stopped: {self._guard.stopped}, and the rehearsal ends here.",
                 migration=name,
             ) from self._guard.stopped
 

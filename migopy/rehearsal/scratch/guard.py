@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 from collections import Counter
+from multiprocessing.context import ForkServerProcess, SpawnProcess
 from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn
 
 import pymongo
@@ -59,6 +60,12 @@ PROCESS_EVENTS = ("os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.sys
 
 SHARED_BYTES = mmap.PAGESIZE
 """For the text of an error in a forked process."""
+
+
+UNWATCHED_WORKER = (
+    "it would start a process that cannot be watched, because multiprocessing would not fork it: use"
+    " multiprocessing.get_context('fork'). The process was not started"
+)
 
 
 class OutsideError(BaseException):
@@ -130,10 +137,29 @@ class Guard(monitoring.CommandListener):
         self._before_write = before_write
         self._is_watching = True
         try:
-            yield
+            with self._refusing_workers():
+                yield
         finally:
             self._is_watching = False
             self._before_write = _do_nothing  # the listener, and all that it holds, lives as long as the process
+
+    @contextlib.contextmanager
+    def _refusing_workers(self) -> Iterator[None]:
+        """Refuse processes of multiprocessing that are not forked: the guard is not in them."""
+
+        def refuse(process: object) -> NoReturn:
+            self._stop(OutsideError(UNWATCHED_WORKER))
+
+        # multiprocessing has no hook for their start.
+        kinds: Any = (SpawnProcess, ForkServerProcess)
+        starts = [vars(kind)["_Popen"] for kind in kinds]
+        for kind in kinds:
+            kind._Popen = staticmethod(refuse)
+        try:
+            yield
+        finally:
+            for kind, start in zip(kinds, starts):
+                kind._Popen = start
 
     def sees(self, client: MongoClient[Any]) -> bool:
         """Whether the commands of that client reach the guard."""
@@ -147,7 +173,8 @@ class Guard(monitoring.CommandListener):
             return
         outside = self._place_outside(event)
         if outside:
-            self._stop(OutsideError(f"{event.command_name} would touch {outside}"))
+            what = f"{event.command_name} would touch {outside}, which is not the copy. The command was not sent"
+            self._stop(OutsideError(what))
         self._count(event)
         for collection in _written_collections(event.command_name, event.command):
             self._call_before_write(collection)

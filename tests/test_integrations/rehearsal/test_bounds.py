@@ -74,7 +74,8 @@ class TestBounds(RehearsalTestCase):
         )
         bodies = [
             f"import subprocess, sys; subprocess.run([sys.executable, '-c', {delete!r}, db.name], check=True)",
-            f"import os, sys\nchild = os.fork()\nif not child:\n    sys.argv[1] = db.name; exec({delete!r})\n"
+            "import os, sys, warnings\nwarnings.simplefilter('ignore')\n"
+            f"child = os.fork()\nif not child:\n    sys.argv[1] = db.name; exec({delete!r})\n"
             "else:\n    os.waitpid(child, 0)",
         ]
         for number, body in enumerate(bodies, start=1):
@@ -84,16 +85,39 @@ class TestBounds(RehearsalTestCase):
             self.assertEqual(("notes", 1, 20), (change["collection"], change["removed"], change["documents"]))
 
     def test_a_forked_process_cannot_leave_the_copy_and_is_not_waited_for(self) -> None:
-        path = self.team.migration("1_a.py", "with multiprocessing.Pool(2) as pool:\n    pool.map(work, range(4))")
+        path = self.team.migration(
+            "1_a.py", "with multiprocessing.get_context('fork').Pool(2) as pool:\n    pool.map(work, [1])"
+        )
         client = f"pymongo.MongoClient({self.server.uri!r})"
         work = f"def work(n):\n    {client}[{self.database!r}].notes.delete_one({{}})\n\n\n"
-        path.write_text("import multiprocessing\nimport pymongo\n\n\n" + work + path.read_text())
+        imports = "import multiprocessing\nimport pymongo\nimport warnings\n\nwarnings.simplefilter('ignore')\n\n\n"
+        path.write_text(imports + work + path.read_text())
         before = self.everything()
         result = self.team.fab("migrations:rehearse")
         self.assert_code(1, result)
         self.assertIn("1_a.py was stopped: delete would touch ", result.stderr)
         self.assertEqual(before, self.everything())
         self.assertNotIn(self.scratch.name, self.client.list_database_names())
+
+    def test_a_process_that_cannot_be_watched_is_not_started(self) -> None:
+        bodies = [
+            f"import multiprocessing as mp\nwith mp.get_context({kind!r}).Pool(2) as pool:\n    pool.map(abs, [1])"
+            for kind in ("spawn", "forkserver")
+        ]
+        bodies.append(
+            "import concurrent.futures, multiprocessing\n"
+            "with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:\n"
+            "    pool.submit(abs, 1).result()"
+        )
+        team = self.project(more=TRY_EACH, MONGO_URI=self.server.uri)
+        for attempt in self.rehearse_each(team, bodies):
+            self.assertEqual(1, attempt.code, attempt)
+            self.assertRegex(
+                attempt.stderr,
+                r"a\.py \(line \d\) was stopped: it would start a process that cannot be watched, because"
+                r" multiprocessing would not fork it: use multiprocessing\.get_context\('fork'\)\. The process was not"
+                r" started, and the rehearsal ends here\.\n$",
+            )
 
     def test_at_the_import_of_a_file_too(self) -> None:
         path = self.team.migration("1_a.py")

@@ -119,3 +119,44 @@ class TestForks(RunTestCase):
         self.assertNotIn("on_failure", result.stderr)
         self.assert_code(0, project.fab("migrations:rollback,1", env=MAY_FORK))
         self.assertEqual((1, ["failed", "rolled back"]), (self.db.back.count_documents({}), self.logged()))
+
+
+WORKERS = """
+import concurrent.futures
+import multiprocessing
+
+from . import _helpers
+
+
+class Total:
+    def __init__(self, value):
+        self.value = value
+
+
+def work(number):
+    return Total(_helpers.double(number))
+
+
+def up(db):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert [total.value for total in pool.map(work, [1, 2])] == [2, 4]
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
+        assert pool.submit(work, 3).result().value == 6
+    db.ran.insert_one({"name": "1_workers.py", "did": "up"})
+"""
+
+
+class TestWorkers(RunTestCase):
+    def test_they_import_the_migration_that_started_them(self) -> None:
+        """Those that are not forked have imported nothing."""
+        for directory, has_init in (("mongomigrations", False), ("data/base.v1/json", True)):
+            with self.subTest(directory):
+                project = self.project(MIGRATIONS_DIRECTORY=directory)
+                project.write(f"{directory}/1_workers.py", WORKERS)
+                project.write(f"{directory}/_helpers.py", "import models\n\ndef double(n): return models.TWO * n\n")
+                project.write("models.py", "TWO = 2\n")
+                if has_init:
+                    project.write(f"{directory}/__init__.py", "")
+                self.assert_code(0, project.fab("migrations:execute", env=MAY_FORK, timeout=50))
+                self.assertEqual((["1_workers.py"],) * 2, (self.ran(), self.registered()))
+                self.client.drop_database(self.database)
