@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from fnmatch import fnmatchcase
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from ..errors import ConfigurationError, UnknownSubtask
 from ..mongo import server_errors
@@ -43,15 +43,13 @@ def all_targets(manager_class: type[Any], client: Callable[[], Any]) -> list[Tar
         takes_manager = len(inspect.signature(given).parameters) > 1
         with server_errors("the server"):
             given = given(manager_class(), client()) if takes_manager else given(client())
-    if isinstance(given, Mapping):
-        targets = [Target(name, uri) for name, uri in given.items()]
-    else:
-        targets = [Target(name) for name in ([] if isinstance(given, str) else given)]
-    if isinstance(given, str) or not all(isinstance(text, str) and text for target in targets for text in target[:1]):
-        raise ConfigurationError("MONGO_DATABASES has to be a list of names, or a function that returns one.")
-    if not targets:
-        raise ConfigurationError("MONGO_DATABASES names no database.")
-    return [*dict.fromkeys(targets)]
+    names = [] if isinstance(given, str) or not isinstance(given, Iterable) else [*dict.fromkeys(given)]
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ConfigurationError(
+            "MONGO_DATABASES has to be a list of at least one name, or a function that returns one."
+        )
+    uris = given if isinstance(given, Mapping) else {}
+    return [Target(name, uris.get(name)) for name in names]
 
 
 def states(status: Mapping[str, Any]) -> set[str]:

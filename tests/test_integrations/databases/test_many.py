@@ -218,11 +218,11 @@ class TestChoice(DatabasesTestCase):
         self.assertIn("databases= needs MONGO_DATABASES", result.stderr)
 
     def test_wrong_settings(self) -> None:
-        for value in ("'tenant'", "[]", "[5]", "lambda client: 'tenant'", "5"):
+        for value in ("'tenant'", "[]", "[5]", "lambda client: 'tenant'", "lambda client: 5", "5"):
             with self.subTest(value):
                 self.customers = self.project(f"    MONGO_DATABASES = {value}\n")
                 result = self.fab("migrations:execute", code=1)
-                self.assertRegex(result.stderr, r"^MONGO_DATABASES (has to be a list of names|names no database)")
+                self.assertRegex(result.stderr, r"^MONGO_DATABASES has to be a list of ")
                 self.assertEqual(1, result.stderr.count("\n"), result.stderr)
 
     def test_a_connection_string_for_each(self) -> None:
