@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import BadMigration, MigopyException, MigrationFailed
 from ..terminal.texts import safe_str, summary
+from .python_2 import is_python_2
 
 
 def import_failure(path: Path, content: bytes, error: Exception | SystemExit) -> MigopyException:
@@ -68,25 +69,6 @@ def text_problem(content: bytes) -> str | None:
         advice = "" if named else ", or name its encoding in the first line, such as # coding: latin-1"
         return f"line {line} is not {encoding} (byte 0x{content[error.start]:02x}); save it as UTF-8{advice}"
     return None
-
-
-# Lines that only Python 2 accepts. The error message of Python 3 does not always say so.
-PYTHON_2_LINE = r"""
-      ^\s*(print|exec)\s+[^=(]         # print 'text', exec code
-    | ^\s*print\s*>>                     # print >> stream
-    | \bexcept\b .* , \s* \w+ \s* :      # except KeyError, error:
-    | ^\s*raise\s+\w+\s*,                # raise ValueError, 'text'
-    | <> | `                             # a <> b, `a`
-    | \b0[0-7]+\b | \b[0-9]+[lL]\b       # 0755, 10L
-    | \b[uU][rR]['"]                     # ur'text'
-    | \bdef\s+\w+\(.*\(                  # def f(a, (b, c)):
-"""
-
-
-def is_python_2(error: SyntaxError) -> bool:
-    """Whether Python 2 would accept the line."""
-    # TabError means mixed tabs and spaces.
-    return isinstance(error, TabError) or bool(re.search(PYTHON_2_LINE, error.text or "", re.VERBOSE))
 
 
 def innermost_line(path: Path, error: BaseException) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.abc
 import importlib.util
@@ -10,9 +11,10 @@ import sys
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from .faults import import_failure
+from .python_2 import refuse_python_2
 
 PACKAGE = __name__.rpartition(".")[0]
 """The package of the packages of migrations directories. A process that has imported nothing can import it."""
@@ -56,36 +58,44 @@ def _package_name(directory: Path) -> str:
 class _DirectoryFinder(importlib.abc.MetaPathFinder):
     """Finds the packages of migrations directories, in the processes that multiprocessing starts too."""
 
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        package, _, quoted = fullname.rpartition(".")
-        if package != PACKAGE or not quoted.startswith("/"):
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: object = None) -> ModuleSpec | None:
+        package, _, name = fullname.rpartition(".")
+        if package.startswith(f"{PACKAGE}./"):  # a helper, or a migration in another process
+            return _spec(fullname, os.path.join(path[0], f"{name}.py")) if path else None
+        if package != PACKAGE or not name.startswith("/"):
             return None
-        directory = quoted.replace("%2E", ".").replace("%25", "%")
-        init = os.path.join(directory, "__init__.py")
-        if os.path.exists(init):
-            return importlib.util.spec_from_file_location(fullname, init, submodule_search_locations=[directory])
-        spec = ModuleSpec(fullname, None, is_package=True)
+        directory = name.replace("%2E", ".").replace("%25", "%")
+        spec = _spec(fullname, os.path.join(directory, "__init__.py")) or ModuleSpec(fullname, None, is_package=True)
         spec.submodule_search_locations = [directory]
         return spec
 
 
-sys.meta_path.append(_DirectoryFinder())
+def _spec(fullname: str, file: str) -> ModuleSpec | None:
+    """None if there is no such file."""
+    loader = _Loader(fullname, file)
+    return importlib.util.spec_from_file_location(fullname, loader=loader) if os.path.isfile(file) else None
+
+
+sys.meta_path.insert(0, _DirectoryFinder())  # before Python's own, which would find helpers too
 
 
 class _Loader(SourceFileLoader):
-    """Runs content that was already read. Python's own loader would read the file again, or its bytecode."""
+    """Runs the text of a file, which may have been read before, and refuses Python 2 in it."""
 
-    def __init__(self, name: str, path: str, content: bytes) -> None:
-        super().__init__(name, path)
-        self._content = content
+    content: bytes | None = None
 
     def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self._content, self.path)
+        # Python's own loader would take the bytecode, and write it.
+        content = self.get_data(self.path) if self.content is None else self.content
+        tree = ast.parse(content, self.path)
+        refuse_python_2(tree, content, self.path)
+        return self.source_to_code(tree, self.path)
 
 
 def _run_module(name: str, path: Path, content: bytes) -> ModuleType:
     """Run the file as the module of this name. A module that fails is removed from ``sys.modules``."""
-    loader = _Loader(name, str(path), content)
+    loader = _Loader(name, str(path))
+    loader.content = content
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None  # it has a loader
     module = sys.modules[name] = importlib.util.module_from_spec(spec)

@@ -5,9 +5,10 @@ import os
 import sys
 import tempfile
 import unittest
+import warnings
 from pathlib import Path
 
-from migopy.errors import BadMigration, ConfigurationError, MigrationFailed
+from migopy.errors import BadMigration, ConfigurationError, MigopyException, MigrationFailed
 from migopy.files import directory as loader
 from migopy.files.faults import innermost_line
 from migopy.files.importing import on_sys_path
@@ -193,6 +194,62 @@ class TestLoad(FolderTestCase):
                 error = self.error(f"{text}\n")
                 self.assertRegex(error, r"cannot be imported \(line \d, Python 2 syntax\): ")
                 self.assertRegex(error, r"[^?]\. No migration was run\.$")
+
+    def test_python_2_that_python_3_takes_for_something_else_is_refused_too(self) -> None:
+        handlers = (
+            "except KeyError, error:\n        print(error)",
+            "except KeyError, e:\n        pass",
+            "except (KeyError, ValueError), e:\n        raise RuntimeError(e)",
+            "except pymongo.errors.PyMongoError, error:\n        error = str(error)",
+        )
+        for handler in handlers:
+            with self.subTest(handler):
+                self.assertIn(
+                    "1_a.py cannot be imported (line 5, Python 2 syntax): SyntaxError: ",
+                    self.error(f"import pymongo\ndef up(db):\n    try:\n        pass\n    {handler}\n"),
+                )
+        for line in ("print >>sys.stderr, 'text'", "print >> sys.stderr"):
+            self.assertIn(
+                "1_a.py cannot be imported (line 3, Python 2 syntax): SyntaxError: ",
+                self.error(f"import sys\ndef up(db):\n    {line}\n"),
+            )
+        helper = self.write("_helpers.py", "import sys\nprint >>sys.stderr, 'text'\n")
+        self.assertIn(f"({helper}, line 2, Python 2 syntax)", self.error("from . import _helpers\n"))
+
+    @unittest.skipIf(sys.version_info < (3, 14), "older Pythons want parentheses")
+    def test_two_types_of_exceptions_need_no_parentheses(self) -> None:
+        text = (
+            "from pymongo.errors import PyMongoError\nOther = ValueError\nclass Mine(Exception): pass\n"
+            "def up(db, More=OSError):\n"
+        )
+        for types in (
+            "KeyError, ValueError",
+            "KeyError, PyMongoError",
+            "KeyError, Mine",
+            "OSError, Other",
+            "Mine, More",
+        ):
+            self.load(f"{text}    try:\n        pass\n    except {types}:\n        raise PyMongoError('x')\n")
+        self.load("from os import *\ndef up(db):\n    try:\n        pass\n    except KeyError, error: pass\n")
+
+    def test_what_python_has_taken_away_is_named_with_its_line_or_works(self) -> None:
+        named = {
+            "import imp": r"\w+: .*\bimp\b.*",
+            "import asyncio\n@asyncio.coroutine\ndef f(): yield": r"\w+: .*\bcoroutine\b.*",
+            "import datetime\nNOW = datetime.datetime.utcnow()": r"DeprecationWarning: .*\butcnow\b.*",
+            "import re\nWORD = re.compile('\\d')": r"SyntaxError: .*\binvalid escape sequence\b.*",
+            "def f():\n    try: pass\n    finally: return 1": r"SyntaxError: 'return' in a 'finally' block",
+        }
+        for text, reason in named.items():
+            for action in ("error", "ignore"):
+                with self.subTest(text, action=action), warnings.catch_warnings():
+                    warnings.simplefilter(action)
+                    try:
+                        self.load(f"{text}\ndef up(db): pass\n")
+                    except MigopyException as error:
+                        self.assertRegex(
+                            str(error), rf"^1_a\.py cannot be imported \(line \d\): {reason}\. No migration"
+                        )
 
     def test_an_ordinary_syntax_error_is_not_called_python_2(self) -> None:
         for text in ("print('x'", "a = = 1", "def up(db)\n    pass", "x = {'a': 1, 'b' 2}", "db.print x"):
