@@ -18,7 +18,6 @@ from ..mongo.raw import (
     Element,
     document_of,
     element,
-    embedded,
     id_of,
     split,
 )
@@ -219,7 +218,7 @@ class Keeper:
 
 def read_raw(
     collection: Collection[Any],
-    wanted: Any,
+    wanted: Mapping[str, Any],
     projection: Mapping[str, int] | None,
     session: ClientSession | None,
     max_bytes: int | None = None,
@@ -250,8 +249,7 @@ def read_by_ids(
     if ids[0].kind == ids[-1].kind and ids[0].kind in COMPARABLE_KINDS:
         # As in filter_within(): a clustered collection has no index on _id.
         condition += element(ids[0].kind, b"$gte", ids[0].value) + element(ids[-1].kind, b"$lte", ids[-1].value)
-    wanted = RawBSONDocument(document_of(embedded(b"_id", condition)))
-    return read_raw(collection, wanted, projection, session)
+    return read_raw(collection, {"_id": RawBSONDocument(document_of(condition))}, projection, session)
 
 
 def aligned(before: bytes, after: bytes, session: ClientSession | None = None) -> bytes:

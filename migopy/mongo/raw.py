@@ -90,6 +90,9 @@ def end_of_value(document: bytes, kind: int, value: int) -> int:
 
 def id_of(document: bytes) -> Element:
     """The ``_id`` of a document, which is its first field unless a very old server has stored it."""
+    if document.startswith(b"_id\0", 5):
+        stop = end_of_value(document, document[4], 9)
+        return Element(document[4], b"_id", document[4:stop], document[9:stop])
     return next(element for element in elements(document) if element.name == b"_id")
 
 

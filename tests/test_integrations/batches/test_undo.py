@@ -7,6 +7,7 @@ import struct
 import uuid
 from typing import Any, Callable, Sequence
 
+import bson.codec_options
 from bson import Decimal128, Timestamp
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
@@ -15,7 +16,7 @@ import migopy
 from migopy.errors import BatchFailed
 from migopy.mongo.raw import document_of, element, elements, embedded, split
 from migopy.store import kept as kept_documents
-from tests.cases import InProcessTestCase
+from tests.cases import DumpTestCase, InProcessTestCase
 from tests.server import Mongod, Server, shared_replica_set
 from tests.support import MongoTestCase, RunTestCase, WithUsersTestCase
 
@@ -114,6 +115,8 @@ class TestLastBit(UndoTestCase):
     def test_fields_and_whole_documents_come_back(self) -> None:
         for name, update in self.UPDATES:
             # MongoDB 6.0 crashes on a pipeline that changes a document with a field that stands there twice.
+            if name == "function" and not hasattr(bson.codec_options, "DatetimeConversion"):
+                continue  # an older PyMongo cannot give it such dates
             twins = () if isinstance(update, list) else (TWINS, NESTED_TWINS)
             for keep in (["tags"], ["tags", "author"], True):
                 with self.subTest(name, keep=keep):
@@ -132,6 +135,8 @@ class TestLastBit(UndoTestCase):
         for place, field in enumerate(strange_fields(b"_id")):
             if field[:1] in (b"\x04", b"\x06", b"\x0b", b"\x0c", b""):
                 continue  # MongoDB takes no such _id, or PyMongo cannot write a DBPointer
+            if field[:1] == b"\x09" and not hasattr(bson.codec_options, "DatetimeConversion"):
+                continue
             rest = element(2, b"tags", string(f"t{place}"))
             self.db.command("insert", "users", documents=[RawBSONDocument(document_of(field + rest))])
         before = self.raw()
@@ -410,6 +415,22 @@ class TestInRuns(InProcessTestCase):
 
 class TestInRunsInSet(InSet, TestInRuns):
     pass
+
+
+class TestDumps(DumpTestCase):
+    def test_a_restore_brings_back_what_the_dump_has_kept(self) -> None:
+        project = self.dumping()
+        self.db.users.insert_many([{"_id": n, "tags": f"t{n}"} for n in range(COUNT)])
+        project.migration("1_a.py", UP, None, "db, batches")
+        self.assert_code(0, self.fab_with_tools(project, "migrations:dbdump"))
+        self.assert_code(0, project.fab("migrations:execute"))
+        self.assert_code(0, self.fab_with_tools(project, "migrations:dbdump"))
+        before, after = (folder.name for folder in self.dumps(project))
+        self.assert_code(0, self.fab_with_tools(project, f"migrations:dbrestore,{before},force=yes"))
+        self.assertEqual(0, self.db.migrations_kept.count_documents({}), "it is of an execution that is undone")
+        self.assert_code(0, self.fab_with_tools(project, f"migrations:dbrestore,{after},force=yes"))
+        self.assert_code(0, project.fab("migrations:rollback,1"))
+        self.assertEqual(COUNT, self.db.users.count_documents({"tags": {"$type": "string"}, "tags.0": None}))
 
 
 class TestRights(WithUsersTestCase, RunTestCase):
