@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .dumps import Tool
     from .mongo import Server
-    from .run import Direction, Outcome, Planning, Workspace
+    from .run import Direction, Operator, Outcome, Planning, Workspace
     from .run.inventory import Inventory
     from .run.planning import Plan
     from .run.status import Problem, Status
@@ -406,6 +406,21 @@ class MigrationsManager(Settings):
         self.logger.green("The lock is free." if freed else "The lock was released in the meantime.")
 
     @task
+    def pause(self, because: str = "") -> None:
+        """Pause the run that works in batches, from any terminal, until resume (because=WORDS says why)"""
+        self.logger.green(self._operator().pause(because))
+
+    @task
+    def resume(self, because: str = "") -> None:
+        """Let a paused run continue (because=WORDS says why)"""
+        self.logger.green(self._operator().resume(because))
+
+    @task
+    def stop(self, because: str = "") -> None:
+        """Stop the run after the batch under way, as Ctrl-C in its own terminal does (because=WORDS says why)"""
+        self.logger.green(self._operator().stop(because))
+
+    @task
     def help(self, topic: str | None = None) -> None:
         """Show this help, or the help of one subtask or topic (help,TOPIC)"""
         from .fab.help import help_text  # the other tasks of a fabfile do not pay for it
@@ -501,6 +516,9 @@ class MigrationsManager(Settings):
         return contextlib.ExitStack()
 
     # Running
+
+    def _operator(self) -> Operator:
+        return lazy.run.Operator(self._workspace(), self.logger.white)
 
     def _planning(self, workspace: Workspace) -> Planning:
         return lazy.run.Planning(workspace, functools.partial(self._tool, "mongodump"), db=lambda: self.db)

@@ -4,5 +4,6 @@ Imports store, mongo, legacy, terminal and errors.
 """
 
 from .batches import Batches as Batches
+from .control import Control as Control
 from .progress import Line as Line
 from .trail import Trail as Trail

@@ -15,6 +15,7 @@ from ..mongo.kind import has_transactions
 from ..store.checkpoints import Checkpoint, Identity, encoded
 from ..store.kept import KeptStore, KeptWalk
 from . import arguments
+from .control import Control, NoControl
 from .ids import greatest_id
 from .keeping import Keeper, Keeping
 from .lag import ReplicaSet
@@ -66,11 +67,12 @@ class Batches:
         kept: KeptStore | None = None,
         now: Callable[[], datetime] = _now,
         registered_run: int | None = None,
+        control: Control | None = None,
     ) -> None:
         self._trail = trail or NoTrail()
         self._keeping = Keeping(self._trail, kept, now, registered_run)
         self._line = line or NoLine()
-        self._hooks = BatchHooks(confirm, self._trail.move, self._line.follow, max_lag, tell)
+        self._hooks = BatchHooks(confirm, self._trail.move, self._line.follow, max_lag, tell, control or NoControl())
         self._walk_counts: Counter[tuple[str, str]] = Counter()
         self._open_collection: str | None = None
         self._last_walk: Walk | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
     from ..store.checkpoints import Checkpoint, Progress
+    from .control import Control
 
 IDS_READ_AHEAD = 10_000
 
@@ -71,7 +73,7 @@ class BatchHooks(NamedTuple):
     """What a walk calls around each batch.
 
     ``confirm`` raises if the lock is lost, ``move`` writes the checkpoint, ``show`` shows the progress, ``tell``
-    tells other terminals what it waits for. ``max_lag`` is in seconds.
+    tells other terminals what it waits for. ``max_lag`` is in seconds. ``control`` says when the next may begin.
     """
 
     confirm: Callable[[], None]
@@ -79,6 +81,7 @@ class BatchHooks(NamedTuple):
     show: Callable[[Progress, str], None]
     max_lag: float
     tell: Callable[[str], None]
+    control: Control
 
 
 class BatchTooLarge(Exception):  # noqa: N818 - it never leaves this room
@@ -261,6 +264,7 @@ class Walk:
         self._pace.adjust(self.batch_size, time.monotonic() - self._batch_began)
         self._hooks.show(moved.progress, "")
         self._wait_for_members()
+        self._hooks.control.wait(functools.partial(self._hooks.show, self.checkpoint.progress))
         return count > 0
 
     def _write_in_transaction(self, write_batch: WriteBatch) -> Checkpoint:
@@ -343,6 +347,7 @@ class Walk:
                 self._hooks.tell(waiting_for)
                 tell_at = time.monotonic() + TELL_SECONDS
             self._hooks.confirm()
+            self._hooks.control.heed_stop()
             time.sleep(LAG_POLL_SECONDS)
 
     @staticmethod

@@ -22,6 +22,7 @@ NOTATION = {
     "force": "force=yes",
     "resume": "resume=yes",
     "from_": "from=NAME",
+    "because": "because=WORDS",
     "json": "json=yes",
 }
 """How messages write the options of our subtasks, by parameter name."""

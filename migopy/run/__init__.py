@@ -11,6 +11,7 @@ from .direction import EXECUTE as EXECUTE
 from .direction import ROLL_BACK as ROLL_BACK
 from .direction import ROLLBACK_TARGETS as ROLLBACK_TARGETS
 from .direction import Direction as Direction
+from .operating import Operator as Operator
 from .outcome import Outcome as Outcome
 from .outcome import print_json_at_end as print_json_at_end
 from .planning import Planning as Planning

@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
+from ..store.requests import Request
 from ..terminal.messages import BOLD, RED
 from ..terminal.tables import table
 from ..terminal.wording import duration, join_with_and, local_time, plural
@@ -54,6 +55,7 @@ def status_rows(status: Status) -> dict[str, Any]:
             "until": holder.expires_at,
             "gone": holder.is_gone,
             "doing": status.doing or None,
+            "request": _request_row(status),
             "progress": _progress_row(status, status.running),
         }
         if holder
@@ -92,6 +94,11 @@ def _progress_row(status: Status, name: str | None) -> dict[str, Any] | None:
     }
 
 
+def _request_row(status: Status) -> dict[str, Any] | None:
+    """What another terminal has asked of the run last."""
+    return status.request._asdict() if status.request else None
+
+
 def history_rows(status: Status) -> list[dict[str, Any]]:
     """A row for each file and each registration, in order, then for the names that only the log knows."""
     kinds = status.kinds_by_name()
@@ -119,6 +126,7 @@ def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str
         "dump_bytes": record.dump_bytes if record else None,
         "progress": _progress_row(status, name),
         "kept_documents": record.kept_documents if record else None,
+        "request": None,
     }
 
 
@@ -133,6 +141,7 @@ def _history_row_of_running(status: Status, holder: Holder, problems: Sequence[s
         "at": holder.since,
         "by": holder.by,
         "progress": _progress_row(status, status.running),
+        "request": _request_row(status),
     }
 
 
@@ -145,9 +154,13 @@ def newest_executed(rows: Sequence[dict[str, Any]], number: int) -> list[dict[st
 def history_table(rows: Sequence[Row]) -> str:
     return table(
         ["NAME", "STATE", "WHEN", "TOOK", "BY"],
-        [[row["name"], ", ".join([*_state(row), *_progress_text(row)]), *_when_took_by(row)] for row in rows],
+        [[row["name"], _state_text(row), *_when_took_by(row)] for row in rows],
         colours=[_colour(row) for row in rows],
     )
+
+
+def _state_text(row: Row) -> str:
+    return ", ".join([*_state(row), *_progress_text(row), *_pause_text(row)])
 
 
 def _state(row: Row) -> list[str]:
@@ -177,6 +190,12 @@ def problems_beside(obstacles: Sequence[str], status: Status) -> list[Problem]:
     # One obstacle names all badly named files.
     others = [problem for problem in status.problems if problem.kind != "badly named"]
     return [problem for problem in others if not any(problem.text in obstacle for obstacle in obstacles)]
+
+
+def _pause_text(row: Row) -> list[str]:
+    """``paused by ann@web1 (backup)``, if somebody has asked for that."""
+    request = Request(**row["request"]) if row["request"] else None
+    return [request.doing] if request and request.what == "pause" else []
 
 
 def wrong(status: Status, obstacles: Sequence[str], *, may_be_pending: bool) -> str:
@@ -240,7 +259,7 @@ def kept_line(row: Row) -> str:
 
 def event_rows(events: Sequence[Event], record: Record | None = None) -> list[dict[str, Any]]:
     """The events of one migration in the order of time, with its executions; ``record`` is its registration."""
-    keys = ("at", "event", "seconds", "by", "error", "run", "executed_at", "dump", "was")
+    keys = ("at", "event", "seconds", "by", "error", "run", "executed_at", "dump", "was", "because")
     rows = [{key: getattr(event, key) for key in keys} for event in _without_repeats(events)]
     empty = dict.fromkeys(keys)
     for event in events:
@@ -274,8 +293,8 @@ def event_table(rows: Sequence[Row]) -> str:
 
 
 def _why(row: Row) -> str:
-    """An error, the run that was interrupted or unlocked, or the old name of an accepted file."""
-    return row["error"] or row["run"] or (f"was {row['was']}" if row["was"] else "")
+    """An error, the run that was interrupted or unlocked, a person's reason, or the old name of an accepted file."""
+    return row["error"] or row["run"] or row["because"] or (f"was {row['was']}" if row["was"] else "")
 
 
 def dumps(rows: Sequence[Row]) -> list[str]:

@@ -30,6 +30,7 @@ from pymongo.errors import NetworkTimeout, OperationFailure
 
 from .. import legacy
 from ..batches.batches import Batches
+from ..batches.control import Control, NoControl
 from ..errors import (
     BatchFailed,
     Irreversible,
@@ -52,6 +53,7 @@ from ..mongo.transaction import Transaction
 from ..mongo.transaction_guard import NotInTransaction, guard_of, watch_writes
 from ..store.history import EventKind, History, Record
 from ..terminal import signals
+from ..terminal.progress import ProgressLine
 from ..terminal.texts import summary
 from ..terminal.wording import stopper
 from .direction import Direction, RunLock
@@ -99,8 +101,8 @@ class RunContext:
 
     ``records`` are the registrations at its beginning, ``dump`` the facts about the dump taken before. ``batches``
     makes the batches of a migration, ``forget`` deletes the checkpoints of one that has ended, ``watcher``
-    says what the server is doing. ``say`` shows a message where no exception of ours can carry it: Ctrl-C or
-    ``sys.exit()`` in a migration ends ``fab`` as without migopy.
+    says what the server is doing, ``control`` pauses and stops the run. ``say`` shows a message where no exception of
+    ours can carry it: Ctrl-C or ``sys.exit()`` in a migration ends ``fab`` as without migopy.
     """
 
     lock: RunLock
@@ -112,6 +114,7 @@ class RunContext:
     forget: Callable[[str], None]
     say: Callable[[str], None]
     watcher: Watcher
+    control: Control = field(default_factory=NoControl)
     task: str = "fab migrations"
     dump: Mapping[str, Any] = field(default_factory=dict)
 
@@ -136,6 +139,7 @@ class Run:
         self._say = context.say
         self._task = context.task
         self._watcher = context.watcher
+        self._control = context.control
         self._registrar = Registrar(
             direction, context.lock, context.history, context.records, context.dump, context.say
         )
@@ -150,7 +154,8 @@ class Run:
             if any(migration.in_transaction for migration in migrations):
                 self._client_session = stack.enter_context(self._db.client.start_session())
             session = bytes(self._client_session.session_id["id"]) if self._client_session else None
-            self._lock.announce([migration.name for migration in migrations], session)
+            in_batches = [migration.name for migration in migrations if migration.in_batches]
+            self._lock.announce([migration.name for migration in migrations], session, in_batches)
             try:
                 yield
             except BaseException as error:
@@ -195,6 +200,7 @@ class Run:
         try:
             self._lock.confirm()
             signals.raise_pending()
+            self._wait_while_paused(name)
         except (LockLost, ServerFailed) as error:
             error.with_context(after=f"{name} was not run.")
             raise
@@ -203,6 +209,10 @@ class Run:
             raise
         self._lock.begin()
         self._has_called = False
+
+    def _wait_while_paused(self, name: str) -> None:
+        with ProgressLine(self._say) as line, signals.let_through():
+            self._control.wait(lambda reason: line.show(f"{name} has not begun; {reason}", 0, None))
 
     def _perform(self, migration: LoadedMigration, session: ClientSession | None = None) -> float:
         """Call ``up()`` or ``down()`` with the arguments that it asks for; the seconds it took."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..store.documents import ForeignDocument
     from ..store.history import Event, Record, State
     from ..store.lock import Holder
+    from ..store.requests import Request
     from .inventory import Inventory
 
 Unfinished = Literal["failed", "stopped", "interrupted", "rollback failed", "rollback stopped"]
@@ -144,6 +145,19 @@ class Status:
         return str(progress or (f"{self.running}: {self.doing}" if self.running and self.doing else ""))
 
     @property
+    def request(self) -> Request | None:
+        """What another terminal has asked of the run last."""
+        return self.holder.request if self.holder and self.holder.held else None
+
+    @property
+    def request_sentence(self) -> str:
+        """Who has asked what of the run, and what it was asked before that."""
+        if not self.holder or not self.request:
+            return ""
+        before = f"; before that, {self.holder.previous_request}" if self.holder.previous_request else ""
+        return f"{self.request}{before}"
+
+    @property
     def lock_sentences(self) -> list[str]:
         """What is running and how far it is, or who holds the lock and until when."""
         holder = self.holder
@@ -154,7 +168,7 @@ class Status:
             since = f" since {local_time(holder.since)}" if holder.since else ""
             process = f" (process {holder.pid})" if holder.pid else ""
             line = f"{self.running_now}: {doing}{since}, by {holder.by}{process}"
-            return [line, *filter(None, [self.running_sentence])]
+            return [line, *filter(None, [self.running_sentence, self.request_sentence])]
         prospect = holder.prospect(f"{self.inventory.command}:unlock")
         half = f" {self.running} may be half applied." if self.running else ""
         return [f"Locked by {holder.description(self.inventory.records)}: {prospect}.{half}"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
 from bson.binary import UUID_SUBTYPE, Binary
 
-from ..batches import Batches, Line, Trail
+from ..batches import Batches, Control, Line, Trail
 from ..errors import BadMigration, LockHeld, NotAllowed, ServerFailed, WrongState, already_done
 from ..files.directory import find, number_parser, unusable_entries
 from ..files.importing import on_sys_path
@@ -150,13 +150,15 @@ class Workspace:
             keeps_filter=self.keeps_filters,
             task=self.settings.task,
         )
+        line = Line(say)
         record = status.inventory.records.get(migration.name)
         return Batches(
             trail,
             self.lock.confirm,
-            Line(say),
+            line,
             self.settings.BATCH_MAX_LAG,
             self.lock.tell,
+            control=Control(self.lock, lambda text: line.say(f"{migration.name}: {text}")),
             kept=self.kept,
             now=self.lock.now,
             registered_run=record.run_to_restore if record else None,
@@ -180,6 +182,7 @@ class Workspace:
             forget=self.forget_batches,
             say=failure_method(logger),
             watcher=Watcher(self.db.client, logger.white, self.lock.tell),
+            control=Control(self.lock, logger.white),
             task=self.settings.task,
         )
 

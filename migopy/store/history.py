@@ -41,7 +41,13 @@ EventKind = Literal[
     "restore begun",
     "restore failed",
     "restored",
+    "pause requested",
+    "resume requested",
+    "stop requested",
 ]
+
+REQUESTS: tuple[EventKind, ...] = ("pause requested", "resume requested", "stop requested")
+"""What other terminals have asked of a run; it says nothing about how a migration ended."""
 
 UNFINISHED_RESTORE = "half restored"
 """The ``_id`` of a document among the registrations that says: a restore has begun and has not finished."""
@@ -132,6 +138,7 @@ class Event(NamedTuple):
     is the time of the last event in the dump. ``transaction`` says that a failure left nothing behind, because its
     transaction was undone. ``executed_at``, ``executed_by``, ``executed_seconds`` and ``state`` are those of the
     registration that a rollback or forget has removed. ``was`` is the name under which an accepted file was executed.
+    ``because`` is why a person asked for something.
     """
 
     event: EventKind
@@ -149,6 +156,7 @@ class Event(NamedTuple):
     executed_seconds: float | None = None
     state: str | None = None
     was: str | None = None
+    because: str | None = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Event | None:
@@ -158,7 +166,8 @@ class Event(NamedTuple):
         if kind is None or at is None or (name is None and get("name") is not None):
             return None
         texts: dict[str, Any] = {
-            key: documents.text(get(key)) for key in ("by", "error", "dump", "run", "executed_by", "state", "was")
+            key: documents.text(get(key))
+            for key in ("by", "error", "dump", "run", "executed_by", "state", "was", "because")
         }
         moments: dict[str, Any] = {key: documents.moment(get(key)) for key in ("executed_at", "logged_until")}
         spans: dict[str, Any] = {key: documents.seconds(get(key)) for key in ("seconds", "executed_seconds")}
@@ -337,7 +346,7 @@ class History:
         for event in valid:
             if event.event == "accepted":  # what is unfinished stays unfinished, and an old name is gone
                 last.pop(event.was or "", None)
-            elif event.name:
+            elif event.name and event.event not in REQUESTS:
                 last[event.name] = event
         return last
 

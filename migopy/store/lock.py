@@ -7,7 +7,10 @@ The life of its one document:
   third of the lease.
 - announced: ``migrations``, the names that the run will execute or roll back, in order. The run is in the first of them
   that is not done according to the history. ``session`` is the server session of its transactions.
+- ``batches``: which of the announced migrations work in batches.
 - ``doing``: what the run waits for, or what the server is doing for it, where that takes long. Only to be shown.
+- ``request``: what another terminal asks of the run, and ``previous_request``, the one before it. A run reads them in
+  the answer to each renewal. They end with the run, however it ends.
 - dropped: for example by a migration that drops the whole database. The run writes it again, unless another run has
   the lock.
 - given back: deleted by the run that has the token. A run that cannot tell how its migration ended lets it run out.
@@ -40,6 +43,7 @@ from ..mongo.lease import IS_HELD, Renewal, describe_holder, expires_in, is_runn
 from ..terminal.wording import local_time
 from . import documents
 from .documents import ForeignDocument
+from .requests import Request, RequestKind, put
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -75,7 +79,8 @@ class Holder(NamedTuple):
     ``pid`` is a process on the machine in ``by`` (user@host). ``migrations`` are the names that the run executes or
     rolls back, in order; empty until it begins with them. ``session`` is the id of the server session of their
     transactions, None without transactions. ``doing`` says what the run waits for, or what the server is doing for it;
-    empty if it is nothing special.
+    empty if it is nothing special. ``batches`` are the names of those migrations that work in batches. ``request`` is
+    what another terminal has asked of the run last, ``previous_request`` what it was asked before that.
     """
 
     by: str
@@ -88,6 +93,9 @@ class Holder(NamedTuple):
     expires_at: datetime | None = None
     session: bytes | None = None
     doing: str = ""
+    batches: Sequence[str] = ()
+    request: Request | None = None
+    previous_request: Request | None = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Holder:
@@ -106,6 +114,9 @@ class Holder(NamedTuple):
             documents.moment(get("expires_at")),
             get("session") if type(get("session")) is bytes else None,
             documents.text(get("doing")) or "",
+            documents.names(get("batches")),
+            Request.from_document(get("request")),
+            Request.from_document(get("previous_request")),
         )
 
     @property
@@ -152,6 +163,9 @@ class Lock:
 
     dead_run: Holder | None = None
     """The run whose lease ran out in the middle of a migration, as ``take()`` found it."""
+
+    request: Request | None = None
+    """What another terminal has asked of this run last, as the last renewal found it."""
 
     was_dropped = False
     """Whether the document was missing and had to be written again. Then more may have been dropped."""
@@ -242,11 +256,9 @@ class Lock:
         assert found is not None  # an upsert returns the document after it
         return found
 
-    def _update(
-        self, wanted: Mapping[str, Any], update: list[dict[str, Any]], *, upsert: bool = False
-    ) -> dict[str, Any] | None:
+    def _update(self, wanted: Mapping[str, Any], update: list[dict[str, Any]], **options: Any) -> dict[str, Any] | None:
         """The document after the update."""
-        return self._collection.find_one_and_update(wanted, update, upsert=upsert, return_document=ReturnDocument.AFTER)
+        return self._collection.find_one_and_update(wanted, update, return_document=ReturnDocument.AFTER, **options)
 
     def _replace_if_free(self) -> list[dict[str, Any]]:
         """The update that takes the lock. It needs MongoDB 4.2, for ``$$NOW``."""
@@ -295,10 +307,21 @@ class Lock:
         self.check()  # past the deadline others rely on the lock being free, even if the server would renew it
         sent = clock()
         renewed = [{"$set": {**literals(facts), **expires_in(self._lease)}}]
-        if not self._collection.update_one(self._mine, renewed).matched_count and not self._write_again():
+        if not self._renew_and_read(renewed) and not self._write_again():
             self._was_taken_away = True
             self.check()
         self._confirmed = max(self._confirmed, sent)
+
+    def _renew_and_read(self, renewed: list[dict[str, Any]]) -> bool:
+        """Whether the document was ours and is renewed. Notes what other terminals ask of this run."""
+        fields = {"_id": 0, "request": 1, "previous_request": 1}
+        try:
+            found = self._update(self._mine, renewed, projection=fields)
+        except InvalidBSON:  # it is renewed, and somebody else's request cannot be read
+            return True
+        self.request = Request.from_document((found or {}).get("request"))
+        self._facts.update(found or {})
+        return found is not None
 
     def _write_again(self) -> bool:
         """Write a dropped document again; False if another run has the lock, or has had it."""
@@ -316,10 +339,11 @@ class Lock:
         return True
 
     @explains_server_errors
-    def announce(self, migrations: Sequence[str], session: bytes | None = None) -> None:
+    def announce(self, migrations: Sequence[str], session: bytes | None = None, in_batches: Sequence[str] = ()) -> None:
         """Write down, before the first migration begins, which will run, in order, and their server session."""
         # Together with the history, this is how the next run knows where this one died: no write for each migration.
-        announced = {"migrations": list(migrations), **({"session": session} if session else {})}
+        announced: dict[str, Any] = {"migrations": list(migrations), "batches": list(in_batches)}
+        announced.update({"session": session} if session else {})
         self._renew(announced)
         self._facts.update(announced)
 
@@ -385,6 +409,13 @@ class Lock:
 
     def _server_time_at(self, moment: float) -> datetime:
         return self._server_time + timedelta(milliseconds=int((moment - self._taken) * 1000))
+
+    @explains_server_errors
+    def ask(self, holder: Holder, what: RequestKind, because: str) -> Holder | None:
+        """Ask something of this holder and no other; the holder after that, None if it has ended."""
+        wanted = {"_id": LOCK_ID, "token": holder.token, "$expr": IS_HELD}
+        document = self._update(wanted, put(what, self._facts["by"], because))
+        return None if document is None else Holder.from_document(document)
 
     @explains_server_errors
     def take_away(self, holder: Holder) -> Holder | None:

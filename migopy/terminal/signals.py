@@ -148,6 +148,12 @@ def raise_pending() -> None:
         _process.take_effect(_process.pending)
 
 
+def stop(by: str) -> NoReturn:
+    """End the run as Ctrl-C does; ``by`` says who has asked for it."""
+    _process.holds_back = _process.is_ending = True
+    raise KeyboardInterrupt(by)
+
+
 def _end_fork(error: BaseException | None) -> NoReturn:
     """End the process as Python does, but without the exit handlers of the parent."""
     code = error.code if isinstance(error, SystemExit) else error

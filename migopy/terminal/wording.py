@@ -48,7 +48,7 @@ def duration(seconds: float) -> str:
 
 def stopper(error: str) -> str:
     """Who or what stopped a run: ``Ctrl-C`` for the error ``KeyboardInterrupt: SIGINT``."""
-    name = error.rpartition(": ")[2]
+    name = error.partition(": ")[2] or error
     return SIGNALS.get(name, name)
 
 

@@ -172,12 +172,12 @@ class OnItsWay(CommandListener):
         self.is_on_its_way, self.has_arrived = threading.Event(), threading.Event()
 
     def started(self, event: CommandStartedEvent) -> None:
-        if event.command_name == "update":
+        if event.command_name == "findAndModify" and not event.command.get("upsert"):  # that would take it
             self.is_on_its_way.set()
             time.sleep(0.5)
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        if event.command_name == "update":
+        if event.command_name == "findAndModify" and self.is_on_its_way.is_set():
             self.has_arrived.set()
 
     def failed(self, event: CommandFailedEvent) -> None:

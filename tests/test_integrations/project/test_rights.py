@@ -99,8 +99,8 @@ class TestRights(RightsTestCase):
 
     def test_the_actions_of_the_table_are_enough(self) -> None:
         rows = table()
-        self.assertEqual(5, len(rows))
-        reading, creating, writing, accepting, unlocking = rows.values()
+        self.assertEqual(6, len(rows))
+        reading, creating, writing, accepting, operating, unlocking = rows.values()
         self.user_with(reading)
         self.assert_all_work(self.team_with(), READING)
         self.user_with(creating)
@@ -110,6 +110,13 @@ class TestRights(RightsTestCase):
         self.db.migrations.update_many({}, {"$set": {"checksum": "another"}, "$unset": {"code_checksum": 1}})
         self.user_with(accepting)
         self.assert_all_work(self.team_with(), [("accept", "2")])
+        self.user_with(operating)
+        self.leave_a_lock()
+        self.db.migrations_lock.update_one(
+            {}, [{"$set": {"expires_at": {"$add": ["$$NOW", 60_000]}, "batches": ["1_a.py"]}}]
+        )
+        for attempt in self.attempts(self.team_with(), ("pause",), ("resume",), ("stop",)):
+            self.assertRegex(attempt.stderr, "Asked me@here .* to (pause|resume|stop)\n")
         self.user_with(unlocking)
         self.leave_a_lock()
         self.assert_all_work(self.team_with(), WRITING[-1:])
@@ -153,7 +160,7 @@ class TestRights(RightsTestCase):
 
     def test_without_any_of_them_something_is_refused(self) -> None:
         """All of them in the full form, one of each collection else."""
-        _, _, writing, _, unlocking = table().values()
+        _, _, writing, *_, unlocking = table().values()
         without_transactions = {**writing, "migrations": writing["migrations"] - {"update"}}
         for actions, subtasks in ((without_transactions, WRITING[:-1]), (unlocking, WRITING[-1:])):
             for name, needed in actions.items():

@@ -92,7 +92,7 @@ class TestRoundTrips(MongoTestCase):
                 ("findAndModify", "migrations_lock"),
                 ("find", "migrations"),
                 ("find", "migrations_log"),
-                ("update", "migrations_lock"),
+                ("findAndModify", "migrations_lock"),
                 *[("insert", "notes"), ("insert", "migrations")] * 150,
                 ("delete", "migrations_lock"),
             ],
@@ -108,7 +108,7 @@ class TestRoundTrips(MongoTestCase):
                 ("findAndModify", "migrations_lock"),
                 ("find", "migrations"),
                 ("find", "migrations_log"),
-                ("update", "migrations_lock"),
+                ("findAndModify", "migrations_lock"),
                 *[("delete", "migrations"), ("update", "migrations_log")] * 5,
                 ("delete", "migrations_lock"),
             ],
@@ -118,7 +118,7 @@ class TestRoundTrips(MongoTestCase):
     def test_a_migration_that_takes_long_asks_for_the_lock_before_it_is_registered(self) -> None:
         for number in (1, 2):
             self.listening.migration(f"{number}_a.py", f"import time\ntime.sleep({TRUSTED_SECONDS})")
-        each = [("update", "migrations_lock"), ("insert", "migrations")]
+        each = [("findAndModify", "migrations_lock"), ("insert", "migrations")]
         self.assertEqual([*each * 2, ("delete", "migrations_lock")], self.commands("migrations:execute")[-5:])
 
     def test_ignore_registers_all_in_one_insert(self) -> None:

@@ -1,0 +1,220 @@
+"""A running migration that is paused, resumed and stopped from another terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from typing import Any
+
+from tests.server import Mongod, Proxy, Server, shared_replica_set, wait_for
+from tests.support import FailingReplicaSetTestCase, RunTestCase, until_file
+
+COUNT, SIZE = 2_000, 50
+
+SLOWLY = (
+    "def once(user):\n    if user['_id'] % 50 == 0:\n        __import__('time').sleep(0.05)\n"
+    "    return {'$inc': {'n': 1}}\n\n"
+    f"batches.update(db.users, {{}}, once, size={SIZE})"
+)
+
+HEEDED_SECONDS = 3.0
+
+
+class OperatedTestCase(RunTestCase):
+    """A migration that is at work for some seconds."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.db.users.insert_many([{"_id": n, "n": 0} for n in range(COUNT)])
+
+    def start(self, lease: float = 1, **attributes: Any) -> subprocess.Popen[str]:
+        """Start a run, and return when it is in the middle of its batches."""
+        self.team = self.project(**{"LOCK_LEASE": lease, **attributes})
+        self.team.migration("1_counts.py", SLOWLY, arguments="db, batches")
+        process = self.team.fab_start("migrations:execute")
+        wait_for("300 done", lambda: self.db.migrations_batches.find_one({"done": {"$gte": 300}}))
+        return process
+
+    def n(self) -> dict[int, int]:
+        """How many users were changed how often."""
+        found = self.db.users.aggregate([{"$group": {"_id": "$n", "count": {"$sum": 1}}}])
+        return {group["_id"]: group["count"] for group in found}
+
+    def events(self) -> list[Any]:
+        found = self.db.migrations_log.find({"event": {"$regex": "requested$"}}).sort("_id", 1)
+        return [(event["event"], event["name"], event.get("because")) for event in found]
+
+    def wait_until_moving(self, done: dict[int, int]) -> None:
+        wait_for("run that moves", lambda: self.n() != done)
+
+    def assert_all_once(self, process: subprocess.Popen[str]) -> str:
+        result = self.end_of(process)
+        self.assert_code(0, result)
+        self.assertEqual(({1: COUNT}, ["1_counts.py"], None), (self.n(), self.registered(), self.lock()))
+        return result.stderr
+
+
+class TestPause(OperatedTestCase):
+    def test_it_waits_longer_than_its_lease_and_all_see_who_asked_and_why(self) -> None:
+        process = self.start(LOCK_WAIT=HEEDED_SECONDS)
+        paused = self.fab("migrations:pause,because=backup")
+        self.assertRegex(paused.stderr, r"Asked \S+@\S+ \(process \d+, execute of 1_counts\.py, .*\) to pause\n")
+        self.assertRegex(paused.stderr, r"The run is paused by \S+@\S+ \(backup\) and keeps its lock\.")
+        done = self.n()
+        time.sleep(2.5)  # its lease is 1 s
+        self.assertEqual(done, self.n())
+        status = self.fab("migrations", "migrations:history")
+        self.assertRegex(status.stderr, r"1_counts\.py: [\d,]+ of 2,000 documents; paused by \S+@\S+ \(backup\)\n")
+        self.assertRegex(status.stderr, r"(?m)^\S+@\S+ asked to pause on .* \(backup\)$")
+        self.assertRegex(status.stdout, r"1_counts\.py +running, \d+ %, paused by \S+@\S+ \(backup\)")
+        shown = json.loads(self.fab("--hide=status", "migrations:,json=yes").stdout)["lock"]
+        self.assertEqual(("pause", "backup"), (shown["request"]["what"], shown["request"]["because"]))
+        rows = json.loads(self.fab("--hide=status", "migrations:history,json=yes").stdout)["migrations"]
+        self.assertEqual(shown["request"], rows[0]["request"])
+        self.fab("migrations:resume")
+        self.wait_until_moving(done)
+        said = self.assert_all_once(process)
+        self.assertRegex(said, r"1_counts\.py: [\d,]+ of 2,000 documents; paused by \S+@\S+ \(backup\)\n")
+        self.assertRegex(said, r"1_counts\.py: resumed by \S+@\S+\n")
+        expected = [("pause requested", "1_counts.py", "backup"), ("resume requested", "1_counts.py", None)]
+        self.assertEqual(expected, self.events())
+        self.assertRegex(self.fab("migrations:history,1").stdout, r"pause requested .* backup\n")
+
+    def test_the_last_of_two_people_counts_and_both_see_it(self) -> None:
+        process = self.start(LOCK_WAIT=20)
+        self.fab("migrations:pause,because=backup")
+        again = self.fab("migrations:resume,because=it is done")
+        self.assertRegex(again.stderr, r"Before that, \S+@\S+ asked to pause on .* \(backup\); the last request counts")
+        status = self.fab("migrations").stderr
+        self.assertRegex(status, r"\S+ asked to resume on .* \(it is done\); before that, \S+ asked to pause on .*\n")
+        self.assertIn("is not paused", self.fab("migrations:resume", code=1).stderr)
+        self.assert_all_once(process)
+
+    def test_killed_while_paused_it_continues_as_any_and_nobody_pauses_it(self) -> None:
+        process = self.start()
+        self.fab("migrations:pause")
+        done = self.n()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        self.wait_for_dead_lock()
+        self.assertNotIn("asked to pause", self.fab("migrations").stderr)
+        self.assertIn("so there is nothing to resume", self.fab("migrations:resume", code=1).stderr)
+        self.assertIn("was interrupted", self.fab("migrations:execute", code=1).stderr)
+        self.assertEqual(done, self.n())
+        self.fab("migrations:execute,1")
+        self.assertEqual(({1: COUNT}, ["1_counts.py"]), (self.n(), self.registered()))
+
+    def test_ctrl_c_ends_a_paused_run(self) -> None:
+        process = self.start()
+        self.fab("migrations:pause")
+        os.killpg(process.pid, signal.SIGINT)
+        result = self.end_of(process)
+        self.assert_code(1, result)
+        self.assertEqual(None, self.lock())
+
+    def test_stop_ends_it_as_ctrl_c_does_and_execute_continues(self) -> None:
+        for first in ((), ("migrations:pause",)):
+            with self.subTest(first=first):
+                self.client.drop_database(self.database)
+                self.db.users.insert_many([{"_id": n, "n": 0} for n in range(COUNT)])
+                process = self.start()
+                stopped = self.fab(*first, "migrations:stop,because=deploy: 7")
+                self.assertIn("The run has ended.", stopped.stderr)
+                result = self.end_of(process)
+                self.assert_code(1, result)
+                self.assertRegex(result.stderr, r"1_counts\.py was stopped by \S+@\S+ \(deploy: 7\)")
+                self.assertEqual((["stopped"], None, []), (self.logged()[-1:], self.lock(), self.registered()))
+                self.assertRegex(self.fab("migrations").stderr, r"1_counts\.py: stopped by \S+@\S+ \(deploy: 7\) on ")
+                self.fab("migrations:execute")
+                self.assertEqual(({1: COUNT}, ["1_counts.py"]), (self.n(), self.registered()))
+
+
+class TestPauseInSet(OperatedTestCase):
+    def find_server(self) -> Server | Mongod:
+        return Server(shared_replica_set().uri)
+
+    def test_it_is_heeded_after_a_network_that_stalls(self) -> None:
+        with Proxy(self.server.host, self.server.port) as proxy:
+            uri = f"mongodb://{proxy.host}:{proxy.port}/?directConnection=true"
+            process = self.start(lease=30, MONGO_URI=uri)
+            proxy.stop_forwarding()
+            direct = self.project(LOCK_WAIT=20)
+            self.team.path.joinpath("mongomigrations").rename(direct.path / "mongomigrations")
+            timer = threading.Timer(2, proxy.resume)
+            timer.start()
+            self.assert_code(0, direct.fab("migrations:pause"))
+            timer.join()
+            self.assert_code(0, direct.fab("migrations:resume"))
+            self.assert_all_once(process)
+
+
+class TestAFailingPrimary(OperatedTestCase, FailingReplicaSetTestCase):
+    def test_a_pause_outlives_the_primary(self) -> None:
+        process = self.start(lease=30)
+        self.fab("migrations:pause")
+        self.replica_set.kill_primary()
+        done = wait_for("primary", self.n)
+        time.sleep(HEEDED_SECONDS)
+        self.assertEqual(done, self.n())
+        self.fab("migrations:resume")
+        self.wait_until_moving(done)
+        self.assert_all_once(process)
+
+
+class TestNotInBatches(RunTestCase):
+    def start(self, *names: str, subtask: str = "execute") -> subprocess.Popen[str]:
+        for name in names:
+            self.counting(self.team, name)
+        self.counting(self.team, "1_a.py", until_file(self.team.path / "go"))
+        process = self.team.fab_start(f"migrations:{subtask}")
+        self.wait_until_in("1_a.py")
+        return process
+
+    def go(self, process: subprocess.Popen[str], code: int) -> str:
+        self.team.write("go", "")
+        result = self.end_of(process)
+        self.assert_code(code, result)
+        return result.stderr
+
+    def test_nobody_holds_the_lock(self) -> None:
+        for what in ("pause", "resume", "stop"):
+            result = self.fab(f"migrations:{what}", code=1)
+            self.assertIn(f"No run holds the lock, so there is nothing to {what}.\n", result.stderr)
+        self.assertEqual([], self.db.list_collection_names())
+
+    def test_the_last_migration_of_a_run_cannot_do_it(self) -> None:
+        process = self.start()
+        for what in ("pause", "stop"):
+            self.assertIn(
+                "1_a.py does not work in batches and is the last migration of its run",
+                self.fab(f"migrations:{what}", code=1).stderr,
+            )
+        self.go(process, 0)
+        self.assertEqual(0, self.db.migrations_log.count_documents({}))
+
+    def test_it_stops_before_the_next_migration(self) -> None:
+        self.team = self.project(LOCK_WAIT=0)
+        process = self.start("2_b.py")
+        asked = self.fab("migrations:stop", code=1).stderr
+        self.assertIn("1_a.py does not work in batches: the run can only stop before the next migration.", asked)
+        self.assertIn("it will after the migration under way (1_a.py)", asked)
+        time.sleep(2.5)  # it reads its requests at the latest when it confirms its lock
+        said = self.go(process, 1)
+        self.assertRegex(said, r"Stopped by \S+@\S+: 2_b\.py was not run")
+        self.assertEqual((["1_a.py"], None), (self.registered(), self.lock()))
+
+    def test_it_pauses_before_the_next_migration(self) -> None:
+        self.team = self.project(LOCK_WAIT=0)
+        process = self.start("2_b.py")
+        self.fab("migrations:pause", code=1)
+        time.sleep(2.5)
+        self.team.write("go", "")
+        self.wait_for_lock(doing={"$regex": "^paused by"})
+        self.assertEqual(["1_a.py"], self.registered())
+        self.fab("migrations:resume")
+        self.assert_code(0, self.end_of(process))
+        self.assertEqual(["1_a.py", "2_b.py"], self.registered())
