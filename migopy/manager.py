@@ -247,18 +247,24 @@ class MigrationsManager(Settings):
         to: str | None = None,
         documents: str | None = None,
         keep: str | None = None,
+        preflight: str | None = None,
+        report: str | None = None,
         json: str | None = None,
     ) -> None:
         """Try migrations on a copy of the database, and show what they change and whether down() takes it back: all
         unregistered, one (rehearse,NAME) or up to one (rehearse,to=NAME). The copy has a sample of each collection:
-        documents=N or documents=all sets its size; keep=yes keeps the copy; json=yes for programs
+        documents=N or documents=all sets its size; keep=yes keeps the copy. Then the real database is asked what they
+        will do to it, by reading, for at most 60 seconds: preflight=N sets that, preflight=no asks nothing;
+        report=FILE.md or report=FILE.html writes it all to a file; json=yes for programs
         """
         results = lazy.rehearsal.Results()
-        with self._json_output("rehearse", json, results.rows):
+        with self._json_output("rehearse", json, results.rows), lazy.rehearsal.report_file(report, results):
             self._require_name("rehearse", spec_migr)
             limit, keeps = lazy.rehearsal.sample_limit(documents), is_yes("keep", keep)
+            seconds = lazy.rehearsal.preflight_seconds(preflight)
             lazy.files.require_plain_function(self.before_rehearsal, "before_rehearsal")
             workspace = self._workspace()
+            results.where = f"{workspace.db.name} at {workspace.address}"
             inventory = workspace.inventory()
             chosen = inventory.to_execute(spec_migr, to)
             if not chosen:
@@ -270,12 +276,15 @@ class MigrationsManager(Settings):
                 on_copy = self._workspace(stage.db)
                 db = self._with_legacy_calls(stage.db, workspace.names)
                 try:
-                    rehearsal = lazy.rehearsal.Rehearsal(stage, on_copy, db, original=self.db, limit=limit)
+                    rehearsal = lazy.rehearsal.Rehearsal(
+                        stage, on_copy, db, original=self.db, limit=limit, preflight_seconds=seconds
+                    )
                     rehearsal.run(chosen, self.before_rehearsal, results, self.logger)
                 finally:
                     if results.rehearsed and not is_yes("json", json):
                         show(results.as_text())
-            self.logger.green(lazy.rehearsal.judge(results.rehearsed, stage.state_of_original))
+            results.verdict = lazy.rehearsal.judge(results.rehearsed, stage.state_of_original)
+            self.logger.green(results.verdict)
 
     @task
     def check(self, pending: str | None = None, json: str | None = None) -> None:

@@ -69,6 +69,9 @@ class Settings:
     REHEARSAL_DATABASE: str | None = None
     """The database for the copy. Default: ``MONGO_DATABASE``, plus ``_rehearsal`` if it is on the same server."""
 
+    PREFLIGHT_DOCUMENTS: int = 100_000
+    """Documents from which a rehearsal reports that one command changes them all, or looks for some without index."""
+
     FAB_TASK: str = "migrations"
     """The name of the task in the fabfile."""
 
@@ -150,6 +153,7 @@ KINDS = {
     "LEGACY_PYMONGO": YES_OR_NO,
     "REHEARSAL_URI": STRING_OR_NONE,
     "REHEARSAL_DATABASE": STRING_OR_NONE,
+    "PREFLIGHT_DOCUMENTS": Kind((int,), "a number of documents, at least 0", minimum=0),
     "FAB_TASK": STRING,
     "logger": Kind(
         (object,),

@@ -16,6 +16,7 @@ from typing import Any, Callable, Mapping, NamedTuple
 
 from ..errors import BadMigration
 from ..terminal.texts import one_line
+from .allowances import allowances_of, require_known_allowances
 from .fingerprint import Fingerprint
 from .importing import import_file
 from .keeps import find_batch_calls
@@ -25,9 +26,6 @@ LAZY_RESULTS = (GeneratorType, map, filter)
 
 MAY_DROP_HISTORY = re.compile(rb"drop|\bmigrations\b")
 """Words in a file that may drop the history. Only after such a file is a round trip spent to look whether it did."""
-
-OTHER_VALUES = "other values"
-"""The key of ``ALLOW`` for a second ``up()`` that writes other values than the first, such as random ids."""
 
 NEXT_STEP_WITHOUT_DOWN = (
     "add one; or, if it cannot be undone, the subtask forget deletes its record and leaves its changes. Nothing was"
@@ -71,7 +69,7 @@ class Migration(NamedTuple):
         loaded = LoadedMigration(self, module, call, content)
         require_plain_function(call, f"{function}() of {self.name}", migration=self.name)
         loaded.require_parameters(function)
-        loaded.require_known_allowances()
+        require_known_allowances(loaded.allowances, self.name)
         loaded.require_possible_keeps()
         if loaded.in_transaction and loaded.in_batches:
             raise BadMigration(
@@ -171,24 +169,7 @@ class LoadedMigration:
     @property
     def allowances(self) -> Mapping[str, str]:
         """What the file allows in ``ALLOW``, with the reason."""
-        allowances = getattr(self.module, "ALLOW", None)
-        return allowances if isinstance(allowances, Mapping) else {}  # a file of 2014 may have a name of its own
-
-    def require_known_allowances(self) -> None:
-        """Raises ``BadMigration`` if ``ALLOW`` has a key that means nothing, or a key without a reason."""
-        unknown = [name for name in self.allowances if name != OTHER_VALUES]
-        if unknown:
-            raise BadMigration(
-                f"ALLOW of {self.name} has the unknown key {unknown[0]!r}: write {OTHER_VALUES!r} or remove it. No"
-                " migration was run.",
-                migration=self.name,
-            )
-        if not all(isinstance(reason, str) and reason for reason in self.allowances.values()):
-            raise BadMigration(
-                f"ALLOW of {self.name} gives no reason for {OTHER_VALUES!r}: write one as text, such as"
-                f' {{"{OTHER_VALUES}": "random ids"}}. No migration was run.',
-                migration=self.name,
-            )
+        return allowances_of(self.module)
 
     def irreversible_words(self) -> str | None:
         """The words of a ``down()`` that does nothing but raise ``NotImplementedError``; None for any other.

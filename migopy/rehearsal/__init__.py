@@ -3,6 +3,8 @@
 Imports run, batches, files, store, mongo, settings, terminal and errors.
 """
 
+from .pages import report_file as report_file
+from .preflight import preflight_seconds as preflight_seconds
 from .rehearsal import Rehearsal as Rehearsal
 from .report import Results as Results
 from .result import judge as judge

@@ -9,11 +9,12 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
 from ..batches.batches import Batches
-from ..batches.trail import NoTrail
 from ..errors import CheckFailed, Irreversible, MigopyException, MigrationFailed
+from ..files.allowances import OTHER_VALUES
 from ..files.faults import innermost_line
-from ..files.migration import OTHER_VALUES, unrun_type
+from ..files.migration import unrun_type
 from ..mongo.failures import server_errors
+from ..mongo.kind import has_transactions
 from ..run.direction import EXECUTE, ROLL_BACK, Direction
 from ..run.planning import load, require_transactions, restore_kept
 from ..run.requirements import unmet_requirements
@@ -24,12 +25,14 @@ from ..terminal.progress import ProgressLine
 from ..terminal.texts import summary
 from ..terminal.wording import duration
 from .copy_job import CopyJob
+from .preflight import Preflight, Questions, Rehearsed, Scale
 from .result import RehearsedMigration
 from .scratch.comparing import Snapshot, compare, only_values_differ
 from .scratch.database import MARK
 from .scratch.digest import Digester
 from .scratch.raw import server_time
 from .stage import Stage
+from .walks import RecordedTrail
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +71,8 @@ class NoLock:
 class Rehearsal:
     """Rehearses migrations on a ``stage``, with ``limit`` documents of each collection, or all.
 
+    Afterwards the real database is asked what they will do to it, for at most so many seconds, unless that is None.
+
     ``db`` is what the migrations get: the scratch database, with the legacy calls if they need them. ``workspace`` is
     about the scratch database too. ``original`` is what ``require()`` gets: the real database, to be read.
     """
@@ -80,12 +85,14 @@ class Rehearsal:
         *,
         original: Database[dict[str, Any]],
         limit: int | None,
+        preflight_seconds: float | None,
     ) -> None:
         self._stage = stage
         self._original = original
         self._scratch, self._guard = stage.scratch, stage.guard
         self._workspace = workspace
         self._db = db
+        self._preflight_seconds = preflight_seconds
         self._copy_job = CopyJob(stage.source, stage.scratch, workspace.names, limit=limit)
         self._say: Callable[[str], None] = _do_nothing
         self._own_collections = [MARK, workspace.names.migrations, *workspace.names.others]
@@ -121,6 +128,24 @@ class Rehearsal:
                     results.rehearsed.append(rehearsed)
                     if rehearsed.error:
                         raise rehearsed.error
+            if self._preflight_seconds is not None:
+                self._look_ahead(migrations, results.rehearsed, self._preflight_seconds)
+
+    def _look_ahead(
+        self, migrations: Sequence[LoadedMigration], rehearsed: Sequence[RehearsedMigration], seconds: float
+    ) -> None:
+        """Ask the real database what each migration will do to it."""
+        source = self._stage.source
+        with server_errors(self._stage.source_address):
+            has_oplog = has_transactions(source.client)
+        sampled = self._copy_job.sampled.items()
+        factors = {name: counts.original / max(1, counts.copy) for name, counts in sampled}
+        scale = Scale(self._workspace.settings.PREFLIGHT_DOCUMENTS, has_oplog, factors)
+        preflight = Preflight(Questions(source, seconds), scale)
+        for migration, each in zip(migrations, rehearsed):
+            takes_back = each.irreversible is not None or (each.not_restored is not None and each.is_restored)
+            seen = Rehearsed(each.sent, each.changes, takes_back, migration.allowances)
+            each.preflight = preflight.findings(seen)
 
     def _load(self, chosen: Sequence[Migration]) -> list[LoadedMigration]:
         # Guarded too: a file may write when it is imported, and the guard sees the clients that it makes.
@@ -190,6 +215,7 @@ class Rehearsal:
         before = self._snapshot
         rehearsed.seconds = self._run(UP, up, left)
         rehearsed.commands = self._commands_of_the_team()
+        rehearsed.sent = [each for each in self._guard.recorder.sent if each.collection not in self._own_collections]
         rehearsed.whole_seconds = self._estimate_whole_seconds(rehearsed)
         after = self._take_snapshot(before)
         rehearsed.changes = compare(before, after)
@@ -228,7 +254,9 @@ class Rehearsal:
             db=self._db,
             records=self._workspace.history.records(),
             hooks=NoHooks(),
-            batches=lambda migration: Batches(NoTrail(migration.name, direction.function), kept=self._workspace.kept),
+            batches=lambda migration: Batches(
+                RecordedTrail(migration.name, direction.function, self._guard.recorder), kept=self._workspace.kept
+            ),
             forget=_do_nothing,
             say=_do_nothing,
             watcher=Watcher(self._stage.db.client, self._say, tell=_do_nothing),

@@ -9,17 +9,27 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 from ..terminal.tables import table
 from ..terminal.texts import one_line, shorten
 from ..terminal.wording import duration, plural
+from .preflight.findings import CHANGED_DOCUMENTS
 
 if TYPE_CHECKING:
+    from .preflight import Finding
     from .result import RehearsedMigration
     from .scratch.comparing import Change, Example
     from .scratch.copying import DocumentCounts
 
+MUCH_DOCUMENTS = 1_000
+"""A change of fewer, by which nothing is lost, is left to programs."""
+
 
 @dataclass
 class Results:
-    """The migrations rehearsed so far, and the collections that were not copied as a whole."""
+    """The migrations rehearsed so far, and the collections that were not copied as a whole.
 
+    ``where`` is the real database, ``verdict`` the sentence for a rehearsal that went well.
+    """
+
+    where: str = ""
+    verdict: str = ""
     rehearsed: list[RehearsedMigration] = field(default_factory=list)
     sampled: Mapping[str, DocumentCounts] = field(default_factory=dict)
 
@@ -30,10 +40,12 @@ class Results:
 
     def as_text(self) -> str:
         """For people: the table, and below it the details of each migration."""
-        head = ["NAME", "UP", "ALL DATA", "DOWN", "UP AGAIN", "CHANGES"]
+        head = ["NAME", "UP", "ALL DATA", "DOWN", "UP AGAIN", "CHANGES", "PREFLIGHT"]
         rows = [_table_row(each) for each in self.rehearsed]
         if not any(each.whole_seconds for each in self.rehearsed):  # no sample was used
             head, rows = head[:2] + head[3:], [row[:2] + row[3:] for row in rows]
+        if {each.preflight_verdict for each in self.rehearsed} <= {"", "ok"}:
+            head, rows = head[:-1], [row[:-1] for row in rows]
         return "\n".join([table(head, rows), *(line for each in self.rehearsed for line in _details(each))])
 
 
@@ -52,6 +64,7 @@ def _json_row(rehearsed: RehearsedMigration) -> dict[str, Any]:
         "irreversible": rehearsed.irreversible,
         "down_from_kept": rehearsed.down_from_kept,
         "commands": _by_collection(rehearsed.commands),
+        "preflight": None if rehearsed.preflight is None else [finding.row() for finding in rehearsed.preflight],
         "error": one_line(str(rehearsed.error)) if rehearsed.error else None,
     }
 
@@ -100,6 +113,7 @@ def _table_row(rehearsed: RehearsedMigration) -> list[str]:
         rehearsed.down_verdict,
         rehearsed.again_verdict,
         shorten(changed, 40),
+        rehearsed.preflight_verdict,
     ]
 
 
@@ -118,8 +132,18 @@ def _details(rehearsed: RehearsedMigration) -> Iterator[str]:
             for name, sent in sorted(_by_collection(rehearsed.commands).items())
         ),
     ]
+    lines += _section_of_preflight(rehearsed)
     if lines:
         yield from ("", rehearsed.name, *lines)
+
+
+def _section_of_preflight(rehearsed: RehearsedMigration) -> list[str]:
+    shown = [each for each in rehearsed.preflight or () if each.kind != CHANGED_DOCUMENTS or _is_much(each)]
+    return ["  on the real data:", *(f"    {one_line(each)}" for each in shown)] if shown else []
+
+
+def _is_much(finding: Finding) -> bool:
+    return (finding.documents or 0) >= MUCH_DOCUMENTS
 
 
 def _again_title(rehearsed: RehearsedMigration) -> str:

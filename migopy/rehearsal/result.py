@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Mapping, Sequence
+from typing import Iterator, Mapping, Sequence
 
 from ..errors import CheckFailed, MigopyException
-from ..files.migration import OTHER_VALUES
+from ..files.allowances import OTHER_VALUES, example_of_allow
 from ..terminal.options import positive_number
+from .preflight import Finding
 from .scratch.comparing import Change
-
-EXAMPLE_OF_ALLOW = f'ALLOW = {{"{OTHER_VALUES}": "random ids"}}'
+from .scratch.recorder import Sent
 
 DEFAULT_DOCUMENTS = 1000
 """Documents of each collection that are copied unless the option ``documents`` says otherwise."""
@@ -24,8 +24,8 @@ class RehearsedMigration:
     sample). ``not_restored`` is what ``down()`` has not restored (None without a ``down()``), ``different_again``
     where the second ``up()`` differs from the first. ``error`` is what ended the rehearsal. ``allowed`` is why the file
     permits other values in the second ``up()``; ``irreversible`` has the words of a ``down()`` that takes nothing back;
-    ``down_from_kept`` says that there is no
-    ``down()``, and what ``up()`` has kept was put back.
+    ``down_from_kept`` says that there is no ``down()``, and what ``up()`` has kept was put back. ``sent`` is what
+    ``up()`` has changed, ``preflight`` what that will do to the real data (None if nobody asked).
     """
 
     name: str
@@ -39,6 +39,8 @@ class RehearsedMigration:
     allowed: str | None = None
     irreversible: str | None = None
     down_from_kept: bool = False
+    sent: Sequence[Sent] = ()
+    preflight: Sequence[Finding] | None = None
     error: MigopyException | None = None
 
     @property
@@ -64,6 +66,18 @@ class RehearsedMigration:
         return "failed" if self.error and self.not_restored is not None else ""
 
     @property
+    def preflight_verdict(self) -> str:
+        """The kinds of what is grave, ``allowed``, ``ok``, or empty if nobody asked."""
+        if self.preflight is None:
+            return ""
+        any_allowed = any(finding.allowed for finding in self.preflight)
+        return ", ".join(self.grave_kinds) or ("allowed" if any_allowed else "ok")
+
+    @property
+    def grave_kinds(self) -> list[str]:
+        return list(dict.fromkeys(finding.kind for finding in self.preflight or () if finding.is_grave))
+
+    @property
     def is_restored(self) -> bool:
         return not any(change.is_real for change in self.not_restored or ())
 
@@ -83,16 +97,28 @@ def sample_limit(documents: str | None) -> int | None:
 
 def judge(rehearsed: Sequence[RehearsedMigration], state_of_original: str) -> str:
     """The sentence for a rehearsal that went well. Raises ``CheckFailed`` for one that found something."""
-    not_restored = ", ".join(each.name for each in rehearsed if not each.is_restored)
-    different_again = ", ".join(each.name for each in rehearsed if not each.is_repeatable)
-    only_values = ", ".join(each.name for each in rehearsed if not each.is_repeatable and each.only_values_differ)
-    found = [
-        f"down() does not restore everything: {not_restored}." if not_restored else "",
-        f"The second up() differs from the first: {different_again}." if different_again else "",
-        f"Only values differ in {only_values}: if they are meant to, write {EXAMPLE_OF_ALLOW} into the file."
-        if only_values
-        else "",
-    ]
-    if any(found):
-        raise CheckFailed(" ".join(filter(None, [*found, f"{state_of_original}."])))
+    found = [*_differences(rehearsed), *_troubles(rehearsed)]
+    if found:
+        raise CheckFailed(" ".join([*found, f"{state_of_original}."]))
     return f"The rehearsal went well. {state_of_original}"
+
+
+def _differences(rehearsed: Sequence[RehearsedMigration]) -> Iterator[str]:
+    not_restored = ", ".join(each.name for each in rehearsed if not each.is_restored)
+    different_again = [each for each in rehearsed if not each.is_repeatable]
+    only_values = ", ".join(each.name for each in different_again if each.only_values_differ)
+    if not_restored:
+        yield f"down() does not restore everything: {not_restored}."
+    if different_again:
+        yield f"The second up() differs from the first: {', '.join(each.name for each in different_again)}."
+    if only_values:
+        allow = example_of_allow(OTHER_VALUES)
+        yield f"Only values differ in {only_values}: if they are meant to, write {allow} into the file."
+
+
+def _troubles(rehearsed: Sequence[RehearsedMigration]) -> Iterator[str]:
+    grave = [each for each in rehearsed if each.grave_kinds]
+    if grave:
+        names = ", ".join(f"{each.name} ({', '.join(each.grave_kinds)})" for each in grave)
+        allow = example_of_allow(grave[0].grave_kinds[0])
+        yield f"The real data will have trouble with {names}: if that is known, write {allow} into the file."

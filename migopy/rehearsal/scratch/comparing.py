@@ -107,6 +107,15 @@ class Example(NamedTuple):
     id: str
     fields: Sequence[Field] = ()
 
+    @property
+    def lost_fields(self) -> list[Field]:
+        """The fields of a changed document that are no longer there, except those inside of others."""
+        return [
+            each
+            for each in self.fields
+            if self.event == CHANGED and each.after == fields.ABSENT and "." not in each.path
+        ]
+
 
 @dataclass
 class Change:

@@ -10,10 +10,12 @@ HOURS = 1
 """How long nothing may expire in a copy."""
 
 
-def expiring(options: Mapping[str, Any], indexes: Sequence[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
-    """Filters for the documents of a collection that expire within ``HOURS``; ``now`` is in Unix time."""
+def expiring(
+    options: Mapping[str, Any], indexes: Sequence[Mapping[str, Any]], now: float, hours: float = HOURS
+) -> list[dict[str, Any]]:
+    """Filters for the documents of a collection that expire within so many hours; ``now`` is in Unix time."""
     return [
-        {field: {"$lte": datetime.fromtimestamp(now - seconds, timezone.utc) + timedelta(hours=HOURS)}, **also}
+        {field: {"$lte": datetime.fromtimestamp(now - seconds, timezone.utc) + timedelta(hours=hours)}, **also}
         for field, seconds, also in _expiries(options, indexes)
         if not math.isnan(seconds)  # such as MongoDB 4.4 takes, where it means never
     ]

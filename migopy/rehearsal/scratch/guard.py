@@ -18,6 +18,8 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoRet
 import pymongo
 from pymongo import MongoClient, monitoring
 
+from .recorder import Recorder
+
 
 def _do_nothing(*args: object) -> None: ...
 
@@ -106,6 +108,8 @@ class Guard(monitoring.CommandListener):
         """What ``before_write`` has raised."""
         self.commands: Counter[tuple[str, str]] = Counter()
         """How often each command was sent to each collection."""
+        self.recorder = Recorder()
+        """The changes of the code that is watched, or was watched last."""
         self._before_write: Callable[[str | None], object] = _do_nothing
         self._commands_seen = 0
 
@@ -134,6 +138,7 @@ class Guard(monitoring.CommandListener):
         self._stopped_here = self.before_write_error = None
         self._text_of_fork[:] = bytes(SHARED_BYTES)
         self.commands = Counter()
+        self.recorder = Recorder()
         self._before_write = before_write
         self._is_watching = True
         try:
@@ -178,8 +183,11 @@ class Guard(monitoring.CommandListener):
         self._count(event)
         for collection in _written_collections(event.command_name, event.command):
             self._call_before_write(collection)
+        self.recorder.started(event)
 
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        if self._is_watching:
+            self.recorder.succeeded(event)
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
 

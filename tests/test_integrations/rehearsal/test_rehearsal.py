@@ -10,7 +10,7 @@ from tests.server import Mongod, Server, shared_replica_set
 
 COLUMNS = (
     "name seconds whole_seconds down again changes not_restored different_again only_values_differ allowed irreversible"
-    " down_from_kept commands error"
+    " down_from_kept commands preflight error"
 )
 VERIFIED = "assert session.in_transaction and db.notes.count_documents({'n': 1}, session=session) == 20"
 
@@ -103,7 +103,8 @@ class TestRehearsal(RehearsalTestCase):
         self.assertEqual([1], [change["removed"] for change in one["not_restored"]])
         shown = self.fab("migrations:rehearse", code=4)
         self.assertIn("down() does not restore (before up() -> after down()):", shown.stdout)
-        self.assertIn("1_a.py. The real database is as it was.", shown.stderr)
+        self.assertIn("does not restore everything: 1_a.py. ", shown.stderr)
+        self.assertIn(" The real database is as it was.", shown.stderr)
 
     def test_an_up_that_does_something_else_the_second_time(self) -> None:
         self.team.migration(

@@ -60,6 +60,11 @@ WRONG_TYPES: list[tuple[str, Any, str]] = [
     ("LOCK_LEASE", 0, SECONDS.format(1, "it is 0")),
     ("LOCK_WAIT", None, SECONDS.format(0, "it is None")),
     ("LOCK_WAIT", -1, SECONDS.format(0, "it is -1")),
+    (
+        "PREFLIGHT_DOCUMENTS",
+        "many",
+        "PREFLIGHT_DOCUMENTS has to be a number of documents, at least 0; its type is str.",
+    ),
     ("BATCH_MAX_LAG", None, SECONDS.format(0, "it is None")),
     ("STRICT", "yes", YES_OR_NO.format("str")),
     ("LEGACY_PYMONGO", [], YES_OR_NO.format("list")),

@@ -283,7 +283,7 @@ class TestUsage(unittest.TestCase):
             "forget": "forget,NAME",
             "accept": "accept,NAME[,was=OLD]",
             "dbrestore": "dbrestore[,DUMP][,force=yes][,from=NAME]",
-            "rehearse": "rehearse[,NAME][,to=NAME][,documents=N][,keep=yes][,json=yes]",
+            "rehearse": "rehearse[,NAME][,to=NAME][,documents=N][,keep=yes][,preflight=N][,report=FILE][,json=yes]",
             "create": "create,WORDS",
             "show_status": "show_status[,json=yes]",
         }

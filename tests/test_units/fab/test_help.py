@@ -76,7 +76,7 @@ class TestASubtask(HelpTestCase):
         written = {
             "ignore": "[,NAME][,to=NAME][,json=yes]",
             "rollback": "[,NAME][,last=N][,to=NAME][,resume=yes][,json=yes]",
-            "rehearse": "[,NAME][,to=NAME][,documents=N][,keep=yes][,json=yes]",
+            "rehearse": "[,NAME][,to=NAME][,documents=N][,keep=yes][,preflight=N][,report=FILE][,json=yes]",
             "dbrestore": "[,DUMP][,force=yes][,from=NAME]",
             "help": "[,TOPIC]",
         }

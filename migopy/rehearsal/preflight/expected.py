@@ -1,0 +1,165 @@
+"""What the commands of a run will have made of the real collections when the next one comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Collection, Iterator, Mapping
+
+if TYPE_CHECKING:
+    from ..scratch.recorder import Sent
+
+
+@dataclass
+class _Collection:
+    """``name`` is that of the real collection with its documents; None if the run makes or replaces them."""
+
+    name: str | None
+    changed_fields: set[str] = field(default_factory=set)
+    may_all_differ: bool = False
+    """Whether documents were changed or deleted in a way that is not known for those that the copy lacks."""
+    deleted: list[Mapping[str, Any]] = field(default_factory=list)
+    indexes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    dropped_indexes: set[str] = field(default_factory=set)
+
+
+class Expected:
+    """What is known of each collection after the commands that were noted so far.
+
+    ``names`` are the real collections, or None if they are not known.
+    """
+
+    def __init__(self, names: Collection[str] | None) -> None:
+        self._names = names
+        self._collections: dict[str, _Collection] = {}
+
+    def _of(self, name: str) -> _Collection:
+        is_real = self._names is None or name in self._names
+        return self._collections.setdefault(name, _Collection(name if is_real else None))
+
+    def real_name(self, name: str) -> str | None:
+        """The real collection that holds these documents; None if the run has made them."""
+        return self._of(name).name
+
+    def not_deleted(self, name: str, filter: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The filter, without the documents that the run deletes before."""
+        conditions: list[Mapping[str, Any]] = [filter] if filter else []
+        conditions += [{"$nor": [deleted]} for deleted in self._of(name).deleted]
+        return {"$and": conditions} if len(conditions) > 1 else dict(*conditions)
+
+    def may_differ(self, name: str, fields: set[str] | None) -> bool:
+        """Whether the run changes these fields before (None for any), so that the real values say nothing yet."""
+        known = self._of(name)
+        if known.may_all_differ:
+            return True
+        return bool(known.changed_fields if fields is None else known.changed_fields & fields)
+
+    def new_indexes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        return self._of(name).indexes
+
+    def dropped_indexes(self, name: str) -> set[str]:
+        return self._of(name).dropped_indexes
+
+    def note(self, sent: Sent) -> None:
+        """Remember what a command changes."""
+        known = self._of(sent.collection)
+        if sent.name == "update":
+            changed = changed_fields(sent.body["update"])
+            known.may_all_differ = known.may_all_differ or changed is None
+            known.changed_fields |= changed or set()
+        elif sent.name == "delete":
+            self._note_delete(sent, known)
+        elif sent.name == "createindexes":
+            known.indexes[sent.body["name"]] = sent.body
+            known.dropped_indexes.discard(sent.body["name"])
+        elif sent.name == "dropindexes":
+            self._note_dropped_index(sent, known)
+        elif sent.name in ("drop", "$out"):
+            self._collections[sent.collection] = _Collection(None)
+        elif sent.name == "$merge":
+            known.may_all_differ = True
+        elif sent.name == "renamecollection":
+            self._collections[sent.body["to"]] = known
+            self._collections[sent.collection] = _Collection(None)
+        elif sent.name == "dropdatabase":
+            for each in self._collections.values():
+                each.name = None
+
+    @staticmethod
+    def _note_delete(sent: Sent, known: _Collection) -> None:
+        # One of many is not known for documents that the copy lacks; nor is a filter on values that were changed.
+        is_known = sent.body["multi"] and not sent.varies and not sent.is_by_id and sent.walk is None
+        fields = fields_of_filter(sent.filter)
+        if is_known and fields is not None and not fields & {"_id", *known.changed_fields}:
+            known.deleted.append(sent.filter)
+        else:
+            known.may_all_differ = True
+
+    @staticmethod
+    def _note_dropped_index(sent: Sent, known: _Collection) -> None:
+        which = sent.body.get("index")
+        for name in [which] if isinstance(which, str) else which if isinstance(which, list) else []:
+            known.dropped_indexes.add(name)
+            known.indexes.pop(name, None)
+
+
+def changed_fields(update: Any) -> set[str] | None:
+    """The top-level fields that an update changes; None for a replacement or a stage that may change any."""
+    if isinstance(update, (list, tuple)):
+        found: set[str] = set()
+        for stage in update:
+            fields = _fields_of_stage(stage)
+            if fields is None:
+                return None
+            found |= fields
+        return found
+    if not is_operators(update):
+        return None
+    paths = [path for fields in update.values() for path in fields]
+    return {top(path) for path in [*paths, *update.get("$rename", {}).values()]}
+
+
+def is_operators(update: Any) -> bool:
+    return isinstance(update, dict) and all(str(key).startswith("$") for key in update)
+
+
+def _fields_of_stage(stage: Mapping[str, Any]) -> set[str] | None:
+    (name, value), *_ = stage.items()
+    if name in ("$set", "$addFields"):
+        return {top(path) for path in value}
+    return {top(path) for path in unset_by_stage(stage)} or None
+
+
+def unset_by_stage(stage: Mapping[str, Any]) -> list[str]:
+    """The fields that a stage of an update removes by name."""
+    (name, value), *_ = stage.items()
+    if name == "$unset":
+        return [value] if isinstance(value, str) else list(value)
+    if name == "$project" and not any(value.values()):
+        return list(value)
+    return []
+
+
+def fields_of_filter(filter: Any) -> set[str] | None:
+    """The top-level fields that a filter looks at; None if that may be any."""
+    found: set[str] = set()
+    for name in _names(filter):
+        if name.startswith("$"):
+            return None
+        found.add(top(name))
+    return found
+
+
+def _names(filter: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in filter.items():
+        if name in ("$and", "$or", "$nor"):
+            for condition in value:
+                yield from _names(condition)
+        elif name == "$jsonSchema":
+            yield from value.get("properties", {})
+            yield from value.get("required", [])
+        elif name != "$comment":
+            yield name
+
+
+def top(path: str) -> str:
+    return path.partition(".")[0]

@@ -1,0 +1,86 @@
+"""The preflight of a rehearsal: each command of each migration in order, as the real data will be when it comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
+
+from . import indexes, losses, validators, writes
+from .expected import Expected
+from .findings import NOT_ASKED, Finding
+
+if TYPE_CHECKING:
+    from ..scratch.comparing import Change
+    from ..scratch.recorder import Sent
+    from .questions import Questions
+    from .writes import Scale
+
+MAX_COMMANDS = 500
+"""Of a migration. One that sends more different ones writes them in a loop."""
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What a rehearsal has seen of one migration.
+
+    ``takes_back`` says whether its ``down()`` restores everything, or the file says itself that nothing does.
+    """
+
+    sent: Sequence[Sent]
+    changes: Sequence[Change]
+    takes_back: bool
+    allowances: Mapping[str, str]
+
+
+class Preflight:
+    """Looks at migrations in the order of their run. ``sampled`` names the collections that the copy has in part."""
+
+    def __init__(self, questions: Questions, scale: Scale) -> None:
+        self._questions = questions
+        self._scale = scale
+        self._expected = Expected(questions.names())
+
+    def findings(self, rehearsed: Rehearsed) -> list[Finding]:
+        found = list(dict.fromkeys(self._all(rehearsed)))
+        unanswered = self._questions.unanswered
+        found += [Finding(NOT_ASKED, name, f"{what}: {why}") for (name, what), why in unanswered.items()]
+        unanswered.clear()
+        return [finding.with_allowances(rehearsed.allowances) for finding in found]
+
+    def _all(self, rehearsed: Rehearsed) -> Iterator[Finding]:
+        lost_fields = _lost_fields(rehearsed.changes)
+        may_be_elsewhere = _may_be_elsewhere(rehearsed.changes)
+        for sent in rehearsed.sent[:MAX_COMMANDS]:
+            if sent.name in ("update", "delete"):
+                yield from self._ask(sent, "documents", writes.findings(sent, *self._known, self._scale))
+            elif sent.name in ("createindexes", "collmod"):
+                whole = sent.collection not in self._scale.factors
+                yield from self._ask(sent, "index", indexes.findings(sent, *self._known, is_whole=whole))
+            if sent.name == "collmod":
+                yield from self._ask(sent, "validator", validators.findings(sent, *self._known))
+            if not rehearsed.takes_back:
+                lost = losses.findings(sent, *self._known, lost_fields, may_be_elsewhere=may_be_elsewhere)
+                yield from self._ask(sent, "lost values", lost)
+            self._expected.note(sent)
+
+    @property
+    def _known(self) -> tuple[Expected, Questions]:
+        return self._expected, self._questions
+
+    def _ask(self, sent: Sent, about: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+        with self._questions.noted(sent.collection, f"{about} of the {sent.name}"):
+            yield from findings
+
+
+def _lost_fields(changes: Sequence[Change]) -> dict[str, Any]:
+    """The top-level fields that examples of changed documents no longer have, by collection."""
+    return {
+        change.name: {field.path: None for example in change.examples for field in example.lost_fields}
+        for change in changes
+    }
+
+
+def _may_be_elsewhere(changes: Sequence[Change]) -> bool:
+    """Whether at least as many documents were added as were removed, such as by an archive."""
+    removed = sum(change.counts["removed"] for change in changes)
+    return 0 < removed <= sum(change.counts["added"] for change in changes)

@@ -1,0 +1,192 @@
+"""The recorder: what was sent to a database to change it, each distinct command once, with how long it took."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Hashable, Iterator, Mapping, NamedTuple
+
+from .fields import shape
+
+if TYPE_CHECKING:
+    from pymongo import monitoring
+
+MAX_DISTINCT = 5
+"""How many commands that differ only in values are recorded, each with its own values."""
+
+
+class Part(NamedTuple):
+    """One change of a command: an ``update`` command may have many. ``name`` is that of the command, in lower case.
+
+    Updates and deletes have ``filter``, ``update`` and ``multi`` in ``body``, whatever command they come from.
+    """
+
+    name: str
+    body: Mapping[str, Any]
+    collection: str
+
+
+@dataclass(eq=False)
+class Sent:
+    """A change, with how often it was sent, how many documents it has changed, and how long that took.
+
+    ``walk`` is the filter of the walk in batches that it was a part of. If it ``varies``, its values are those of one
+    of many.
+    """
+
+    name: str
+    collection: str
+    body: Mapping[str, Any]
+    walk: Mapping[str, Any] | None = None
+    varies: bool = False
+    times: int = 0
+    documents: float = 0
+    seconds: float = 0.0
+
+    @property
+    def filter(self) -> Mapping[str, Any]:
+        """That of the walk, if there is one."""
+        found: Mapping[str, Any] = self.body["filter"] if self.walk is None else self.walk
+        return found
+
+    @property
+    def is_by_id(self) -> bool:
+        """Whether it names one document."""
+        return self.walk is None and "_id" in self.filter and not _has_operators(self.filter["_id"])
+
+
+@dataclass
+class Recorder:
+    """Records commands that change something, in the order in which they were first sent."""
+
+    _sent: list[Sent] = field(default_factory=list)
+    _walks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    _groups: dict[Hashable, dict[str, Sent]] = field(default_factory=dict)
+    _under_way: dict[int, list[Sent]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def sent(self) -> list[Sent]:
+        return [*self._sent]
+
+    def begin_walk(self, collection: str, filter: Mapping[str, Any]) -> None:
+        """From here on, the changes of that collection belong to one walk in batches."""
+        self._walks[collection] = filter
+
+    def end_walk(self, collection: str) -> None:
+        self._walks.pop(collection, None)
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        # The server will refuse a command that has not the form of its kind; PyMongo would print what is raised here.
+        with contextlib.suppress(LookupError, TypeError, AttributeError, ValueError):
+            recorded = [self._record(part) for part in _parts(event.command_name.lower(), event.command)]
+            if recorded:
+                self._under_way[event.request_id] = recorded
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        recorded = self._under_way.pop(event.request_id, [])
+        reply = event.reply
+        documents = reply.get("n", 0) or int(bool(reply.get("value")))
+        for each in recorded:
+            each.documents += documents / len(recorded)
+            each.seconds += event.duration_micros / 1_000_000 / len(recorded)
+
+    def _record(self, part: Part) -> Sent:
+        walk = self._walks.get(part.collection)
+        with self._lock:
+            alike: Hashable = (part.name, part.collection, repr(walk), shape(part.body))
+            group = self._groups.setdefault(alike, {})
+            if len(group) == 1 and next(iter(group.values())).varies:
+                (found,) = group.values()
+            else:
+                found = self._find(part, walk, group)
+            found.times += 1
+            return found
+
+    def _find(self, part: Part, walk: Mapping[str, Any] | None, group: dict[str, Sent]) -> Sent:
+        """The same change as it was sent before, a new one, or from now on one for all that are alike."""
+        values = "" if walk is not None else repr(part.body)
+        if values in group:
+            return group[values]
+        if len(group) < MAX_DISTINCT:
+            # The code may change its values before they are looked at.
+            group[values] = Sent(part.name, part.collection, copy.deepcopy(part.body), walk)
+            self._sent.append(group[values])
+            return group[values]
+        first, *others = group.values()
+        for other in others:
+            first.times, first.documents = first.times + other.times, first.documents + other.documents
+            first.seconds += other.seconds
+            self._sent.remove(other)
+        first.varies = True
+        group.clear()
+        group[""] = first
+        return first
+
+
+def _parts(name: str, command: Mapping[str, Any]) -> Iterator[Part]:
+    collection = str(next(iter(command.values()), None))
+    if name in ("update", "delete", "findandmodify"):
+        yield from (Part(*kind_and_body, collection) for kind_and_body in _writes(name, command))
+    elif name == "bulkwrite":
+        yield from map(_part_of_bulk_write, command["ops"], [command["nsInfo"]] * len(command["ops"]))
+    elif name == "createindexes":
+        yield from (Part(name, index, collection) for index in command["indexes"])
+    elif name == "renamecollection":
+        new = _collection_of(command["to"])
+        body = {"to": new, "dropTarget": command.get("dropTarget", False)}
+        yield Part(name, body, _collection_of(collection))
+    elif name in ("collmod", "create", "drop", "dropindexes", "dropdatabase"):
+        yield Part(name, _options(command), collection)
+    elif name == "aggregate":
+        yield from _written_by(collection, command["pipeline"])
+
+
+def _writes(name: str, command: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    if name == "findandmodify":
+        kind = "delete" if command.get("remove") else "update"
+        yield kind, _write(command, command.get("query", {}), command.get("update"))
+    for each in command.get("updates", ()):
+        yield "update", _write(each, each["q"], each["u"])
+    for each in command.get("deletes", ()):
+        yield "delete", _write(each, each["q"], None, multi=not each.get("limit"))
+
+
+def _write(each: Mapping[str, Any], filter: Any, update: Any, multi: bool | None = None) -> dict[str, Any]:
+    body = {"filter": filter, "update": update, "multi": each.get("multi", False) if multi is None else multi}
+    return {**body, **({"collation": each["collation"]} if each.get("collation") else {})}
+
+
+def _part_of_bulk_write(operation: Mapping[str, Any], namespaces: Any) -> Part:
+    name, place = next(iter(operation.items()))
+    body = {} if name == "insert" else _write(operation, operation["filter"], operation.get("updateMods"))
+    return Part(name, body, _collection_of(namespaces[place]["ns"]))
+
+
+def _written_by(source: str, pipeline: Any) -> Iterator[Part]:
+    for stage in pipeline:
+        for name in ("$out", "$merge"):
+            if name in stage:
+                target = stage[name]
+                while isinstance(target, Mapping):
+                    target = target.get("coll") or target.get("into")
+                yield Part(name, {"from": source}, str(target))
+
+
+def _options(command: Mapping[str, Any]) -> dict[str, Any]:
+    of_the_driver = ("lsid", "writeConcern", "readConcern")
+    return {
+        name: value
+        for number, (name, value) in enumerate(command.items())
+        if number and name not in of_the_driver and not name.startswith("$")
+    }
+
+
+def _collection_of(namespace: str) -> str:
+    return namespace.partition(".")[2]
+
+
+def _has_operators(value: object) -> bool:
+    return isinstance(value, Mapping) and any(str(key).startswith("$") for key in value)

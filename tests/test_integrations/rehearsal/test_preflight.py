@@ -1,0 +1,359 @@
+"""What the preflight says of grave migrations and of right ones, on real data that the copy has only in part."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from types import MappingProxyType
+from typing import Any, Mapping, NamedTuple
+
+from pymongo import MongoClient
+
+from migopy.rehearsal.preflight import Preflight, Questions, Rehearsed, Scale
+from migopy.rehearsal.scratch.recorder import Sent
+from tests.cases import InProcessTestCase
+from tests.server import Mongod, Server, shared_replica_set
+
+DOCUMENTS = 300
+"""Of each collection; the copy has about 20, and a command that changes more than 100 changes many."""
+
+LONG_AGO = "datetime.datetime(2020, 1, 1)"
+
+
+class Case(NamedTuple):
+    """A migration, and the kinds that are grave in it, each with words of what is said about it."""
+
+    up: str
+    grave: Mapping[str, str] = MappingProxyType({})
+    down: str | None = None
+    arguments: str = "db"
+
+
+UNDO = "db.users.update_many({}, {'$unset': {'new': 1}})"
+DROP_INDEXES = "db.users.drop_indexes()"
+NO_VALIDATOR = "db.command('collMod', 'users', validator={})"
+IRREVERSIBLE = "raise NotImplementedError('nobody needs them')"
+INDEX = "db.users.create_index"
+FACTS = ("is_grave", "allowed", "collection", "documents")
+
+GRAVE = {
+    "all at once": Case(
+        "db.users.update_many({}, {'$set': {'new': 1}})",
+        {"many documents": "update of about 300 documents at once: use batches"},
+        UNDO,
+    ),
+    "all at once with a pipeline": Case(
+        "db.users.update_many({}, [{'$set': {'new': '$email'}}])", {"many documents": "300 documents"}, UNDO
+    ),
+    "all at once in a bulk": Case(
+        "import pymongo\ndb.users.bulk_write([pymongo.UpdateMany({'n': {'$gte': 0}}, {'$set': {'new': 1}})])",
+        {"many documents": "update of 300 documents"},
+        UNDO,
+    ),
+    "one by one": Case(
+        "for user in db.users.find():\n    db.users.update_one({'_id': user['_id']}, {'$set': {'new': user['n']}})",
+        {"many documents": "updates one by one, as there are"},
+        UNDO,
+    ),
+    "a scan": Case(
+        "db.users.update_many({'n': 7}, {'$set': {'new': 1}})",
+        {"COLLSCAN": "no index fits the filter {'n': 7} of the update: MongoDB reads all 300 documents"},
+        UNDO,
+    ),
+    "a scan by find and modify": Case(
+        "db.users.find_one_and_update({'n': 7}, {'$set': {'new': 1}})", {"COLLSCAN": "{'n': 7}"}, UNDO
+    ),
+    "a scan for each": Case(
+        "for user in db.users.find():\n    db.users.update_one({'n': user['n']}, {'$set': {'new': 1}})",
+        {"COLLSCAN": "times", "many documents": "one by one"},
+        UNDO,
+    ),
+    "a unique index": Case(
+        f"{INDEX}('email', unique=True)",
+        {"duplicates": "unique index email_1: 1 value stands in more than one document: 'same@b.c' (2 documents"},
+        DROP_INDEXES,
+    ),
+    "a unique index with a collation": Case(
+        f"{INDEX}('email', unique=True, collation={{'locale': 'en', 'strength': 2}})", {"duplicates": "(3 documents"}
+    ),
+    "a unique index of two fields": Case(
+        f"{INDEX}([('email', 1), ('city', 1)], unique=True)", {"duplicates": "['same@b.c', None]"}
+    ),
+    "a unique index of an array": Case(f"{INDEX}('tags', unique=True)", {"duplicates": "'common' (2 documents"}),
+    "a partial unique index": Case(
+        f"{INDEX}('email', unique=True, partialFilterExpression={{'n': {{'$lt': 5}}}})", {"duplicates": "same@b.c"}
+    ),
+    "a validator": Case(
+        "db.command('collMod', 'users', validator={'n': {'$type': 'int', '$lt': 299}})",
+        {"refused documents": "the validator refuses 1 document, such as _id 299"},
+        NO_VALIDATOR,
+    ),
+    "a schema": Case(
+        "db.command('collMod', 'users', validator={'$jsonSchema': {'required': ['city']}})",
+        {"refused documents": "refuses 300 documents, such as _id 0"},
+        NO_VALIDATOR,
+    ),
+    "an index that expires documents": Case(
+        "db.sessions.create_index('at', expireAfterSeconds=3600)",
+        {"expiring documents": "TTL index at_1: 40 documents expire at once"},
+        "db.sessions.drop_indexes()",
+    ),
+    "a field is removed": Case(
+        "db.users.update_many({'n': {'$lt': 40}}, {'$unset': {'email': 1}})",
+        {"lost values": "removes email from 40 documents, and nothing brings that back", "COLLSCAN": "'n'"},
+    ),
+    "a field is removed in batches": Case(
+        "batches.update(db.users, {}, {'$unset': {'email': 1}})",
+        {"lost values": "removes email from 300 documents"},
+        arguments="db, batches",
+    ),
+    "a field is renamed onto another": Case(
+        "db.small.update_many({}, {'$rename': {'old': 'new'}})", {"lost values": "removes new from 3 documents"}
+    ),
+    "documents are deleted": Case("db.small.delete_many({'old': {'$gte': 1}})", {"lost values": "deletes 2 documents"}),
+    "a collection is dropped": Case("db.users.drop()", {"lost values": "drop removes users with about 300 documents"}),
+    "a collection is replaced": Case(
+        "db.small.aggregate([{'$match': {'old': 1}}, {'$out': 'users'}])", {"lost values": "$out removes users"}
+    ),
+    "documents are replaced": Case(
+        "for each in db.small.find():\n    db.small.replace_one({'_id': each['_id']}, {'old': each['old']})",
+        {"lost values": "removes new from 3 documents"},
+    ),
+}
+
+RIGHT = {
+    "a field is added to a few": Case("db.small.update_many({}, {'$set': {'more': 1}})"),
+    "a field is added in batches": Case(
+        "batches.update(db.users, {'n': {'$gte': 0}}, {'$set': {'new': 1}})", down=UNDO, arguments="db, batches"
+    ),
+    "a function in batches": Case(
+        "batches.update(db.users, {}, lambda user: {'$set': {'new': user['n']}})", down=UNDO, arguments="db, batches"
+    ),
+    "a loop in batches": Case(
+        "import pymongo\nfor users in batches(db.users):\n"
+        "    users.write(db.users, [pymongo.UpdateOne({'_id': u['_id']}, {'$set': {'new': 1}}) for u in users])",
+        down=UNDO,
+        arguments="db, batches",
+    ),
+    "a field is renamed": Case("db.small.update_many({}, {'$rename': {'old': 'newer'}})"),
+    "a field is renamed in batches": Case(
+        "batches.update(db.users, {}, {'$rename': {'email': 'mail'}})", arguments="db, batches"
+    ),
+    "a field is split": Case(
+        "for each in db.small.find():\n"
+        "    db.small.update_one({'_id': each['_id']}, {'$set': {'a': each['text'][0]}, '$unset': {'text': 1}})"
+    ),
+    "a field is split by a pipeline": Case(
+        "db.small.update_many({}, [{'$set': {'a': {'$split': ['$text', ' ']}}}, {'$unset': 'text'}])"
+    ),
+    "a field is removed and restored": Case(
+        "db.small.update_many({}, {'$unset': {'one': 1}})", down="db.small.update_many({}, {'$set': {'one': 1}})"
+    ),
+    "duplicates are deleted first": Case(
+        f"{INDEX}('email')\ndb.users.delete_many({{'email': 'same@b.c'}})\n{INDEX}('email', name='u', unique=True)",
+        down=IRREVERSIBLE,
+    ),
+    "duplicates are deleted first, one by one": Case(
+        "for each in db.users.aggregate([{'$group': {'_id': '$email', 'ids': {'$push': '$_id'}}}]):\n"
+        f"    db.users.delete_many({{'_id': {{'$in': each['ids'][1:]}}}})\n{INDEX}('email', unique=True)",
+        down=IRREVERSIBLE,
+    ),
+    "duplicates are changed first": Case(
+        "db.users.create_index('email')\ndb.users.update_many({'email': 'same@b.c'}, [{'$set': {'email': "
+        f"{{'$toString': '$_id'}}}}}}])\ndb.users.drop_index('email_1')\n{INDEX}('email', unique=True)",
+        down=IRREVERSIBLE,
+    ),
+    "a unique index that fits": Case(f"{INDEX}('n', unique=True)", down=DROP_INDEXES),
+    "a sparse unique index": Case(f"{INDEX}('missing', unique=True, sparse=True)", down=DROP_INDEXES),
+    "a value twice in one document": Case("db.small.create_index('twice', unique=True)"),
+    "a scan of a small collection": Case("db.small.update_many({'old': 1}, {'$set': {'more': 1}})"),
+    "an index is made first": Case(f"{INDEX}('n')\ndb.users.update_many({{'n': 7}}, {{'$set': {{'new': 1}}}})"),
+    "a validator that fits": Case(
+        "db.command('collMod', 'users', validator={'n': {'$type': 'int'}})", down=NO_VALIDATOR
+    ),
+    "a validator that warns": Case(
+        "db.command('collMod', 'users', validator={'n': {'$lt': 5}}, validationAction='warn')", down=NO_VALIDATOR
+    ),
+    "a validator after a cleaning": Case(
+        "batches.update(db.users, {'city': None}, {'$set': {'city': 'Rome'}})\n"
+        "db.command('collMod', 'users', validator={'city': {'$type': 'string'}})",
+        down="db.command('collMod', 'users', validator={})\ndb.users.update_many({}, {'$unset': {'city': 1}})",
+        arguments="db, batches",
+    ),
+    "an empty collection is dropped": Case("db.empty.drop()"),
+    "a new collection": Case(
+        "db.made.insert_many([{'a': 1}, {'a': 1}])\ndb.made.delete_one({})\ndb.made.create_index('a', unique=True)\n"
+        "db.made.update_many({}, {'$unset': {'a': 1}})"
+    ),
+    "a report": Case("db.users.aggregate([{'$group': {'_id': '$city'}}, {'$out': 'report'}])", down="db.report.drop()"),
+    "an archive": Case(
+        "import pymongo\nfor found in batches(db.small, {}):\n"
+        "    found.write(db.archive, [pymongo.InsertOne(each) for each in found])\n"
+        "    found.write(db.small, [pymongo.DeleteOne({'_id': each['_id']}) for each in found])",
+        arguments="db, batches",
+    ),
+    "an index for a time": Case("db.sessions.create_index('later', expireAfterSeconds=3600)"),
+    "a counter": Case("db.counters.update_one({'_id': 'users'}, {'$inc': {'n': 1}}, upsert=True)"),
+    "files": Case("import gridfs\ngridfs.GridFS(db).put(b'x' * 1000, _id=1)"),
+}
+
+
+class PreflightTestCase(InProcessTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.addCleanup(self.client.drop_database, f"{self.database}_rehearsal")
+        users = [{"_id": n, "n": n, "email": f"{n}@b.c", "tags": [f"t{n}", f"u{n}"]} for n in range(DOCUMENTS)]
+        # Two that are neither the newest nor likely in a sample, so that the copy can make the index.
+        for number in (1, 3):
+            users[number].update(email="same@b.c", tags=["common", "common"])
+        users[5]["email"] = "SAME@b.c"
+        self.db.users.insert_many(users)
+        now = datetime.now(timezone.utc)
+        self.db.sessions.insert_many(
+            [{"_id": n, "at": now - timedelta(days=1 if n < 40 else -1), "later": now} for n in range(80)]
+        )
+        small = [{"_id": n, "old": n, "new": n, "one": 1, "text": "a b", "twice": [n, n]} for n in range(3)]
+        self.db.small.insert_many(small)
+        self.db.create_collection("empty")
+
+    def rehearse(self, *options: str, code: int = 0, **settings: Any) -> list[Any]:
+        """What is said of each migration; the real database is as it was."""
+        before = self.db.command("dbHash")["collections"]
+        manager = self.manager(PREFLIGHT_DOCUMENTS=100, **settings)
+        named = dict(option.split("=") for option in options)
+        result = self.run_task("rehearse", of=manager, json="yes", **{"documents": "20", **named})
+        self.assert_code(code, result)
+        self.assertEqual(before, self.db.command("dbHash")["collections"])
+        return [each["preflight"] for each in json.loads(result.stdout)["rehearsed"]]
+
+    def grave(self, *options: str, code: int = 4, **settings: Any) -> dict[str, str]:
+        """What is grave in the first migration, by its kind."""
+        found = self.rehearse(*options, code=code, **settings)[0]
+        kinds = {each["kind"] for each in found if each["is_grave"]}
+        return {kind: "; ".join(each["text"] for each in found if each["kind"] == kind) for kind in kinds}
+
+    def assert_grave(self, case: Case) -> None:
+        self.write(case)
+        found = self.grave()
+        self.assertEqual(sorted(case.grave), sorted(found), found)
+        for kind, words in case.grave.items():
+            self.assertIn(words, found[kind])
+
+    def write(self, case: Case, name: str = "1_a.py") -> None:
+        self.team.migration(name, case.up, case.down, case.arguments)
+
+
+class TestPreflight(PreflightTestCase):
+    def test_grave_cases(self) -> None:
+        for name, case in GRAVE.items():
+            with self.subTest(name):
+                self.assert_grave(case)
+
+    def test_right_ones(self) -> None:
+        for name, case in RIGHT.items():
+            with self.subTest(name):
+                self.write(case)
+                self.assertEqual({}, self.grave(code=0))
+
+    def test_what_the_file_allows_is_shown_and_not_grave(self) -> None:
+        self.write(GRAVE["a scan"])
+        path = self.team.path / "mongomigrations/1_a.py"
+        path.write_text(f'ALLOW = {{"COLLSCAN": "at night"}}\n\n{path.read_text()}')
+        (found,) = (each for each in self.rehearse()[0] if each["kind"] == "COLLSCAN")
+        self.assertEqual((False, "at night", "users", 300), tuple(found[key] for key in FACTS))
+        shown = self.run_task("rehearse", of=self.manager(PREFLIGHT_DOCUMENTS=100), documents="20")
+        self.assert_code(0, shown)
+        self.assertRegex(shown.stdout, r"NAME .* PREFLIGHT\n1_a.py .* allowed\n")
+        self.assertRegex(
+            shown.stdout, r"  on the real data:\n    users: no index fits .* \[COLLSCAN, allowed: at night\]"
+        )
+
+    def test_what_is_grave_stands_in_the_table_and_says_what_to_write(self) -> None:
+        self.write(GRAVE["a scan"])
+        shown = self.run_task("rehearse", of=self.manager(PREFLIGHT_DOCUMENTS=100), documents="20")
+        self.assert_code(4, shown)
+        self.assertRegex(shown.stdout, r"1_a.py .* COLLSCAN\n")
+        sentence = "The real data will have trouble with 1_a.py (COLLSCAN): if that is known, write ALLOW"
+        self.assertIn(sentence, shown.stderr)
+
+    def test_a_misspelt_word_is_named(self) -> None:
+        self.write(GRAVE["a scan"])
+        path = self.team.path / "mongomigrations/1_a.py"
+        path.write_text(f'ALLOW = {{"COLSCAN": "at night"}}\n\n{path.read_text()}')
+        result = self.run_task("rehearse")
+        self.assert_code(1, result)
+        self.assertIn("ALLOW of 1_a.py has the unknown key 'COLSCAN': write 'COLLSCAN' or remove it.", result.stderr)
+
+    def test_a_migration_before_may_have_cleaned_the_data(self) -> None:
+        self.write(Case(f"{INDEX}('email')\ndb.users.delete_many({{'email': 'same@b.c'}})", down=IRREVERSIBLE))
+        self.write(Case(f"{INDEX}('email', name='u', unique=True)", down="db.users.drop_index('u')"), "2_b.py")
+        self.assertEqual([], [each for found in self.rehearse() for each in found if each["is_grave"]])
+
+    def test_without_a_preflight_nothing_is_asked(self) -> None:
+        self.write(GRAVE["a scan"])
+        self.assertEqual([None], self.rehearse("preflight=no"))
+        result = self.run_task("rehearse", preflight="never")
+        self.assert_code(1, result)
+        self.assertIn("preflight has to be a whole number, at least 1, not 'never'.", result.stderr)
+
+    def test_notes(self) -> None:
+        self.db.users.create_index("city")
+        self.write(Case(f"{INDEX}([('city', 1), ('n', 1)])\n{INDEX}('city', name='again', sparse=True)", down=None))
+        (found,) = self.rehearse()
+        self.assertEqual(
+            ["index city_1_n_1 makes city_1 superfluous: it begins with the same fields"],
+            [each["text"] for each in found if each["kind"] == "superfluous index"],
+        )
+
+    def test_the_index_after_the_last(self) -> None:
+        for number in range(63):
+            self.db.small.create_index(f"f{number}")
+        self.write(Case("db.small.drop_index('f0_1')\ndb.small.create_index('g')\n", down=None))
+        self.assertEqual({}, self.grave(code=0))
+
+
+class TestQuestions(PreflightTestCase):
+    def test_what_could_not_be_asked_is_named(self) -> None:
+        questions = Questions(self.db, seconds=0)
+        sent = Sent("update", "users", {"filter": {"n": 1}, "update": {"$set": {"n": 2}}, "multi": True})
+        preflight = Preflight(questions, Scale(limit=100, has_oplog=False, factors={}))
+        (found,) = preflight.findings(Rehearsed([sent], [], takes_back=True, allowances={}))
+        self.assertEqual(("not asked", "users", False), (found.kind, found.collection, found.is_grave))
+        self.assertEqual("documents of the update: no time was left of 0 s", found.text)
+
+    def test_what_the_user_may_not_is_named(self) -> None:
+        mongod = Mongod(auth=True)
+        mongod.start()
+        self.addCleanup(mongod.close)
+        with mongod.client() as root:
+            root.shop.users.insert_many([{"n": n} for n in range(200)])
+            resource = {"db": "shop", "collection": "users"}
+            privileges = [{"resource": resource, "actions": ["listIndexes"]}]
+            root.shop.command("createRole", "little", privileges=privileges, roles=[])
+            root.shop.command("createUser", "ann", pwd="secret", roles=["little"])
+            client: MongoClient[dict[str, Any]] = MongoClient(f"mongodb://ann:secret@{mongod.host}:{mongod.port}/shop")
+            with client:
+                sent = Sent("createindexes", "users", {"key": {"n": 1}, "name": "n_1", "unique": True})
+                preflight = Preflight(Questions(client.shop), Scale(limit=100, has_oplog=False, factors={}))
+                (found,) = preflight.findings(Rehearsed([sent], [], takes_back=True, allowances={}))
+        self.assertEqual(("not asked", "index of the createindexes: the user may not"), (found.kind, found.text))
+
+
+class TestPreflightOnReplicaSet(PreflightTestCase):
+    def find_server(self) -> Server | Mongod:
+        return Server(shared_replica_set().uri)
+
+    def test_grave_cases(self) -> None:
+        for name in ("all at once", "a field is removed in batches", "a unique index"):
+            with self.subTest(name):
+                self.assert_grave(GRAVE[name])
+
+    def test_in_a_transaction(self) -> None:
+        up = "db.users.update_many({}, {'$set': {'new': 1}}, session=session)"
+        down = UNDO.replace("}})", "}}, session=session)")
+        self.write(Case(up, down=down, arguments="db, session"))
+        (found,) = self.rehearse("documents=150", code=4)
+        (one,) = found
+        self.assertEqual(("many documents", 300), (one["kind"], one["documents"]))
+        self.assertIn("by what the copy took, about", one["text"])
+        self.assertGreater(one["oplog_bytes"], 300 * 200)
