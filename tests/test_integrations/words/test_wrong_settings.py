@@ -63,7 +63,7 @@ WRONG_TYPES: list[tuple[str, Any, str]] = [
     (
         "PREFLIGHT_DOCUMENTS",
         "many",
-        "PREFLIGHT_DOCUMENTS has to be a number of documents, at least 0; its type is str.",
+        "has to be a number of documents, at least 0; its type is str.",
     ),
     ("BATCH_MAX_LAG", None, SECONDS.format(0, "it is None")),
     ("STRICT", "yes", YES_OR_NO.format("str")),
