@@ -550,7 +550,7 @@ class MigrationsManager(Settings):
                 self.logger.white_bold(f"{direction.doing} migration {migration.name}...{position}")
                 with outcome.record(migration.name, direction.done.lower(), run.finished, workspace.lock.now) as row:
                     seconds = run.migrate(migration, plan.left_after(place))
-                    row["seconds"] = round(seconds, 3)
+                    row.update(seconds=round(seconds, 3), walks=run.walks)
                 self.logger.white(direction.report(migration.name, seconds))
         if several:
             self.logger.green(direction.report(f"{len(plan.ready)} migrations", time.monotonic() - started))

@@ -12,7 +12,7 @@ from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 
 from ..errors import BatchFailed
 from ..mongo.kind import has_transactions
-from ..store.checkpoints import Checkpoint, Identity, encoded
+from ..store.checkpoints import Checkpoint, Identity, Walked, encoded
 from ..store.kept import KeptStore, KeptWalk
 from . import arguments
 from .control import Control, NoControl
@@ -76,6 +76,7 @@ class Batches:
         self._walk_counts: Counter[tuple[str, str]] = Counter()
         self._open_collection: str | None = None
         self._last_walk: Walk | None = None
+        self._finished: list[Checkpoint] = []
         self._unwritten: list[str] = []
 
     def update(
@@ -109,7 +110,7 @@ class Batches:
                 self._update_by_function(walk, update, keeper)
             else:
                 self._update_in_server(walk, update, array_filters, keeper)
-            walk.finish()
+            self._finish(walk)
             return walk.checkpoint.changed
 
     @staticmethod
@@ -201,7 +202,7 @@ class Batches:
                     # The loop gets them again, as they are now.
                     if not walk.shrink_after(error) and not isinstance(error, DocumentsChanged):
                         raise
-            walk.finish()
+            self._finish(walk)
 
     @contextlib.contextmanager
     def _walk(
@@ -279,7 +280,26 @@ class Batches:
                 self._unwritten.append(collection.name)
             raise
 
+    def _finish(self, walk: Walk) -> None:
+        walk.finish()
+        self._finished.append(walk.checkpoint)
+
     # Around up() and down()
+
+    @property
+    def walked(self) -> list[Walked]:
+        """What the walks did that reached their end, by collection."""
+        by_collection: dict[str, Walked] = {}
+        for checkpoint in self._finished:
+            name = checkpoint.identity.collection
+            before = by_collection.get(name, Walked(name, 0, 0, is_missing=True))
+            by_collection[name] = Walked(
+                name,
+                before.documents + checkpoint.done,
+                before.changed + checkpoint.changed,
+                is_missing=before.is_missing and checkpoint.uuid is None and not checkpoint.end,
+            )
+        return list(by_collection.values())
 
     def __enter__(self) -> Batches:
         return self
@@ -295,6 +315,8 @@ class Batches:
                 f"The loop over {self._unwritten[0]} ended early (break or return), so its last batch was not written:"
                 " let the loop run to its end, with continue instead of break."
             )
+        for walked in self.walked:
+            self._line.say(f"{self._finished[0].migration}: {walked}")
         for checkpoint in self._trail.unfinished():
             self._line.say(
                 f"{checkpoint.migration}: an earlier version of the file did {checkpoint.progress.documents} with"

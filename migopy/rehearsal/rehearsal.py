@@ -95,6 +95,7 @@ class Rehearsal:
         self._preflight_seconds = preflight_seconds
         self._copy_job = CopyJob(stage.source, stage.scratch, workspace.names, limit=limit)
         self._say: Callable[[str], None] = _do_nothing
+        self._show: Callable[[str], None] = _do_nothing
         self._own_collections = [MARK, workspace.names.migrations, *workspace.names.others]
 
     def run(
@@ -204,15 +205,18 @@ class Rehearsal:
     def _rehearse(self, migration: LoadedMigration, left: int) -> RehearsedMigration:
         """Up, down and up again; ``left`` is the number of migrations after this one."""
         rehearsed = RehearsedMigration(migration.name)
-        try:
-            with server_errors(self._scratch.address):
-                self._up_down_up(migration, rehearsed, left)
-        except MigopyException as error:
-            rehearsed.error = error
+        with ProgressLine(self._say) as line:
+            self._show = lambda step: line.step(f"{migration.name}: {step}")
+            try:
+                with server_errors(self._scratch.address):
+                    self._up_down_up(migration, rehearsed, left)
+            except MigopyException as error:
+                rehearsed.error = error
         return rehearsed
 
     def _up_down_up(self, up: LoadedMigration, rehearsed: RehearsedMigration, left: int) -> None:
         before = self._snapshot
+        self._show("up()")
         rehearsed.seconds = self._run(UP, up, left)
         rehearsed.commands = self._commands_of_the_team()
         rehearsed.sent = [each for each in self._guard.recorder.sent if each.collection not in self._own_collections]
@@ -224,11 +228,13 @@ class Rehearsal:
         down = _down_of(up)
         if down is None:
             return
+        self._show("down()")
         rehearsed.irreversible = self._run_down(down, left, after)
         if rehearsed.irreversible:
             return
         back = self._take_snapshot(before, after)
         rehearsed.not_restored = compare(before, back)
+        self._show("up() again")
         self._run(UP_AGAIN, up, left)
         again = self._take_snapshot(before, after, back)
         rehearsed.different_again = compare(after, again)
@@ -248,15 +254,15 @@ class Rehearsal:
         """Run one function of the migration; returns how many seconds it took, without those of the snapshot."""
         if migration.in_transaction:
             self._workspace.prepare_transactions()
+        trail = RecordedTrail(migration.name, direction.function, self._guard.recorder)
+        batches = Batches(trail, kept=self._workspace.kept)
         context = RunContext(
             lock=NoLock(),
             history=self._workspace.history,
             db=self._db,
             records=self._workspace.history.records(),
             hooks=NoHooks(),
-            batches=lambda migration: Batches(
-                RecordedTrail(migration.name, direction.function, self._guard.recorder), kept=self._workspace.kept
-            ),
+            batches=lambda migration: batches,
             forget=_do_nothing,
             say=_do_nothing,
             watcher=Watcher(self._stage.db.client, self._say, tell=_do_nothing),
@@ -270,6 +276,9 @@ class Rehearsal:
         with self._inside_copy(migration.name, path, snapshot.read_documents), run.announced([migration]):
             seconds = run.migrate(migration, left)
         self._scratch.mark_again()
+        for walked in batches.walked:
+            if walked.is_missing:
+                self._say(f"{migration.name}: {walked}")
         return seconds - (snapshot.seconds - reading_before)
 
     @contextlib.contextmanager
@@ -296,7 +305,9 @@ class Rehearsal:
             ) from self._guard.stopped
 
     def _take_snapshot(self, *known: Snapshot) -> Snapshot:
-        self._snapshot = Snapshot(self._scratch.db, self._digester, self._own_collections, known)
+        self._snapshot = Snapshot(
+            self._scratch.db, self._digester, self._own_collections, known, lambda name: self._show(f"comparing {name}")
+        )
         return self._snapshot
 
     def _commands_of_the_team(self) -> Mapping[tuple[str, str], int]:

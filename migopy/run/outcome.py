@@ -23,7 +23,7 @@ class Outcome:
 
     def plan(self, names: Sequence[str]) -> None:
         """Begin with these migrations, in order: none of them has run."""
-        empty = {"result": "not run", "at": None, "seconds": None, "error": None}
+        empty = {"result": "not run", "at": None, "seconds": None, "walks": None, "error": None}
         self._rows = {name: {"name": name, **empty} for name in names}
 
     def record_ignored(self, names: Sequence[str], at: datetime) -> None:

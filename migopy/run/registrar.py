@@ -23,6 +23,9 @@ class Registrar:
     may_have_dropped: str | None = None
     """The running migration, if it may drop the history."""
 
+    walks: list[dict[str, Any]] | None = None
+    """What the running migration did in batches."""
+
     kept: Mapping[str, Any]
     """What the record of the running migration says about what it has kept."""
 
@@ -72,6 +75,7 @@ class Registrar:
             state="executed",
             seconds=None if seconds is None else round(seconds, 3),
             by=self._history.by,
+            walks=self.walks,
             **self._dump,
             **self.kept,
         )

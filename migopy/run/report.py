@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
+from ..store.checkpoints import Walked
 from ..store.requests import Request
 from ..terminal.messages import BOLD, RED
 from ..terminal.tables import table
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from .status import Problem, Status
 
 Row = Mapping[str, Any]
+
+OF_EVERY_ATTEMPT = ("at", "seconds", "by", "dump")
+OF_RECORDS = ("dump_documents", "dump_bytes", "kept_documents", "walks")
+"""What a row of the history has of a registration or a failure, and what only of a registration."""
 
 MAX_NAMED = 5
 """Problems that one sentence names."""
@@ -118,14 +123,9 @@ def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str
         "name": name,
         "state": record.state if record else "unregistered" if is_file else "no file",
         "problems": list(problems),
-        "at": known.at if known else None,
-        "seconds": known.seconds if known else None,
-        "by": known.by if known else None,
-        "dump": known.dump if known else None,
-        "dump_documents": record.dump_documents if record else None,
-        "dump_bytes": record.dump_bytes if record else None,
+        **{key: getattr(known, key, None) for key in OF_EVERY_ATTEMPT},
+        **{key: getattr(record, key, None) for key in OF_RECORDS},
         "progress": _progress_row(status, name),
-        "kept_documents": record.kept_documents if record else None,
         "request": None,
     }
 
@@ -134,7 +134,7 @@ def _history_row_of_running(status: Status, holder: Holder, problems: Sequence[s
     """The row of the migration that is running: since when, by whom and how far."""
     record = status.inventory.records.get(status.running or "")
     return {
-        **dict.fromkeys(("seconds", "dump", "dump_documents", "dump_bytes", "kept_documents")),
+        **dict.fromkeys((*OF_EVERY_ATTEMPT, *OF_RECORDS)),
         "name": status.running,
         "state": "rolling back" if record else "running",
         "problems": list(problems),
@@ -240,6 +240,7 @@ def history_text(rows: Sequence[Row], events: Sequence[Row] | None) -> str:
         shown = rows[0]["dump"]
         others = [dump for dump in dumps(events) if dump != shown]
         parts += [dump_line(rows[0])] if shown else []
+        parts += [f"In batches: {'; '.join(map(_walk_text, rows[0]['walks']))}"] if rows[0]["walks"] else []
         parts += [kept_line(rows[0])] if rows[0]["kept_documents"] else []
         parts += [event_table(events)] if events else []
         parts += ["Other dumps: " + ", ".join(others)] if others else []
@@ -255,6 +256,10 @@ def dump_line(row: Row) -> str:
 def kept_line(row: Row) -> str:
     """How many documents a migration has kept."""
     return f"Kept for its rollback: {plural(row['kept_documents'], 'document')}"
+
+
+def _walk_text(walk: Row) -> str:
+    return str(Walked(walk["collection"], walk["documents"], walk["changed"]))
 
 
 def event_rows(events: Sequence[Event], record: Record | None = None) -> list[dict[str, Any]]:

@@ -146,6 +146,11 @@ class Run:
         self.finished: list[str] = []
         """The names of the migrations that have run and whose history is written."""
 
+    @property
+    def walks(self) -> list[dict[str, Any]] | None:
+        """What the last migration did in batches."""
+        return self._registrar.walks
+
     @contextlib.contextmanager
     def announced(self, migrations: Sequence[LoadedMigration]) -> Iterator[None]:
         """Write the names of all migrations into the lock; at the end, give the lock back."""
@@ -208,7 +213,7 @@ class Run:
             self._say(f"Stopped by {stopper(summary(error))}: {name} was not run{_and_left(left)}.")
             raise
         self._lock.begin()
-        self._has_called = False
+        self._has_called, self._registrar.walks = False, None
 
     def _wait_while_paused(self, name: str) -> None:
         with ProgressLine(self._say) as line, signals.let_through():
@@ -222,6 +227,8 @@ class Run:
                 offered = {"session": session, "batches": batches}
                 self._has_called = True
                 self._call(migration.call, db, **{name: offered[name] for name in migration.asks_for})
+            if batches:
+                self._registrar.walks = [walked.facts() for walked in batches.walked] or None
                 if batches and self._direction.executes:
                     self._registrar.kept = batches.kept_facts()
             seconds = clock() - started

@@ -131,6 +131,40 @@ def digest(value: Any) -> str:
     return hashlib.sha256(encoded(value)).hexdigest()
 
 
+class Walked(NamedTuple):
+    """What the walks of a migration did in one collection: how many documents they went through, and changed.
+
+    ``is_missing`` says that there was no such collection, or none that the user may see.
+    """
+
+    collection: str
+    documents: int
+    changed: int
+    is_missing: bool = False
+
+    @classmethod
+    def from_value(cls, value: object) -> Walked | None:
+        """None for a value that is not what the history stores."""
+        get = value.get if isinstance(value, dict) else {}.get
+        collection = documents.text(get("collection"))
+        numbers = documents.number(get("documents")), documents.number(get("changed"))
+        if collection is None or numbers[0] is None or numbers[1] is None:
+            return None
+        return cls(collection, numbers[0], numbers[1])
+
+    def facts(self) -> dict[str, Any]:
+        """What the history stores."""
+        return {"collection": self.collection, "documents": self.documents, "changed": self.changed}
+
+    def __str__(self) -> str:
+        """``events: 220,000 documents changed``"""
+        name = self.collection.partition(".")[2]  # without the name of the database
+        if self.is_missing:
+            return f"there is no collection {name}, so nothing in it was changed"
+        of_all = f" of {self.documents:,}" if self.changed < self.documents else ""
+        return f"{name}: {self.changed:,}{of_all} {'document' if self.documents == 1 else 'documents'} changed"
+
+
 class Checkpoints:
     """The collection of all checkpoints."""
 

@@ -16,6 +16,7 @@ from ..mongo.clock import literals
 from ..mongo.concerns import MAJORITY_TIMEOUT_MS, with_majority
 from ..mongo.failures import explains_server_errors
 from . import documents
+from .checkpoints import Walked
 from .documents import ForeignDocument
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Record(NamedTuple):
 
     ``at`` is the server's time, ``seconds`` how long ``up()`` took, ``by`` is ``user@host``. ``dump`` is the path of
     the dump taken before, with the number of documents in it and its size on disk. ``kept_documents`` is how many
-    documents ``up()`` has kept, and ``kept_run`` the number under which they are kept.
+    documents ``up()`` has kept, and ``kept_run`` the number under which they are kept. ``walks`` is what it did in
+    batches, by collection, as ``Walked.facts()``.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Record(NamedTuple):
     dump_bytes: int | None = None
     kept_run: int | None = None
     kept_documents: int | None = None
+    walks: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def run_to_restore(self) -> int | None:
@@ -92,7 +95,7 @@ class Record(NamedTuple):
         state: State = "ignored" if get("state") == "ignored" else "executed"
         counts = ("dump_documents", "dump_bytes", "kept_run", "kept_documents")
         numbers: dict[str, Any] = {key: documents.number(get(key)) for key in counts}
-        return cls(name, at, state, documents.seconds(get("seconds")), **texts, **numbers)
+        return cls(name, at, state, documents.seconds(get("seconds")), **texts, **numbers, walks=_walks(get("walks")))
 
     @property
     def facts_of_removal(self) -> dict[str, Any]:
@@ -116,6 +119,11 @@ class Record(NamedTuple):
 
     def is_older(self, other: Record) -> bool:
         return other.at is not None and (self.at is None or self.at < other.at)
+
+
+def _walks(value: object) -> list[dict[str, Any]] | None:
+    found = [Walked.from_value(each) for each in value] if isinstance(value, list) else []
+    return [walked.facts() for walked in found if walked] or None
 
 
 class UnfinishedRestore(NamedTuple):

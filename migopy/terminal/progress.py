@@ -53,6 +53,10 @@ class ProgressLine:
             self._say(text)
         self._next = time.monotonic() + (REDRAW_SECONDS if self._in_place else NEW_LINE_SECONDS)
 
+    def step(self, text: str) -> None:
+        """Show which step begins: in a terminal at once, elsewhere if it is time for a line."""
+        self.show(text, 0, None, at_once=self._in_place)
+
     def say(self, message: str) -> None:
         """Print a message in place of the line."""
         self.clear()

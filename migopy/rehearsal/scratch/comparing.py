@@ -148,7 +148,7 @@ class Snapshot:
 
     A collection is not read again if the server says that it is the same as in one of the ``known`` snapshots. The
     first snapshot (without ``known``) reads nothing that the server can compare later: call ``read_documents()``
-    before a collection is changed.
+    before a collection is changed. ``reads`` is called with the name of each collection that is read.
     """
 
     def __init__(
@@ -157,8 +157,10 @@ class Snapshot:
         digester: Digester,
         without: Collection[str] = (),
         known: Sequence[Snapshot] = (),
+        reads: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._db = db
+        self._reads = reads
         self._digester = digester
         self._bytes_left_to_keep = MAX_KEPT_BYTES
         self._is_first = not known
@@ -188,6 +190,7 @@ class Snapshot:
         if self._is_first and name in self.hashes:
             return Documents(unread=True)
         documents = Documents()
+        self._reads(name)
         self._add_all(documents, name, self._digester.learn if self._is_first else self._digester.digest)
         return documents
 

@@ -103,6 +103,25 @@ class TestGoingOn(BatchesTestCase):
         self.fab("migrations:execute", "migrations:check")
         self.assertEqual({1: COUNT}, self.n())
 
+    def test_what_the_walks_did_is_said_and_kept(self) -> None:
+        up = (
+            "batches.update(db.users, {'n': 0}, {'$set': {'a': 1}})\nbatches.update(db.users, {}, {'$set': {'b': 1}})\n"
+        )
+        self.in_batches(up + "batches.update(db.usres, {}, {'$set': {'b': 1}})")
+        result = json.loads(self.fab("--hide=status", "migrations:execute,json=yes").stdout)
+        walks = [
+            {"collection": f"{self.database}.users", "documents": 2 * COUNT, "changed": 2 * COUNT},
+            {"collection": f"{self.database}.usres", "documents": 0, "changed": 0},
+        ]
+        self.assertEqual([walks], [row["walks"] for row in result["migrations"]])
+        self.assertEqual(walks, next(self.db.migrations.find())["walks"])
+        shown = self.fab("migrations:history,1").stdout
+        self.assertIn("\nIn batches: users: 400 documents changed; usres: 0 documents changed\n", shown)
+        self.fab("migrations:forget,1")
+        told = self.fab("migrations:execute").stderr
+        self.assertIn("\n1_counts.py: users: 0 of 400 documents changed\n", told)
+        self.assertIn("\n1_counts.py: there is no collection usres, so nothing in it was changed\n", told)
+
     def test_a_failure_names_the_document_and_the_next_execute_goes_on(self) -> None:
         self.by_function(FAILS)
         result = self.fab("migrations:execute", code=1)
@@ -374,7 +393,7 @@ class TestWhatPeopleSee(BatchesTestCase):
         self.assertRegex(
             result.stdout, r"\r\x1b\[K\[#####+\.+\] 1_counts.py: 1\d0 of 200 documents, \d+ a second, 1 s left\r"
         )
-        self.assertRegex(result.stdout, r"\r\x1b\[KExecuted 1_counts.py in")
+        self.assertRegex(result.stdout, r"\r\x1b\[K1_counts.py: users: 200 documents changed\nExecuted 1_counts.py in")
         self.assertLess(max(map(len, re.split(r"[\r\n]", result.stdout))), 100)
         self.assertEqual({1: COUNT}, self.n())
 
@@ -385,7 +404,7 @@ class TestWhatPeopleSee(BatchesTestCase):
         )
         self.by_function("import time\ntime.sleep(0.01)")
         started = time.monotonic()
-        lines = re.findall("(?m)^1_counts.py: .* documents.*$", self.fab("migrations:execute").stderr)
+        lines = re.findall("(?m)^1_counts.py: .* documents,.*$", self.fab("migrations:execute").stderr)
         most = (time.monotonic() - started) / 0.5
         self.assertTrue(2 <= len(lines) <= most, lines)
         for line in lines:

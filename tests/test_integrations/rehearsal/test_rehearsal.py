@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tests.cases import TRY_EACH, FabTestCase, TeamTestCase
@@ -61,6 +62,19 @@ class TestRehearsal(RehearsalTestCase):
         self.assertRegex(shown.stdout, r"1_a\.py +\S+ ms +restores +the same +notes")
         self.assertIn("The rehearsal went well. The real database is as it was", shown.stderr)
         self.assertEqual(["notes"], self.db.list_collection_names())
+
+    def test_a_terminal_shows_what_it_does(self) -> None:
+        self.team.migration(
+            "1_a.py", "db.notes.update_one({}, {'$set': {'n': 1}})", "db.notes.update_one({}, {'$unset': {'n': 1}})"
+        )
+        shown = self.team.fab_in_terminal("migrations:rehearse").stdout
+        steps = re.findall(r"\r\033\[K1_a\.py: ([^\r]+)", shown)
+        self.assertEqual(["up()", "comparing notes", "down()", "up() again"], steps)
+        self.assertNotIn("up() again", self.fab("migrations:rehearse").output)
+
+    def test_a_collection_that_is_not_there_is_named(self) -> None:
+        self.team.migration("1_a.py", "batches.update(db.ntoes, {}, {'$set': {'n': 1}})", arguments="db, batches")
+        self.assertIn("1_a.py: there is no collection ntoes, so nothing", self.fab("migrations:rehearse").stderr)
 
     def test_a_program_gets_a_document_whatever_is_printed_and_where_nothing_is_to_do(self) -> None:
         (self.team.path / "mongomigrations").mkdir()
