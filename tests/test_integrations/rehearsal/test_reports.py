@@ -167,6 +167,7 @@ class TestReading(TeamTestCase):
             "batches": False,
             "verify": False,
             "down": True,
+            "down_from_kept": False,
             "dump": False,
             "error": None,
         }
