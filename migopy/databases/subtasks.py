@@ -9,7 +9,7 @@ from typing import Any, Mapping, Sequence
 
 from ..errors import MigopyException, UnknownSubtask
 from ..fab.dispatch import call, method_name
-from ..settings import check_setting
+from ..settings import Settings
 from ..terminal import ColorsLogger, show
 from ..terminal.options import is_yes
 from ..terminal.wording import plural
@@ -43,7 +43,7 @@ def run(manager_class: type[Any], subtask: str | None, options: list[str], named
             f"Nothing was done: in which databases? Add databases=NAME to fab {manager_class.FAB_TASK}:{name}, or a"
             " pattern such as databases=tenant_*, or databases=all."
         )
-    check_setting("DATABASES_AT_ONCE", manager_class.DATABASES_AT_ONCE)
+    Settings.read(manager_class)
     databases = Databases(manager_class, wanted)
     if name in OF_ONE:
         return databases.in_one(name, options, named)

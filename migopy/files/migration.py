@@ -6,7 +6,6 @@ import ast
 import inspect
 import os
 import re
-import textwrap
 import traceback
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -177,7 +176,7 @@ class LoadedMigration:
         That ``down()`` is called, without a database.
         """
         down: Any = getattr(self.module, "down", None)
-        if not _only_raises(down, NotImplementedError.__name__):
+        if not _only_raises(down, self.content, NotImplementedError.__name__):
             return None
         try:
             down(*[None] * down.__code__.co_argcount)
@@ -253,12 +252,14 @@ def unrun_type(result: Any) -> str | None:
     return type(result).__name__
 
 
-def _only_raises(function: object, exception: str) -> bool:
-    """Whether the first statement of a function raises this exception."""
-    try:
-        (definition,) = ast.parse(textwrap.dedent(inspect.getsource(function.__code__))).body  # type: ignore[attr-defined]
-    except (AttributeError, OSError, SyntaxError, ValueError):
+def _only_raises(function: object, content: bytes, exception: str) -> bool:
+    """Whether the first statement of a function, which stands in this file, raises this exception."""
+    code = getattr(function, "__code__", None)
+    if code is None:
         return False
+    functions = (node for node in ast.walk(ast.parse(content)) if isinstance(node, ast.FunctionDef))
+    place = (code.co_name, code.co_firstlineno)
+    definition = next((node for node in functions if (node.name, node.lineno) == place), None)
     body = [statement for statement in getattr(definition, "body", ()) if not _is_docstring(statement)]
     raised = body[0].exc if body and isinstance(body[0], ast.Raise) else None
     name = raised.func if isinstance(raised, ast.Call) else raised

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import os
 import time
 from dataclasses import dataclass, field
@@ -69,15 +68,16 @@ class Workspace:
         self.address = self.server.address
         self.names = Names(self.settings.MIGRATIONS_COLLECTION)
         self.directory = self.folder / self.settings.MIGRATIONS_DIRECTORY
-        self.history = History(self.db, self.names, address=self.address, by=user_at_host(), version=__version__)
-        self.checkpoints = Checkpoints(self.db, self.names, address=self.address, by=user_at_host())
-        self.kept = KeptStore(self.db, self.names, address=self.address, by=user_at_host())
+        by = user_at_host()
+        self.history = History(self.db, self.names, address=self.address, by=by, version=__version__)
+        self.checkpoints = Checkpoints(self.db, self.names, address=self.address, by=by)
+        self.kept = KeptStore(self.db, self.names, address=self.address, by=by)
         self.lock = Lock(
             self.db,
             self.names,
             address=self.address,
             lease=self.settings.LOCK_LEASE,
-            by=user_at_host(),
+            by=by,
             pid=os.getpid(),
             was_unlocked=self.history.was_unlocked_since,
         )
@@ -323,7 +323,6 @@ def _fingerprints(files: Sequence[Migration]) -> tuple[dict[str, Fingerprint], d
     return fingerprints, reasons
 
 
-@functools.lru_cache(maxsize=None)
 def user_at_host() -> str:
     import getpass
     import socket

@@ -312,11 +312,16 @@ class TestConfirmed(GuardTestCase):
             self.db.notes.insert_one({"text": "here"})
             dump = self.team_with().dbdump()
             assert dump is not None
-            taken_away = mock.patch.object(Tool, "run", lambda *_: self.rewrite_token())
+            taken_away = mock.patch.object(Tool, "run", lambda *_: self.restore_and_lose_the_lock())
             with taken_away, self.assertRaises(LockLost):
                 self.team_with().dbrestore(Path(dump).name, force="yes")
         events = [event["event"] for event in self.db.migrations_log.find().sort([("at", 1), ("_id", 1)])]
         self.assertEqual((["restore begun", "restore failed"], SOMEBODY), (events, self.token()))
+
+    def restore_and_lose_the_lock(self) -> None:
+        self.db.notes.drop()
+        self.db.notes.insert_one({"text": "here"})
+        self.rewrite_token()
 
     def test_seconds_are_numbers_that_a_lock_can_have(self) -> None:
         for setting in ("LOCK_LEASE", "LOCK_WAIT"):

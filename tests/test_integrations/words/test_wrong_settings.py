@@ -33,6 +33,7 @@ class WrongSettingsTestCase(MongoTestCase):
 STRING = "has to be a string; its type is {}."
 SECONDS = "has to be a number of seconds, at least {}; {}."
 YES_OR_NO = "has to be True or False; its type is {}."
+DATABASES = "has to be a list of names, or a function that returns one; its type is {}."
 LOGGER = "has to be an object with the methods white, red, green and white_bold; {}."
 
 WRONG_TYPES: list[tuple[str, Any, str]] = [
@@ -68,6 +69,9 @@ WRONG_TYPES: list[tuple[str, Any, str]] = [
     ("BATCH_MAX_LAG", None, SECONDS.format(0, "it is None")),
     ("STRICT", "yes", YES_OR_NO.format("str")),
     ("LEGACY_PYMONGO", [], YES_OR_NO.format("list")),
+    ("MONGO_DATABASES", "tenant", DATABASES.format("str")),
+    ("DATABASES_AT_ONCE", 0, "has to be a whole number, at least 1; it is 0."),
+    ("MONGO_DATABASES", 5, DATABASES.format("int")),
     ("REHEARSAL_URI", 5, STRING.format("int")),
     ("REHEARSAL_DATABASE", 5, STRING.format("int")),
     ("FAB_TASK", 5, STRING.format("int")),
