@@ -97,6 +97,10 @@ SUBTASKS: list[tuple[tuple[str, ...], dict[str, str]]] = [
     (("dbdump",), {}),
     (("dbrestore", "a dump"), {"force": "yes"}),
     (("unlock",), {"force": "yes"}),
+    (("pause",), {}),
+    (("resume",), {}),
+    (("stop",), {}),
+    (("kept",), {}),
     (("help",), {}),
 ]
 
