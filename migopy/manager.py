@@ -97,7 +97,8 @@ class MigrationsManager(Settings):
         if is_yes("json", json):
             show(lazy.run.report.as_json(lazy.run.report.status_rows(status)))
             return
-        self.logger.white(f"Database {status.database} at {status.server}")
+        is_new = ", which does not exist yet" if workspace.is_new_database(status) else ""
+        self.logger.white(f"Database {status.database} at {status.server}{is_new}")
         self.logger.white(lazy.run.report.summary_line(status))
         if status.unregistered:
             self.logger.white_bold(f"Unregistered migrations ({self._command('execute')} to execute them):")
@@ -271,7 +272,7 @@ class MigrationsManager(Settings):
                 return self._nothing_to_execute(inventory, to)
             for problem in workspace.status(inventory).unfinished_problems([migration.name for migration in chosen]):
                 self.logger.white(f"{problem.text.rstrip('.')}. The copy contains what it left behind.")
-            stage_of, owner = lazy.rehearsal.open_stage, lazy.run.user_at_host()
+            stage_of, owner = lazy.rehearsal.open_stage, lazy.run.user_at_host(self.BY)
             with stage_of(self.mongo_client, self.MongoClient, workspace.settings, owner, keep=keeps) as stage:
                 on_copy = self._workspace(stage.db)
                 db = self._with_legacy_calls(stage.db, workspace.names)

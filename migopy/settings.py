@@ -72,6 +72,8 @@ class Settings:
     PREFLIGHT_DOCUMENTS: int = 100_000
     """Documents from which a rehearsal reports that one command changes them all, or looks for some without index."""
 
+    BY: str | None = None
+    """Who deploys, for the history, such as the person who started a CI job. Default: the user of this machine."""
     FAB_TASK: str = "migrations"
     """The name of the task in the fabfile."""
 
@@ -154,6 +156,7 @@ KINDS = {
     "REHEARSAL_URI": STRING_OR_NONE,
     "REHEARSAL_DATABASE": STRING_OR_NONE,
     "PREFLIGHT_DOCUMENTS": Kind((int,), "a number of documents, at least 0", minimum=0),
+    "BY": STRING_OR_NONE,
     "FAB_TASK": STRING,
     "logger": Kind(
         (object,),

@@ -68,7 +68,7 @@ class Workspace:
         self.address = self.server.address
         self.names = Names(self.settings.MIGRATIONS_COLLECTION)
         self.directory = self.folder / self.settings.MIGRATIONS_DIRECTORY
-        by = user_at_host()
+        by = user_at_host(self.settings.BY)
         self.history = History(self.db, self.names, address=self.address, by=by, version=__version__)
         self.checkpoints = Checkpoints(self.db, self.names, address=self.address, by=by)
         self.kept = KeptStore(self.db, self.names, address=self.address, by=by)
@@ -81,6 +81,15 @@ class Workspace:
             pid=os.getpid(),
             was_unlocked=self.history.was_unlocked_since,
         )
+
+    def is_new_database(self, status: Status) -> bool:
+        """Whether the database does not exist yet, as far as this user may know. Asks only if the history is empty."""
+        if status.inventory.records or status.last_events or status.holder:
+            return False
+        asked = {"listDatabases": 1, "nameOnly": True, "filter": {"name": self.db.name}}
+        with contextlib.suppress(ServerFailed), server_errors(self.address):  # a user who may not ask gets no answer
+            return not self.db.client.admin.command(asked)["databases"]
+        return False
 
     def inventory(self) -> Inventory:
         """The files and the registrations, as they are now. One read."""
@@ -323,12 +332,13 @@ def _fingerprints(files: Sequence[Migration]) -> tuple[dict[str, Fingerprint], d
     return fingerprints, reasons
 
 
-def user_at_host() -> str:
+def user_at_host(who: str | None = None) -> str:
+    """``ann@web1``; ``who`` stands in place of the user of this machine."""
     import getpass
     import socket
 
     try:
-        user = getpass.getuser()
+        user = who or getpass.getuser()
     except (KeyError, OSError):
         user = str(os.getuid())  # in a container the user may have no name
     return one_line(f"{user}@{socket.gethostname()}")

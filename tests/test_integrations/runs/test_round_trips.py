@@ -51,7 +51,8 @@ class TestRoundTrips(MongoTestCase):
         self.assertEqual(0, result.code, result.output)
         lines = [line.partition(" ") for line in self.file.read_text().splitlines()]
         sent = [(command, collection) for command, _, collection in lines if command not in OF_PYMONGO]
-        self.assertEqual(sent, self.profiled())
+        of_the_database = [command for command in sent if command[0] != "listDatabases"]
+        self.assertEqual(of_the_database, self.profiled())
         return sent
 
     def profiled(self) -> Commands:
@@ -72,9 +73,9 @@ class TestRoundTrips(MongoTestCase):
         self.db.migrations.insert_many([{"name": f"{number}_a.py"} for number in range(1, count + 1)])
 
     def test_the_status_reads_each_collection_once_however_many_migrations_there_are(self) -> None:
-        for count in (1, 1500):
+        for count in (1, 1500):  # only where nothing has ever happened it is asked whether there is such a database
             self.migrations(count)
-            self.assertEqual(READS, sorted(self.commands("migrations")))
+            self.assertEqual([*READS, ("listDatabases", "1")], sorted(self.commands("migrations")))
         self.assertEqual([], self.db.list_collection_names())
         self.register(1500)
         self.db.migrations_log.insert_many(
@@ -138,7 +139,7 @@ class TestRoundTrips(MongoTestCase):
         self.migrations(2)
         subtasks = ["show_status", "plan", "history", "help", "show_status,json=yes"]
         sent = self.commands("migrations", *(f"migrations:{subtask}" for subtask in subtasks))
-        self.assertEqual(set(), {command for command, _ in sent} - {"find", "aggregate"})
+        self.assertEqual(set(), {command for command, _ in sent} - {"find", "aggregate", "listDatabases"})
         self.assertEqual([], self.db.list_collection_names())
 
     def test_help_asks_nobody(self) -> None:

@@ -13,10 +13,25 @@ class TestStatus(FabTestCase):
         self.assertEqual((0, ""), (result.code, result.stdout))
         texts = result.stderr.split(UNREGISTERED)
         self.assertEqual(4, len(texts), result.stderr)
-        where = f"Database {self.database} at {self.server.host}:{self.server.port}\n0 executed, 5 unregistered\n"
+        server = f"{self.server.host}:{self.server.port}"
+        where = f"Database {self.database} at {server}, which does not exist yet\n0 executed, 5 unregistered\n"
         self.assertEqual(where, texts[0])
         self.assertEqual([True] * 3, [text.startswith(names) for text in texts[1:]])
         self.assertEqual([], self.db.list_collection_names())
+
+    def test_a_database_that_does_not_exist_yet_is_said(self) -> None:
+        project = self.noting(self.project(), "1_a.py")
+        self.assertIn(", which does not exist yet\n", project.fab("migrations").stderr)
+        self.db.users.insert_one({})
+        self.assertNotIn("exist", project.fab("migrations").stderr)
+
+    def test_who_deploys_can_be_set(self) -> None:
+        project = self.noting(self.project(BY="ann, job 7"), "1_a.py")
+        self.assert_code(0, project.fab("migrations:execute", "migrations:rollback,1", "migrations:execute"))
+        (record,), (event,) = self.db.migrations.find(), self.db.migrations_log.find()
+        for by in (record["by"], event["by"]):
+            self.assertRegex(by, r"^ann, job 7@\S+$")
+        self.assertRegex(project.fab("migrations:history").stdout, r" ann, job 7@\S+\n")
 
     def test_in_a_terminal_it_has_colours_unless_they_are_refused(self) -> None:
         project = self.noting(self.project(), "1_a.py")
@@ -29,11 +44,11 @@ class TestStatus(FabTestCase):
     def test_with_nothing_to_do_all_say_so(self) -> None:
         project = self.project(more=TRY_EACH)
         (project.path / "mongomigrations").mkdir()
-        for attempt in self.attempts(project, ("execute",), ("ignore",), ("execute", "")):
+        for attempt in self.attempts(project, ("execute",), ("ignore",)):
             self.assertEqual((0, "", NOTHING), attempt)
         self.noting(project, "1_a.py")
         self.db.migrations.insert_one({"name": "1_a.py"})
-        for attempt in self.attempts(project, ("execute",), ("ignore",), ("execute", "")):
+        for attempt in self.attempts(project, ("execute",), ("ignore",)):
             self.assertEqual((0, "", NOTHING), attempt)
         (status,) = self.attempts(project, ())
         self.assertRegex(status.stderr, rf"^Database .*\n1 executed; last 1_a\.py on .*\n{NOTHING}$")

@@ -74,6 +74,7 @@ WRONG_TYPES: list[tuple[str, Any, str]] = [
     ("MONGO_DATABASES", 5, DATABASES.format("int")),
     ("REHEARSAL_URI", 5, STRING.format("int")),
     ("REHEARSAL_DATABASE", 5, STRING.format("int")),
+    ("BY", 5, STRING.format("int")),
     ("FAB_TASK", 5, STRING.format("int")),
     ("FAB_TASK", None, "has to be a string; it is None."),
     ("logger", None, LOGGER.format("it is None")),
