@@ -114,7 +114,7 @@ class TestWords(FabTestCase):
             + "\ndef make():\n    print(Migrations('blue').colour, sorted(Migrations.tasks(Migrations()))[0])\n"
         )
         self.assertIn("is a class, not the task", project.fab("Migrations").stderr)
-        self.assertEqual("blue check\n", project.fab("--hide=status", "make").stdout)
+        self.assertEqual("blue accept\n", project.fab("--hide=status", "make").stdout)
         with self.assertRaises(TypeError):
             migopy.MigrationsManager("what")  # type: ignore[call-arg]
 
