@@ -26,11 +26,6 @@ LAZY_RESULTS = (GeneratorType, map, filter)
 MAY_DROP_HISTORY = re.compile(rb"drop|\bmigrations\b")
 """Words in a file that may drop the history. Only after such a file is a round trip spent to look whether it did."""
 
-NEXT_STEP_WITHOUT_DOWN = (
-    "add one; or, if it cannot be undone, the subtask forget deletes its record and leaves its changes. Nothing was"
-    " rolled back."
-)
-
 OPTIONAL_PARAMETERS = frozenset({"session", "batches"})
 """What ``up`` and ``down`` may ask for by the name of a parameter."""
 
@@ -63,8 +58,9 @@ class Migration(NamedTuple):
         module = import_file(self.path, content)
         call = getattr(module, function, otherwise)
         if not callable(call):
-            next_step = "add one. No migration was run." if function == "up" else NEXT_STEP_WITHOUT_DOWN
-            raise BadMigration(f"{self.name} has no function {function}(db): {next_step}", migration=self.name)
+            raise BadMigration(
+                f"{self.name} has no function {function}(db): add one. No migration was run.", migration=self.name
+            )
         loaded = LoadedMigration(self, module, call, content)
         require_plain_function(call, f"{function}() of {self.name}", migration=self.name)
         loaded.require_parameters(function)

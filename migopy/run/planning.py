@@ -185,12 +185,16 @@ def require_all_kept(name: str, inventory: Inventory, workspace: Workspace) -> N
     kept, not_kept = ([walk.name for walk in walks if walk.keeps == keeps] for keeps in (True, False))
     if not kept:
         nothing = " and nothing of what it replaced is kept any more" if run else ""
-        raise BadMigration(f"{name} has no function down(db){nothing}: add one. No migration was run.", migration=name)
+        raise BadMigration(
+            f"{name} has no function down(db){nothing}: add one. If it cannot be undone,"
+            f" {inventory.command}:forget,{name} deletes its record and leaves its changes. Nothing was rolled back.",
+            migration=name,
+        )
     if not_kept:
         raise WrongState(
             f"{name} has no down(), and up() has kept only a part of what it replaced: {join_with_and(kept)}, but not"
             f" {join_with_and(not_kept)}. Write a down(db, batches) that calls batches.restore() and takes back the"
-            " rest. No migration was run.",
+            " rest. Nothing was rolled back.",
             migration=name,
         )
 
@@ -201,7 +205,8 @@ def refuse_irreversible(loaded: Sequence[LoadedMigration]) -> None:
         words = migration.irreversible_words()
         if words:
             raise BadMigration(
-                f"{migration.name} cannot be taken back: {words.rstrip('.')}. Nothing was rolled back.",
+                f"{migration.name} cannot be taken back: {words.rstrip('.')}. Nothing was rolled back. The subtask"
+                " forget deletes its record and leaves its changes.",
                 migration=migration.name,
             )
 

@@ -225,12 +225,10 @@ class Status:
         return f"{name}: {how}; {left_behind}"
 
     def attempt_sentence(self, name: str) -> str:
-        """What the log says about a migration that is about to run again, and how; empty if it has not failed."""
+        """What the log says about a migration that is about to run again; empty if it has not failed."""
         failure = self.failure_sentence(name)
-        return failure and f"{failure}; it {self._again(name)}"
-
-    def _again(self, name: str) -> str:
-        return "continues from there" if name in self.progress else "runs again from the start"
+        # Whether a walk continues is known only when the file asks for it, and said then.
+        return failure if not failure or name in self.progress else f"{failure}; it runs again from the start"
 
     def undo_sentence(self, name: str) -> str:
         """How to take back what an unregistered migration has done; empty if it has done nothing."""

@@ -305,7 +305,7 @@ class TestInRuns(InProcessTestCase):
         self.assertEqual(1, result.code)
         self.assertIn(
             "1_tags.py has no down(), and up() has kept only a part of what it replaced: users, but not notes. Write a"
-            " down(db, batches) that calls batches.restore() and takes back the rest. No migration was run.",
+            " down(db, batches) that calls batches.restore() and takes back the rest. Nothing was rolled back.",
             result.stderr,
         )
         self.assertEqual([[tag] for tag in self.before], self.tags())
