@@ -90,7 +90,7 @@ class MigrationsManager(Settings):
 
     @task(default=True)
     def show_status(self, json: str | None = None) -> None:
-        """Show the unregistered migrations, and all problems (json=yes for programs)"""
+        """Show what is unregistered, and all problems"""
         workspace = self._workspace()
         inventory = workspace.inventory()
         status = workspace.status(inventory)
@@ -112,8 +112,10 @@ class MigrationsManager(Settings):
     def execute(
         self, spec_migr: str | None = None, to: str | None = None, *, resume: str | None = None, json: str | None = None
     ) -> None:
-        """Execute the unregistered migrations in order: all, one (execute,NAME) or up to one (execute,to=NAME);
-        resume=yes continues batches with the filter that they began with, json=yes prints the result for programs
+        """Execute the unregistered migrations in order
+
+        All, one (execute,NAME), or all up to and including one (execute,to=NAME). resume=yes continues batches with the
+        filter that they began with
         """
         with self._outcome("execute", json) as outcome:
             self._require_name("execute", spec_migr)
@@ -133,8 +135,9 @@ class MigrationsManager(Settings):
 
     @task
     def ignore(self, spec_migr: str | None = None, to: str | None = None, *, json: str | None = None) -> None:
-        """Register migrations without executing them: all, one (ignore,NAME) or up to one (ignore,to=NAME);
-        json=yes prints the result for programs
+        """Register migrations without executing them
+
+        All, one (ignore,NAME), or all up to and including one (ignore,to=NAME)
         """
         with self._outcome("ignore", json) as outcome:
             self._require_name("ignore", spec_migr)
@@ -166,8 +169,10 @@ class MigrationsManager(Settings):
         resume: str | None = None,
         json: str | None = None,
     ) -> None:
-        """Run down() and unregister: one (rollback,NAME), the N executed last (rollback,last=N)
-        or all executed after one (rollback,to=NAME), newest first; json=yes prints the result for programs
+        """Run down() and unregister: rollback,NAME
+
+        One (rollback,NAME), the N executed last (rollback,last=N), or all executed after one, which stays executed
+        (rollback,to=NAME); newest first
         """
         with self._outcome("rollback", json) as outcome:
             usages = [self._command(f"rollback,{target}") for target in lazy.run.ROLLBACK_TARGETS]
@@ -184,7 +189,7 @@ class MigrationsManager(Settings):
 
     @task
     def forget(self, name: str) -> None:
-        """Unregister a migration without running down() (forget,NAME), the opposite of ignore"""
+        """Unregister without running down(): forget,NAME"""
         workspace = self._workspace()
         workspace.require_something_to_forget(workspace.inventory(), name)
         with workspace.hold_lock("forget") as lock:
@@ -204,8 +209,9 @@ class MigrationsManager(Settings):
 
     @task
     def accept(self, name: str, was: str | None = None) -> None:
-        """Take a changed or renamed file as the executed one, and keep its history (accept,NAME); accept,NEW,was=OLD
-        for one that was renamed and changed
+        """Take a changed or renamed file as executed
+
+        accept,NAME keeps the history of the file; accept,NEW,was=OLD is for one that was renamed and changed
         """
         workspace = self._workspace()
         if not lazy.run.find_acceptance(workspace, workspace.inventory(), name, was):
@@ -220,7 +226,7 @@ class MigrationsManager(Settings):
 
     @task
     def plan(self, *, to: str | None = None, json: str | None = None) -> None:
-        """Show what execute would do and all problems; runs nothing (plan,to=NAME; json=yes for programs)"""
+        """Show what execute would do, and all problems"""
         workspace = self._workspace()
         inventory = workspace.inventory()
         status = workspace.status(inventory, with_contents=True)
@@ -252,11 +258,13 @@ class MigrationsManager(Settings):
         report: str | None = None,
         json: str | None = None,
     ) -> None:
-        """Try migrations on a copy of the database, and show what they change and whether down() takes it back: all
-        unregistered, one (rehearse,NAME) or up to one (rehearse,to=NAME). The copy has a sample of each collection:
-        documents=N or documents=all sets its size; keep=yes keeps the copy. Then the real database is asked what they
-        will do to it, by reading, for at most 60 seconds: preflight=N sets that, preflight=no asks nothing;
-        report=FILE.md or report=FILE.html writes it all to a file; json=yes for programs
+        """Try migrations on a copy of the database
+
+        It shows what they change and whether down() takes it back: all unregistered, one (rehearse,NAME) or up to one
+        (rehearse,to=NAME). The copy has a sample of each collection: documents=N or documents=all sets its size;
+        keep=yes keeps the copy. Then the real database is asked what they will do to it, by reading, for at most 60
+        seconds: preflight=N sets that, preflight=no asks nothing; report=FILE.md or report=FILE.html writes it all to a
+        file
         """
         results = lazy.rehearsal.Results()
         with self._json_output("rehearse", json, results.rows), lazy.rehearsal.report_file(report, results):
@@ -289,8 +297,10 @@ class MigrationsManager(Settings):
 
     @task
     def check(self, pending: str | None = None, json: str | None = None) -> None:
-        """Exit with 0 if the database is up to date and has no problems, else with 4. Before a deployment
-        (check,pending=ok): exit with 0 if all unregistered migrations can be executed (json=yes for programs)
+        """Exit with 0 if all is well, else with 4
+
+        All is well if the database is up to date and has no problems. Before a deployment (check,pending=ok) it is
+        enough that execute can run and settles the rest
         """
         may_be_pending = is_yes("pending", pending, "ok")
         workspace = self._workspace()
@@ -313,8 +323,9 @@ class MigrationsManager(Settings):
 
     @task
     def history(self, name: str | None = None, last: str | None = None, json: str | None = None) -> None:
-        """Show every migration: its state, when, how long, by whom; one with its events (history,NAME),
-        or the N executed last (history,last=N; json=yes for programs)
+        """Show every migration: state, when, by whom
+
+        One with its events (history,NAME), or the N executed last (history,last=N)
         """
         report = lazy.run.report
         workspace = self._workspace()
@@ -338,7 +349,7 @@ class MigrationsManager(Settings):
 
     @task
     def create(self, words: str) -> str:
-        """Write a new migration file, numbered after the highest: create,words of its name"""
+        """Write a new file: create,words of its name"""
         require_not_empty("WORDS", words, f"{self._command('create')},WORDS")
         registered = self._workspace().history.records()
         directory = self._folder / self.MIGRATIONS_DIRECTORY
@@ -361,8 +372,10 @@ class MigrationsManager(Settings):
 
     @task
     def dbrestore(self, dump_folder: str = "", force: str | None = None, from_: str | None = None) -> None:
-        """Replace the collections with those of a dump, after a question: dbrestore,DUMP (force=yes answers it;
-        from=NAME restores the dump of another database)
+        """Replace the collections with those of a dump
+
+        dbrestore,DUMP, after a question, which force=yes answers; from=NAME restores the dump of another database.
+        Without a name, the dumps are listed
         """
         lazy.dumps.require_name(dump_folder, self._dumps_folder, self._command("dbrestore,DUMP"))
         require_not_empty("from", from_, self._command("dbrestore,DUMP,from=NAME"))
@@ -385,8 +398,10 @@ class MigrationsManager(Settings):
     def kept(
         self, drop: str | None = None, older: str | None = None, force: str | None = None, json: str | None = None
     ) -> None:
-        """Show what migrations have kept for their rollback (json=yes for programs); or delete it, after a question:
-        of one (kept,drop=NAME), or all that is older than so many days (kept,older=30; force=yes answers it)
+        """Show, or delete, what is kept for rollbacks
+
+        kept,drop=NAME deletes what one has kept, and kept,older=30 all that is older than so many days, after a
+        question, which force=yes answers
         """
         kept, workspace = lazy.run.kept, self._workspace()
         found = kept.find(workspace, drop, older)
@@ -402,7 +417,7 @@ class MigrationsManager(Settings):
 
     @task
     def unlock(self, force: str | None = None) -> None:
-        """Show who holds the lock, and free it after a question (force=yes answers it)"""
+        """Show who holds the lock, and free it"""
         workspace = self._workspace()
         holder = workspace.lock.holder()
         if holder is None:
@@ -417,22 +432,22 @@ class MigrationsManager(Settings):
 
     @task
     def pause(self, because: str = "") -> None:
-        """Pause the run that works in batches, from any terminal, until resume (because=WORDS says why)"""
+        """Pause the run that works in batches"""
         self.logger.green(self._operator().pause(because))
 
     @task
     def resume(self, because: str = "") -> None:
-        """Let a paused run continue (because=WORDS says why)"""
+        """Let a paused run continue"""
         self.logger.green(self._operator().resume(because))
 
     @task
     def stop(self, because: str = "") -> None:
-        """Stop the run after the batch under way, as Ctrl-C in its own terminal does (because=WORDS says why)"""
+        """Stop the run after the batch under way"""
         self.logger.green(self._operator().stop(because))
 
     @task
     def help(self, topic: str | None = None) -> None:
-        """Show this help, or the help of one subtask or topic (help,TOPIC)"""
+        """Show this help, of one subtask or topic too"""
         from .fab.help import help_text  # the other tasks of a fabfile do not pay for it
 
         show(help_text(self, topic))

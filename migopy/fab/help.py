@@ -16,9 +16,8 @@ PAGES = Path(__file__).parents[1] / "docs"
 
 
 def overview(manager_class: type[Manager]) -> list[tuple[str, str]]:
-    """Command and description of every subtask, then command and title of every topic."""
-    command = f"fab {manager_class.FAB_TASK}:help"
-    return [*help_lines(manager_class), *((f"{command},{topic}", _title(page)) for topic, page in pages().items())]
+    """Command and description of every subtask, then the topics. It fits a screen."""
+    return [*help_lines(manager_class), (f"fab {manager_class.FAB_TASK}:help,TOPIC", f"Topics: {', '.join(pages())}")]
 
 
 def help_text(manager: Manager, word: str | None) -> str:
@@ -47,8 +46,3 @@ def help_text(manager: Manager, word: str | None) -> str:
 def pages() -> dict[str, Path]:
     """The pages by topic."""
     return {path.stem: path for path in sorted(PAGES.glob("*.md"))}
-
-
-def _title(page: Path) -> str:
-    with page.open(encoding="utf-8") as lines:
-        return lines.readline().lstrip("# ").rstrip("\n")

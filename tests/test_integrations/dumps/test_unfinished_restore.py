@@ -253,4 +253,4 @@ class TestOtherDatabase(HalfRestoredTestCase):
             self.assertRegex(result.stderr, rf"^(Nothing|There) .* {self.dump.parent} has {self.dump.name}\.\n$")
 
     def test_it_is_explained(self) -> None:
-        self.assertIn("from=NAME", self.run_fab("help").stdout)
+        self.assertIn("from=NAME", self.run_fab("help,dbrestore").stdout)

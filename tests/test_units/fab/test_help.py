@@ -49,9 +49,12 @@ class TestTheList(HelpTestCase):
         lines = self.shown().splitlines()
         subtasks = [f"{command} - {line}" for command, line in help_lines(Team)]
         self.assertEqual(subtasks, lines[: len(subtasks)])
-        topics = [f"fab db:help,{topic} - {text.splitlines()[0][2:]}" for topic, text in PAGES.items()]
-        self.assertEqual(topics, lines[len(subtasks) :])
+        self.assertEqual([f"fab db:help,TOPIC - Topics: {', '.join(PAGES)}"], lines[len(subtasks) :])
         self.assertIn("fab db:speed - Measure it", lines)
+
+    def test_a_subtask_of_ours_is_one_line_of_a_terminal(self) -> None:
+        for command, line in help_lines(migopy.MigrationsManager):
+            self.assertLessEqual(len(f"fab migrations:show_status - {line}"), 80, command)
 
 
 class TestATopic(HelpTestCase):
