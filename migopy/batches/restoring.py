@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple, Sequence
 
@@ -11,7 +12,19 @@ from pymongo.errors import PyMongoError
 
 from ..errors import BatchFailed
 from ..mongo.concerns import EXACTLY
-from ..mongo.raw import TIMESTAMP, Element, RawDocuments, document_of, elements, embedded, id_of, split
+from ..mongo.raw import (
+    BOOLEAN,
+    TIMESTAMP,
+    Element,
+    RawDocuments,
+    document_of,
+    element,
+    elements,
+    embedded,
+    fields_behind_id,
+    id_of,
+    split,
+)
 from ..store.kept import AFTER, BEFORE, KeptStore, KeptWalk, Part
 from ..terminal.texts import MAX_EXAMPLES, MAX_VALUE_LENGTH, shorten, write_refusal
 from ..terminal.wording import plural
@@ -43,10 +56,11 @@ MAX_COMMAND_BYTES = 15 * 1024 * 1024
 
 
 class Entry(NamedTuple):
-    """One kept document: as it was, as the batch left it (empty if that is not known), and its ``_id``."""
+    """One kept document: as it was, as the batch left it (empty if that is not known), as it is, and its ``_id``."""
 
     before: bytes
     after: bytes
+    now: bytes | None
     id: Element
 
 
@@ -84,7 +98,7 @@ class Restore:
     def _make_small(self, waiting: list[Part]) -> None:
         """Divide the last part if it has more documents than the next batch may have."""
         part, size = waiting[-1], self._walk.next_size
-        if part.documents <= size:
+        if part.documents <= 2 * size:
             return
         before, after = (list(split(stream)) for stream in self._store.read(self._kept_walk, part))
         pieces = []
@@ -126,16 +140,15 @@ class Restore:
         to_remove = []
         for part in parts:
             entries = list(self._entries(part, session))
-            now = self._now(entries, session)
             remaining = []
             for entry in entries:
-                reason = self._reason(entry, now.get(entry.id.raw))
+                reason = self._reason(entry)
                 if reason:
                     remaining.append(entry)
                     left[reason] += 1
                     examples.setdefault(reason, []).append(_repr(entry.id))
-                elif now.get(entry.id.raw) != entry.before:
-                    self._write(writes, entry, now.get(entry.id.raw))
+                elif entry.now != entry.before:
+                    self._write(writes, entry)
             done += len(entries)
             if len(remaining) < len(entries):
                 to_remove.append((part, remaining))
@@ -149,17 +162,20 @@ class Restore:
         return BatchResult([place], done, writes.count, _sum(self._walk.checkpoint.left, left, examples))
 
     def _entries(self, part: Part, session: ClientSession | None) -> Iterator[Entry]:
-        before, after = (list(split(stream)) for stream in self._store.read(self._kept_walk, part, session))
-        for place, document in enumerate(before):
-            yield Entry(document, after[place] if after else b"", id_of(document))
+        before, after = self._store.read(self._kept_walk, part, session)
+        documents = list(split(before))
+        ids = [id_of(document) for document in documents]
+        now = read_by_ids(self._walk.collection, ids, self._projection, session)
+        if now == after:  # nobody has changed any of them, which is the rule and saves half of the work
+            yield from map(Entry, documents, split(after), split(after), ids)
+            return
+        now_by_id = {id_of(document).raw: document for document in split(now)}
+        after_each = split(after) if after else itertools.repeat(b"")
+        yield from map(Entry, documents, after_each, (now_by_id.get(id.raw) for id in ids), ids)
 
-    def _now(self, entries: Sequence[Entry], session: ClientSession | None) -> Mapping[bytes, bytes]:
-        """The kept parts of these documents as they are now, by ``_id``."""
-        found = read_by_ids(self._walk.collection, [entry.id for entry in entries], self._projection, session)
-        return {id_of(document).raw: document for document in split(found)}
-
-    def _reason(self, entry: Entry, now: bytes | None) -> str:
+    def _reason(self, entry: Entry) -> str:
         """Why the document is left as it is; empty if it is put back, or is already as it was."""
+        now = entry.now
         if now == entry.before:
             return ""
         if self._kept_walk.deletes:
@@ -168,13 +184,13 @@ class Restore:
             return DELETED
         return "" if self._overwrite or now == entry.after else CHANGED
 
-    def _write(self, writes: Writes, entry: Entry, now: bytes | None) -> None:
-        fields = self._kept_walk.fields
+    def _write(self, writes: Writes, entry: Entry) -> None:
+        fields, now = self._kept_walk.fields, entry.now
         if now is None:
             writes.insert(entry)
         elif fields is None:
             writes.replace(entry.id, entry.before)
-        elif any(_has_twins(name.encode(), document) for name in fields for document in (entry.before, now)):
+        elif _have_twins(fields, entry.before, now):
             writes.replace(entry.id, self._merged(writes, entry, fields))
         else:
             writes.set_fields(entry, fields)
@@ -183,7 +199,7 @@ class Restore:
         """The whole document with the kept fields as they were, for one in which a field stands twice."""
         names = {name.encode() for name in fields}
         (whole,) = split(read_by_ids(self._walk.collection, [entry.id], None, writes.session))
-        others = b"".join(element.raw for element in elements(whole) if element.name not in names)
+        others = b"".join(each.raw for each in elements(whole) if each.name not in names)
         return document_of(others + b"".join(each.raw for each in elements(entry.before) if each.name in names))
 
 
@@ -209,11 +225,16 @@ class Writes:
         self._restore_empty_timestamps(id, document)
 
     def set_fields(self, entry: Entry, fields: Sequence[str]) -> None:
-        present = [element for element in elements(entry.before) if element.name != b"_id"]
-        names = {element.name for element in present}
-        missing = b"".join(b"\x08" + name + b"\0\1" for name in map(str.encode, fields) if name not in names)
-        change = embedded(b"$set", b"".join(element.raw for element in present)) if present else b""
-        self._update(entry.id, document_of(change + (embedded(b"$unset", missing) if missing else b"")))
+        present = fields_behind_id(entry.before, entry.id)
+        if len(fields) == 1:  # then its name need not be looked for
+            missing = [] if present else [fields[0].encode()]
+        else:
+            names = {each.name for each in elements(entry.before)}
+            missing = [name for name in map(str.encode, fields) if name not in names]
+        change = embedded(b"$set", present) if present else b""
+        if missing:
+            change += embedded(b"$unset", b"".join(element(BOOLEAN, name, b"\1") for name in missing))
+        self._update(entry.id, document_of(change))
 
     def _update(self, id: Element, change: bytes) -> None:
         statement = embedded(b"q", id.raw) + b"\x03u\0" + change
@@ -223,9 +244,9 @@ class Writes:
         if EMPTY_TIMESTAMP not in document:
             return
         found = [
-            element.raw
-            for element in elements(document)
-            if element.kind == TIMESTAMP and element.value == EMPTY_TIMESTAMP and element.name != b"_id"
+            each.raw
+            for each in elements(document)
+            if each.kind == TIMESTAMP and each.value == EMPTY_TIMESTAMP and each.name != b"_id"
         ]
         if found:
             self._update(id, document_of(embedded(b"$set", b"".join(found))))
@@ -276,10 +297,15 @@ def _groups(statements: Sequence[tuple[Element, bytes]]) -> Iterator[list[tuple[
         yield group
 
 
-def _has_twins(name: bytes, document: bytes) -> bool:
-    """Whether a field stands there twice."""
-    # Counting bytes is quick, and nearly always enough.
-    return document.count(name + b"\0") > 1 and [element.name for element in elements(document)].count(name) > 1
+def _have_twins(fields: Sequence[str], *documents: bytes) -> bool:
+    """Whether one of the fields stands twice in one of the documents."""
+    for field in fields:
+        name = field.encode()
+        for document in documents:
+            # Counting bytes is quick, and nearly always enough.
+            if document.count(name + b"\0") > 1 and [each.name for each in elements(document)].count(name) > 1:
+                return True
+    return False
 
 
 def _repr(id: Element) -> str:

@@ -96,6 +96,13 @@ def id_of(document: bytes) -> Element:
     return next(element for element in elements(document) if element.name == b"_id")
 
 
+def fields_behind_id(document: bytes, id: Element) -> bytes:
+    """All fields of the document but its ``_id``."""
+    if document.startswith(id.raw, 4):
+        return document[4 + len(id.raw) : -1]
+    return b"".join(element.raw for element in elements(document) if element.name != b"_id")
+
+
 def document_of(fields: bytes) -> bytes:
     """The document that consists of these fields."""
     return _length(len(fields) + 5) + fields + b"\0"
