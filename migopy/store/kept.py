@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, NamedTuple, 
 from bson import MaxKey
 from pymongo import WriteConcern
 
+from ..errors import BatchFailed
 from ..mongo.concerns import with_majority
 from ..mongo.failures import explains_server_errors
 from . import documents
@@ -34,6 +35,8 @@ CHUNK_BYTES = 15 * 1024 * 1024
 """Of a stream in one document, which may have 16 MB."""
 
 BEFORE, AFTER = "before", "after"
+
+PART_KEYS = {"part", "run", "nth", "batch", "piece", "documents", "bytes", "stream", "chunk"}
 
 BY_ID = [("_id", 1)]
 
@@ -173,13 +176,19 @@ class KeptStore:
 
     def _part_keys(self, within: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for document in self.collection.find({"_id": within}, {"_id": 1}, hint=BY_ID).sort(BY_ID):
-            yield document["_id"]
+            if PART_KEYS.issubset(document["_id"]):  # otherwise it is not one of ours
+                yield document["_id"]
 
     def read(self, walk: KeptWalk, part: Part, session: ClientSession | None = None) -> tuple[bytes, bytes]:
         """The documents as they were, and as the batch left them; the second is empty where that is not known."""
         keys = [_part_key(walk, part, *chunk) for chunk in part.streams]
         found = self.collection.find({"_id": {"$in": keys}}, session=session)
         chunks = {(each["_id"]["stream"], each["_id"]["chunk"]): bytes(each["bytes"]) for each in found}
+        if len(chunks) < len(keys):
+            raise BatchFailed(
+                f"A part of what {walk.migration or 'up()'} has kept of {walk.name} is missing in"
+                f" {self.collection.name}: it cannot be put back."
+            )
         before, after = (
             b"".join(chunks[BEFORE, number] for number in range(part.chunks)),
             b"".join(chunks[AFTER, number] for number in range(part.chunks_after)),
