@@ -166,13 +166,14 @@ class MigrationsManager(Settings):
         last: str | None = None,
         to: str | None = None,
         *,
+        plan: str | None = None,
         resume: str | None = None,
         json: str | None = None,
     ) -> None:
         """Run down() and unregister: rollback,NAME
 
         One (rollback,NAME), the N executed last (rollback,last=N), or all executed after one, which stays executed
-        (rollback,to=NAME); newest first
+        (rollback,to=NAME); newest first. plan=yes only shows which
         """
         with self._outcome("rollback", json) as outcome:
             usages = [self._command(f"rollback,{target}") for target in lazy.run.ROLLBACK_TARGETS]
@@ -181,11 +182,13 @@ class MigrationsManager(Settings):
             if not workspace.to_roll_back(workspace.inventory(), spec_migr, last, to):
                 self.logger.green(f"No migration was executed after {to}, nothing to roll back")
                 return
+            if is_yes("plan", plan):
+                return show(self._planning(workspace).rollback_table(workspace.inventory(), spec_migr, last, to))
             with workspace.hold_lock("rollback"):
                 inventory = workspace.inventory()
                 chosen = inventory.to_roll_back(spec_migr, last, to)
-                plan = self._planning(workspace).plan("down", chosen, inventory, named=spec_migr)
-                self._carry_out(lazy.run.ROLL_BACK, plan, workspace, outcome)
+                down = self._planning(workspace).plan("down", chosen, inventory, named=spec_migr)
+                self._carry_out(lazy.run.ROLL_BACK, down, workspace, outcome)
 
     @task
     def forget(self, name: str) -> None:

@@ -22,6 +22,7 @@ NOTATION = {
     "report": "report=FILE",
     "keep": "keep=yes",
     "force": "force=yes",
+    "plan": "plan=yes",
     "resume": "resume=yes",
     "from_": "from=NAME",
     "because": "because=WORDS",

@@ -11,6 +11,7 @@ from ..errors import BadMigration, ConfigurationError, MigopyException, WrongSta
 from ..terminal import signals
 from ..terminal.wording import join_with_and
 from .outcome import redirect_stdout_to_stderr
+from .report import rollback_table
 from .requirements import unmet_requirements
 from .status import DRIFT, Status
 
@@ -108,6 +109,14 @@ class Planning:
     def _unmet_requirements(self, loaded: Sequence[LoadedMigration]) -> Iterator[WrongState]:
         if any(migration.require for migration in loaded):
             yield from unmet_requirements(loaded, self._db(), self._workspace.address)
+
+    def rollback_table(self, inventory: Inventory, spec_migr: str | None, last: str | None, to: str | None) -> str:
+        """What a rollback would take back, in order. Raises what the rollback would raise before anything runs."""
+        chosen = inventory.to_roll_back(spec_migr, last, to)
+        with self._workspace.on_sys_path():
+            plan = self.plan("down", chosen, inventory, named=spec_migr)
+        loaded = [*plan.ready, *plan.blocked]
+        return rollback_table([(inventory.records[each.name], each.in_transaction, each.in_batches) for each in loaded])
 
     # For the subtasks plan and check
 

@@ -328,5 +328,22 @@ def _down(step: Row, words: Mapping[bool | None, str]) -> str:
     return "from what is kept" if step["down_from_kept"] else words[step["down"]]
 
 
+def rollback_table(steps: Sequence[tuple[Record, bool, bool]]) -> str:
+    """``steps`` are the registrations, each with whether its ``down()`` runs in a transaction or in batches."""
+    words = {True: "yes", False: "no"}
+    return table(
+        ["NAME", "EXECUTED", "BY", "TRANSACTION"],
+        [
+            [
+                record.name,
+                local_time(record.at) if record.at else "",
+                record.by or "",
+                "in batches" if in_batches else words[in_transaction],
+            ]
+            for record, in_transaction, in_batches in steps
+        ],
+    )
+
+
 def _transaction(step: Row, words: Mapping[bool | None, str]) -> str:
     return "in batches" if step["batches"] else words[step["transaction"]]

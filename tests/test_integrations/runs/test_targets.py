@@ -59,6 +59,19 @@ class TestTargets(TeamTestCase):
         self.assertEqual(["down 3_c.py", "down 1_a.py"], self.ran())
         self.assertIn("nothing to roll back", self.fab("migrations:rollback,to=2").stderr)
 
+    def test_a_rollback_can_be_shown_before(self) -> None:
+        self.files("1_a.py", "2_b.py", "3_c.py")
+        self.fab("migrations:execute")
+        self.ran()
+        shown = self.fab("--hide=status", "migrations:rollback,to=1,plan=yes").stdout
+        lines = shown.splitlines()
+        self.assertEqual(["NAME", "EXECUTED", "BY", "TRANSACTION"], lines[0].split())
+        self.assertEqual(["3_c.py", "2_b.py"], [line.split()[0] for line in lines[1:]])
+        self.team.migration("2_b.py", down=None)
+        self.assertIn("2_b.py has no function down(db)", self.fab("migrations:rollback,2,plan=yes", code=1).stderr)
+        self.assertEqual([], self.ran())
+        self.assertEqual(3, len(self.registered()))
+
     def test_rollback_without_an_option_only_says_what_to_write(self) -> None:
         self.files("1_a.py")
         self.fab("migrations:execute")

@@ -279,7 +279,7 @@ class TestUsage(unittest.TestCase):
         manager = migopy.MigrationsManager()
         expected = {
             "execute": "execute[,NAME][,to=NAME]",
-            "rollback": "rollback[,NAME][,last=N][,to=NAME][,resume=yes]",
+            "rollback": "rollback[,NAME][,last=N][,to=NAME][,plan=yes][,resume=yes]",
             "forget": "forget,NAME",
             "accept": "accept,NAME[,was=OLD]",
             "dbrestore": "dbrestore[,DUMP][,force=yes][,from=NAME]",

@@ -78,7 +78,7 @@ class TestASubtask(HelpTestCase):
     def test_each_of_ours_shows_all_its_options(self) -> None:
         written = {
             "ignore": "[,NAME][,to=NAME][,json=yes]",
-            "rollback": "[,NAME][,last=N][,to=NAME][,resume=yes][,json=yes]",
+            "rollback": "[,NAME][,last=N][,to=NAME][,plan=yes][,resume=yes][,json=yes]",
             "rehearse": "[,NAME][,to=NAME][,documents=N][,keep=yes][,preflight=N][,report=FILE][,json=yes]",
             "dbrestore": "[,DUMP][,force=yes][,from=NAME]",
             "help": "[,TOPIC]",
