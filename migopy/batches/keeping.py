@@ -171,7 +171,7 @@ class Keeper:
                 before, _ = self._store.read(self._kept_walk, part)
                 ids = [id_of(document) for document in split(before)]
                 now = read_by_ids(self._walk.collection, ids, self._keep.projection, None)
-                self._store.insert(self._kept_walk, part, {AFTER: aligned(before, now)})
+                self._store.insert(self._kept_walk, part, {AFTER: align(before, now)})
 
     def around(
         self, batch: Ids | IdRange, write: Callable[[Ids | IdRange, ClientSession | None], BatchResult]
@@ -209,9 +209,9 @@ class Keeper:
         result = write(session)
         streams = {} if session is None else {BEFORE: before}
         if before and not self._kept_walk.deletes:
-            streams[AFTER] = aligned(before, read_raw(collection, within, projection, session), session)
+            streams[AFTER] = align(before, read_raw(collection, within, projection, session), session)
         if session and before and result.changed < part.documents and not self._kept_walk.deletes:
-            part, streams = _changed_only(part, streams)
+            part, streams = _drop_unchanged(part, streams)
         self._store.insert(self._kept_walk, part, streams, session)
         return result
 
@@ -252,7 +252,7 @@ def read_by_ids(
     return read_raw(collection, {"_id": RawBSONDocument(document_of(condition))}, projection, session)
 
 
-def aligned(before: bytes, after: bytes, session: ClientSession | None = None) -> bytes:
+def align(before: bytes, after: bytes, session: ClientSession | None = None) -> bytes:
     """The documents of ``after`` in the order of those of ``before``, with ``NOT_THERE`` for each that is gone."""
     known, found = list(split(before)), list(split(after))
     if session and len(known) == len(found):  # in a transaction they are the same ones
@@ -261,7 +261,7 @@ def aligned(before: bytes, after: bytes, session: ClientSession | None = None) -
     return b"".join(by_id.get(id_of(document).raw, NOT_THERE) for document in known)
 
 
-def _changed_only(part: Part, streams: Mapping[str, bytes]) -> tuple[Part, dict[str, bytes]]:
+def _drop_unchanged(part: Part, streams: Mapping[str, bytes]) -> tuple[Part, dict[str, bytes]]:
     """Without the documents that the batch has left as they were."""
     pairs = zip(split(streams[BEFORE]), split(streams[AFTER]))
     changed = [(before, after) for before, after in pairs if before != after]

@@ -20,10 +20,10 @@ from ..mongo.raw import (
     document_of,
     element,
     elements,
-    embedded,
     fields_behind_id,
     id_of,
     split,
+    subdocument,
 )
 from ..store.kept import AFTER, BEFORE, KeptStore, KeptWalk, Part
 from ..terminal.texts import MAX_EXAMPLES, MAX_VALUE_LENGTH, shorten, write_refusal
@@ -231,13 +231,13 @@ class Writes:
         else:
             names = {each.name for each in elements(entry.before)}
             missing = [name for name in map(str.encode, fields) if name not in names]
-        change = embedded(b"$set", present) if present else b""
+        change = subdocument(b"$set", present) if present else b""
         if missing:
-            change += embedded(b"$unset", b"".join(element(BOOLEAN, name, b"\1") for name in missing))
+            change += subdocument(b"$unset", b"".join(element(BOOLEAN, name, b"\1") for name in missing))
         self._update(entry.id, document_of(change))
 
     def _update(self, id: Element, change: bytes) -> None:
-        statement = embedded(b"q", id.raw) + b"\x03u\0" + change
+        statement = subdocument(b"q", id.raw) + b"\x03u\0" + change
         self._updates.append((id, document_of(statement)))
 
     def _restore_empty_timestamps(self, id: Element, document: bytes) -> None:
@@ -249,7 +249,7 @@ class Writes:
             if each.kind == TIMESTAMP and each.value == EMPTY_TIMESTAMP and each.name != b"_id"
         ]
         if found:
-            self._update(id, document_of(embedded(b"$set", b"".join(found))))
+            self._update(id, document_of(subdocument(b"$set", b"".join(found))))
 
     def send(self) -> None:
         """Raises ``BatchFailed`` that names the document which MongoDB refuses."""

@@ -113,6 +113,6 @@ def element(kind: int, name: bytes, value: bytes) -> bytes:
     return bytes((kind,)) + name + b"\0" + value
 
 
-def embedded(name: bytes, fields: bytes) -> bytes:
+def subdocument(name: bytes, fields: bytes) -> bytes:
     """A field with a document that consists of these fields."""
     return element(DOCUMENT, name, document_of(fields))

@@ -14,7 +14,7 @@ from bson.raw_bson import RawBSONDocument
 
 import migopy
 from migopy.errors import BatchFailed
-from migopy.mongo.raw import document_of, element, elements, embedded, split
+from migopy.mongo.raw import document_of, element, elements, split, subdocument
 from migopy.store import kept as kept_documents
 from tests.cases import DumpTestCase, InProcessTestCase
 from tests.server import Mongod, Server, shared_replica_set
@@ -51,13 +51,13 @@ def strange_fields(name: bytes) -> list[bytes]:
         element(127, name, b""),
         element(11, name, b"a.*\0i\0"),
         element(15, name, int32(4 + 4 + 2 + 5) + string("c") + b"\5\0\0\0\0"),
-        embedded(name, nested),
+        subdocument(name, nested),
         element(4, name, document_of(element(16, b"0", int32(1)))),
     ]
 
 
 TWINS = element(16, b"tags", int32(1)) + element(16, b"tags", int32(2))
-NESTED_TWINS = embedded(b"tags", element(16, b"b", int32(1)) + element(16, b"b", int32(2)))
+NESTED_TWINS = subdocument(b"tags", element(16, b"b", int32(1)) + element(16, b"b", int32(2)))
 
 
 class UndoTestCase(MongoTestCase):
