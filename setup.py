@@ -31,7 +31,10 @@ setup(
     author="The migopy authors",
     license="MIT",
     cmdclass={"sdist": SdistWithTests},
-    packages=find_packages(include=["migopy", "migopy.*"]),
+    # pytest loads the plugin in every project, so it has a name that does not import the rest of migopy.
+    packages=[*find_packages(include=["migopy", "migopy.*"]), "migopy_pytest"],
+    package_dir={"migopy_pytest": "migopy/testing/plugin"},
+    entry_points={"pytest11": ["migopy = migopy_pytest"]},
     package_data={"migopy": ["py.typed", "docs/*.md"]},
     python_requires=">=3.8",
     install_requires=[

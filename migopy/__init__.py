@@ -2,6 +2,7 @@
 
 The modules and packages, from top to bottom. Each may import only those below it:
 
+    testing     tests of migrations: MigrationTestCase, and a fixture for pytest
     manager     MigrationsManager: the subtasks and hooks of a fabfile
     lazy        imports the packages that need PyMongo at first use
     databases   runs a subtask in many databases

@@ -12,6 +12,7 @@ from ..errors import MigopyException
 from ..fab.dispatch import call
 from ..fab.syntax import escape
 from ..terminal import ColorsLogger
+from ..terminal.messages import failure_method
 from ..terminal.texts import safe_str
 from .choice import Target
 
@@ -89,6 +90,9 @@ class QualifyingLogger(ColorsLogger):
 
     def red(self, message: object) -> None:
         self._logger_of_team.red(self._qualified(message))
+
+    def error(self, message: object) -> None:
+        failure_method(self._logger_of_team)(self._qualified(message))
 
     def green(self, message: object) -> None:
         if not self.is_quiet:

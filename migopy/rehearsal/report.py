@@ -120,7 +120,7 @@ def _table_row(rehearsed: RehearsedMigration) -> list[str]:
 def _details(rehearsed: RehearsedMigration) -> Iterator[str]:
     not_restored, different = rehearsed.not_restored or (), rehearsed.different_again or ()
     lines = [
-        *_change_lines(rehearsed.changes),
+        *change_lines(rehearsed.changes),
         *(["  down: from what is kept"] if rehearsed.down_from_kept else []),
         *([f"  cannot be taken back: {rehearsed.irreversible}"] if rehearsed.irreversible else []),
         *_section("down() does not restore (before up() -> after down()):", not_restored, is_real=True),
@@ -161,10 +161,11 @@ def _section(title: str, changes: Sequence[Change], *, is_real: bool) -> Iterato
     found = [change for change in changes if change.is_real == is_real]
     if found:
         yield f"  {title}"
-        yield from _change_lines(found, "    ")
+        yield from change_lines(found, "    ")
 
 
-def _change_lines(changes: Sequence[Change], indent: str = "  ") -> Iterator[str]:
+def change_lines(changes: Sequence[Change], indent: str = "  ") -> Iterator[str]:
+    """What differs, collection by collection, with examples."""
     for change in changes:
         yield f"{indent}{change.name}: {'; '.join(_facts(change))}"
         yield from (f"{indent}  {line}" for example in change.examples for line in _example_lines(example))

@@ -24,7 +24,7 @@ def team_traceback(error: BaseException, *, whole: bool = False) -> str:
 def _cut_to_team_frames(exception: traceback.TracebackException) -> None:
     """Cut the frames of the exception, and of its causes. Internal causes are removed."""
     frames = exception.stack
-    team_frames = [place for place, frame in enumerate(frames) if _is_team_frame(frame)]
+    team_frames = [place for place, frame in enumerate(frames) if is_team_frame(frame)]
     if team_frames:
         # Below the team's last frame PyMongo sends a command. Above the first one migopy calls the migration.
         below = range(team_frames[-1] + 1, len(frames))
@@ -42,7 +42,7 @@ def _cut_to_team_frames(exception: traceback.TracebackException) -> None:
 
 def _is_internal(exception: traceback.TracebackException) -> bool:
     """Whether the exception and its causes were raised and caught by libraries only."""
-    if any(map(_is_team_frame, exception.stack)) or not any(map(_is_library_frame, exception.stack)):
+    if any(map(is_team_frame, exception.stack)) or not any(map(_is_library_frame, exception.stack)):
         return False
     return all(origin is None or _is_internal(origin) for origin in (exception.__cause__, exception.__context__))
 
@@ -52,7 +52,8 @@ def _is_library_frame(frame: traceback.FrameSummary) -> bool:
     return any(frame.filename.startswith(folder + os.sep) for folder in folders)
 
 
-def _is_team_frame(frame: traceback.FrameSummary) -> bool:
+def is_team_frame(frame: traceback.FrameSummary) -> bool:
+    """Whether the frame belongs neither to Python nor to one of the libraries that call a migration."""
     # Installed packages are in a folder of the standard library: site-packages or dist-packages.
     is_python = frame.filename.startswith(STANDARD_LIBRARY + os.sep) and "-packages" + os.sep not in frame.filename
     return not is_python and not frame.filename.startswith("<frozen ") and not _is_library_frame(frame)

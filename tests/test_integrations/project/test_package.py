@@ -73,7 +73,7 @@ class TestThePackage(unittest.TestCase):
         pages = {f"migopy/docs/{topic}.md" for topic in PAGES}
         self.assertLess({"migopy/py.typed", "migopy/manager.py", *pages}, names)
         tops = {name.partition("/")[0] for name in names}
-        self.assertEqual(["migopy", f"migopy-{migopy.__version__}.dist-info"], sorted(tops))
+        self.assertEqual(["migopy", f"migopy-{migopy.__version__}.dist-info", "migopy_pytest"], sorted(tops))
 
     def test_help_prints_a_page_of_what_is_installed(self) -> None:
         self.run_python("-m", "pip", "install", "--quiet", "--no-deps", str(self.wheel))

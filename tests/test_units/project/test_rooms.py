@@ -16,6 +16,7 @@ FOLDER = Path(migopy.__file__).parent
 ROOMS = (
     *(
         "__init__",
+        "testing",
         "manager",
         "lazy",
         "databases",

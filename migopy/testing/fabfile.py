@@ -1,0 +1,45 @@
+"""Finds the class of a fabfile, without running Fabric."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from ..errors import ConfigurationError
+from ..files.importing import on_sys_path
+from ..manager import MigrationsManager
+
+HINT = "set manager = Migrations in the test case (with pytest: a fixture migration_manager that returns it)"
+
+
+def find_manager(start: Path) -> tuple[type[MigrationsManager], Path]:
+    """The class of the fabfile in ``start`` or in a folder above it, and that folder.
+
+    Raises ``ConfigurationError`` where there is no fabfile, or not one class in it.
+    """
+    folder = next((each for each in (start, *start.parents) if _has_fabfile(each)), None)
+    if folder is None:
+        raise ConfigurationError(f"There is no fabfile in {start} or above it: {HINT}.")
+    with on_sys_path(folder):
+        module = importlib.import_module("fabfile")
+    found = {
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, MigrationsManager) and value is not MigrationsManager
+    }
+    leaves = [each for each in found if not any(other is not each and issubclass(other, each) for other in found)]
+    if len(leaves) != 1:
+        names = ", ".join(sorted(each.__name__ for each in leaves)) or "none"
+        raise ConfigurationError(f"{module.__file__} has to have one class of migrations, not {names}: {HINT}.")
+    return leaves[0], folder
+
+
+def folder_of(manager: type[MigrationsManager]) -> Path:
+    """The folder of the file in which a class was written."""
+    file = sys.modules[manager.__module__].__file__
+    return Path(file or ".").resolve().parent
+
+
+def _has_fabfile(folder: Path) -> bool:
+    return (folder / "fabfile.py").is_file() or (folder / "fabfile" / "__init__.py").is_file()

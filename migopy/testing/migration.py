@@ -1,0 +1,257 @@
+"""One migration under test: run as ``execute`` and ``rollback`` run it, in a database of its own."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+from traceback import FrameSummary
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping
+from unittest import mock
+
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.monitoring import CommandListener
+
+from ..batches import pace
+from ..errors import MigrationFailed
+from ..files.allowances import OTHER_VALUES
+from ..manager import MigrationsManager
+from ..mongo import make_client
+from ..rehearsal.report import change_lines
+from ..rehearsal.scratch.comparing import Change, Snapshot, compare, only_values_differ
+from ..rehearsal.scratch.digest import Digester
+from ..rehearsal.scratch.raw import server_time
+from ..store import Names
+from ..terminal import ColorsLogger
+from ..terminal.tracebacks import is_team_frame
+from .server import server_uri
+
+if TYPE_CHECKING:
+    from ..files.migration import LoadedMigration
+
+Documents = Iterable[Mapping[str, Any]]
+
+MAX_STOPS = 1_000
+"""How often ``assert_resumes()`` stops a migration at most."""
+
+
+class Stopped(BaseException):
+    """A migration was stopped, as if its process had been killed."""
+
+
+class MigrationTest:
+    """One migration in a database that only this test has, with the documents of the test in it.
+
+    ``db`` (``pymongo.database.Database``) is what ``up()`` and ``down()`` get. The database is dropped by ``close()``.
+    """
+
+    def __init__(
+        self,
+        manager: type[MigrationsManager],
+        folder: Path,
+        name: str,
+        collections: Mapping[str, Documents],
+        after: str | None = None,
+    ) -> None:
+        self._stopper = Stopper()
+        self._manager = _for_tests(manager, folder, self._stopper)()
+        self._collections = {collection: [*documents] for collection, documents in collections.items()}
+        self._after = after
+        self._names = Names(self._manager.MIGRATIONS_COLLECTION)
+        try:
+            self.name = self._manager._workspace().inventory().name(name)
+            self.db: Database[dict[str, Any]] = self._manager.db
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop the database and close the client."""
+        self._manager.mongo_client.drop_database(self._manager.MONGO_DATABASE or "")
+        self._manager.close()
+
+    def up(self) -> None:
+        """Execute the migration. Raises what ``up()``, ``verify()`` or ``require()`` raised, from its own line."""
+        self._call(self._manager.execute, self.name)
+
+    def down(self) -> None:
+        """Roll the migration back. Raises what ``down()`` raised, from its own line."""
+        self._call(self._manager.rollback, self.name)
+
+    def verify(self) -> None:
+        """Call ``verify()`` of the file again, which ``up()`` has called already."""
+        check = self._load().verify
+        if check is None:
+            raise AssertionError(f"{self.name} has no verify().")
+        check(self.db)
+
+    def documents(self, collection: str) -> list[dict[str, Any]]:
+        """The documents of a collection, in the order of their ``_id``s."""
+        return list(self.db[collection].find().sort("_id", 1))
+
+    def assert_restored(self) -> None:
+        """Fail unless the database is as it was before ``up()``, in documents, indexes, options and views."""
+        __tracebackhide__ = True
+        self._fail_for(f"down() of {self.name} does not restore everything:", compare(self._first, self._snapshot()))
+
+    def assert_repeatable(self) -> None:
+        """Fail unless ``up()`` does the same again after ``down()``. Other values may be meant: ``ALLOW``."""
+        __tracebackhide__ = True
+        if not self._is_registered:
+            self.up()
+        before = self._snapshot()
+        self.down()
+        self.up()
+        again = self._snapshot(before)
+        changes = compare(before, again)
+        if not (OTHER_VALUES in self._load().allowances and only_values_differ(before, again, changes)):
+            self._fail_for(f"the second up() of {self.name} differs from the first:", changes)
+
+    def assert_resumes(self) -> None:
+        """Fail unless ``up()``, stopped after any of its batches and executed again, ends as if it ran at once."""
+        __tracebackhide__ = True
+        # Small batches, so that a few documents are enough to stop between them.
+        with mock.patch.object(pace, "FIRST_BATCH", 1):
+            self._begin_anew()
+            self.up()
+            whole = self._snapshot()
+            for place in range(1, MAX_STOPS):
+                self._begin_anew()
+                if not self._up_stopped_at(place):
+                    return
+                self.up()
+                changes = compare(whole, self._snapshot(whole))
+                self._fail_for(f"{self.name}, stopped at its batch {place} and executed again, differs:", changes)
+
+    def _up_stopped_at(self, place: int) -> bool:
+        """Run ``up()`` and stop it before the note of a batch is written. Returns whether it has so many batches."""
+        self._stopper.begin(self._names.batches, place)
+        try:
+            self.up()
+        except Stopped:
+            return True
+        finally:
+            self._stopper.end()
+        return False
+
+    @property
+    def _is_registered(self) -> bool:
+        return self.name in self._manager._workspace().history.records()
+
+    def _load(self) -> LoadedMigration:
+        workspace = self._manager._workspace()
+        file = next(file for file in workspace.inventory().files if file.name == self.name)
+        with workspace.on_sys_path():
+            return file.load("up")
+
+    def _begin(self) -> None:
+        """Run the earlier migrations, and insert the documents of the test."""
+        if self._after is not None:
+            self._call(self._manager.execute, to=self._after)
+        for collection, documents in self._collections.items():
+            if documents:
+                self.db[collection].insert_many([{**document} for document in documents])
+        self._digester = Digester(min(time.time(), server_time(self.db)))
+        self._first = self._snapshot()
+        self._first.read_documents()
+
+    def _begin_anew(self) -> None:
+        self._manager.mongo_client.drop_database(self.db.name)
+        self._begin()
+
+    def _snapshot(self, *known: Snapshot) -> Snapshot:
+        own = [self._names.migrations, *self._names.others]
+        snapshot = Snapshot(self.db, self._digester, own, known or ())
+        snapshot.read_documents()
+        return snapshot
+
+    def _fail_for(self, title: str, changes: list[Change]) -> None:
+        __tracebackhide__ = True
+        real = [change for change in changes if change.is_real]
+        if real:
+            raise AssertionError("\n".join([title, *change_lines(real)]))
+
+    def _call(self, subtask: Callable[..., object], *options: str, **named: str) -> None:
+        __tracebackhide__ = True
+        try:
+            subtask(*options, **named)
+        except MigrationFailed as error:
+            cause = error.__cause__
+            if cause is None:
+                raise
+            _cut(cause)
+            raise cause from cause.__cause__
+
+
+def _cut(error: BaseException | None) -> None:
+    """Leave only the team's lines in the tracebacks of an error and of its causes."""
+    while error is not None:
+        cut: TracebackType | None = None
+        for trace in reversed([*_team_lines(error.__traceback__)]):
+            cut = TracebackType(cut, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+        error.__traceback__ = cut
+        error = error.__cause__
+
+
+def _team_lines(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace:
+        code = trace.tb_frame.f_code
+        if is_team_frame(FrameSummary(code.co_filename, trace.tb_lineno, code.co_name, lookup_line=False)):
+            yield trace
+        trace = trace.tb_next
+
+
+class Stopper(CommandListener):
+    """Stops a client before it sends its n-th update of a collection."""
+
+    def __init__(self) -> None:
+        self._collection: str | None = None
+        self._left = 0
+
+    def begin(self, collection: str, place: int) -> None:
+        self._collection, self._left = collection, place
+
+    def end(self) -> None:
+        self._collection = None
+
+    def started(self, event: Any) -> None:
+        if self._collection and event.command.get("update") == self._collection:
+            self._left -= 1
+            if not self._left:
+                raise Stopped
+
+    def succeeded(self, event: Any) -> None: ...
+
+    def failed(self, event: Any) -> None: ...
+
+
+class Silence(ColorsLogger):
+    """Shows nothing: a test says itself what went wrong."""
+
+    def _say(self, *message: object) -> None: ...
+
+
+def _for_tests(manager: type[MigrationsManager], folder: Path, stopper: Stopper) -> type[MigrationsManager]:
+    """The team's class with a database of its own, without hooks and dumps. Relative paths stay below ``folder``."""
+
+    def connect(*args: Any, **options: Any) -> MongoClient[Any]:
+        options["event_listeners"] = [*options.get("event_listeners", ()), stopper]
+        return make_client(*args, **options)
+
+    settings: dict[str, Any] = {
+        "MONGO_URI": server_uri(),
+        "MONGO_DATABASE": f"migopy_testing_{secrets.token_hex(8)}",
+        "MONGO_DATABASES": None,
+        "MONGO_CLIENT_OPTIONS": {},
+        "MongoClient": staticmethod(connect),
+        "MIGRATIONS_DIRECTORY": folder / manager.MIGRATIONS_DIRECTORY,
+        "DO_MONGO_DUMP": False,
+        "STRICT": False,
+        "logger": Silence(),
+        **{hook: lambda *_: None for hook in ("before_each", "after_each", "on_failure")},
+        "_folder": folder,
+    }
+    return type(manager.__name__, (manager,), settings)

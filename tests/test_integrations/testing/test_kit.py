@@ -1,0 +1,269 @@
+"""`migopy.testing`, as the project of a team uses it: with unittest, and with pytest."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import signal
+import subprocess
+import sys
+
+from pymongo import MongoClient
+
+from tests.documents import PAGES, blocks
+from tests.server import Server, shared_replica_set, wait_for
+from tests.support import Project, Result, RunTestCase, clean_environment
+
+WORDS = """
+def up(db, batches):
+    batches.update(db.archive, {"words": None}, words)
+
+
+def words(note):
+    return {"$set": {"words": note["text"].split()}}
+
+
+def down(db):
+    db.archive.update_many({}, {"$unset": {"words": 1}})
+"""
+
+COUNTS_TWICE = """
+def up(db, batches):
+    for notes in batches(db.archive):
+        for note in notes:
+            db.archive.update_one({"_id": note["_id"]}, {"$inc": {"seen": 1}})
+
+
+def down(db):
+    db.archive.update_many({}, {"$unset": {"seen": 1}})
+"""
+
+
+class KitTestCase(RunTestCase):
+    """A test of a team's own tests, which use the server of this test unless they are told otherwise."""
+
+    def find_server(self) -> Server:
+        return Server(shared_replica_set().uri)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.team = self.project(MONGO_URI="mongodb://nobody.invalid/", MONGO_DATABASE="real")
+        self.team.write("mongomigrations/006_words.py", WORDS)
+
+    def write_test(self, body: str) -> None:
+        lines = "".join(f"        {line}\n" for line in body.strip().splitlines())
+        text = (
+            "from migopy.testing import MigrationTestCase\n\n\nclass TestIt(MigrationTestCase):\n    def test(self):\n"
+        )
+        self.team.write("test_it.py", text + lines)
+
+    def run_python(self, *words: str, **variables: str) -> Result:
+        environment = {**clean_environment(), "MIGOPY_TEST_URI": self.server.uri, **variables}
+        done = subprocess.run(
+            [sys.executable, *words], cwd=self.team.path, env=environment, capture_output=True, text=True, timeout=120
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def run_it(self, body: str, code: int = 0) -> str:
+        """Run a test with this body; what unittest prints."""
+        self.write_test(body)
+        result = self.run_python("-m", "unittest", "test_it")
+        self.assert_code(code, result)
+        self.assertEqual([], self.left_over())
+        return result.stderr
+
+    def left_over(self) -> list[str]:
+        return [name for name in self.client.list_database_names() if name.startswith("migopy_testing_")]
+
+
+class TestUnittest(KitTestCase):
+    def test_up_down_and_all_that_is_asserted(self) -> None:
+        self.run_it(
+            """
+notes = self.migration("006_words", archive=[{"_id": n, "text": "a b"} for n in range(9)])
+notes.up()
+self.assertEqual([["a", "b"]] * 9, [note["words"] for note in notes.documents("archive")])
+notes.down()
+notes.assert_restored()
+notes.assert_repeatable()
+notes.assert_resumes()
+"""
+        )
+
+    def test_a_failure_shows_the_lines_of_the_file(self) -> None:
+        shown = self.run_it('self.migration("6", archive=[{"_id": 7, "text": None}]).up()', code=1)
+        self.assertIn("BatchFailed: archive, _id 7: AttributeError: 'NoneType' object has no attribute 'split'", shown)
+        self.assertIn('006_words.py", line 7, in words\n', shown)
+        self.assertNotIn("runner.py", shown)
+
+    def test_what_down_does_not_restore(self) -> None:
+        shown = self.run_it(
+            """
+notes = self.migration("6", archive=[{"_id": 1, "text": "a", "words": None}])
+notes.up()
+notes.down()
+notes.assert_restored()
+""",
+            code=1,
+        )
+        self.assertIn(
+            "AssertionError: down() of 006_words.py does not restore everything:\n"
+            "  archive: 1 of 1 document changed\n    changed: _id 1\n      words: None -> (none)\n",
+            shown,
+        )
+
+    def test_what_is_done_twice_when_it_is_stopped(self) -> None:
+        self.team.write("mongomigrations/006_words.py", COUNTS_TWICE)
+        shown = self.run_it(
+            'self.migration("6", archive=[{"_id": n} for n in range(9)]).assert_resumes()',
+            code=1,
+        )
+        self.assertIn("006_words.py, stopped at its batch 1 and executed again, differs:\n", shown)
+        self.assertIn("seen: 1 -> 2\n", shown)
+
+    def test_another_second_up(self) -> None:
+        text = "import uuid\n\n\ndef up(db):\n    db.a.insert_one({'_id': 1, 'key': str(uuid.uuid4())})\n"
+        path = self.team.write("mongomigrations/7_a.py", f"{text}\n\ndef down(db):\n    db.a.delete_many({{}})\n")
+        shown = self.run_it('self.migration("7").assert_repeatable()', code=1)
+        self.assertIn("the second up() of 7_a.py differs from the first:\n  a: 1 of 1 document changed\n", shown)
+        path.write_text(f"{path.read_text()}\n\nALLOW = {{'other values': 'keys'}}\n")
+        self.run_it('self.migration("7").assert_repeatable()')
+
+    def test_earlier_migrations_sessions_legacy_calls_and_verify(self) -> None:
+        self.team.migration("1_a.py", "db.notes.insert_one({'_id': 1}, session=session)", arguments="db, session")
+        self.team.write(
+            "mongomigrations/2_b.py",
+            """
+            def up(db):
+                db.notes.update({"_id": 1}, {"$set": {"seen": True}})
+
+
+            def verify(db):
+                assert db.notes.find_one({"_id": 1})["seen"], "nobody saw it"
+            """,
+        )
+        self.run_it(
+            """
+notes = self.migration("2", {"others": [{"_id": 5}]}, after="1")
+notes.up()
+notes.verify()
+self.assertEqual([{"_id": 1, "seen": True}], notes.documents("notes"))
+notes.db.notes.update_one({"_id": 1}, {"$set": {"seen": False}})
+with self.assertRaisesRegex(AssertionError, "nobody saw it"):
+    notes.verify()
+"""
+        )
+
+    def test_mistakes_are_one_sentence(self) -> None:
+        shown = self.run_it('self.migration("9")', code=1)
+        self.assertIn("MigrationNotFound: No migration '9'", shown)
+        fabfile = self.team.path / "fabfile.py"
+        fabfile.write_text(f"{fabfile.read_text()}\n\nclass Other(migopy.MigrationsManager):\n    pass\n")
+        shown = self.run_it('self.migration("6")', code=1)
+        self.assertRegex(
+            shown, r"ConfigurationError: .*fabfile.py has to have one class .* not Migrations, Other: set "
+        )
+        self.run_it("from fabfile import Migrations\nself.manager = Migrations\nself.migration('6')")
+        fabfile.unlink()
+        self.assertIn("There is no fabfile in ", self.run_it('self.migration("6")', code=1))
+
+    def test_without_pytest_and_without_a_server(self) -> None:
+        result = self.run_python("-c", "import sys; sys.modules['pytest'] = None; import migopy.testing")
+        self.assert_code(0, result)
+        hidden = "import importlib.util; importlib.util.find_spec = lambda name: None; from migopy import testing\n"
+        result = self.run_python("-c", f"{hidden}testing.server_uri()", MIGOPY_TEST_URI="", PATH="")
+        self.assertRegex(result.stderr, r"ConfigurationError: These tests need a MongoDB: set MIGOPY_TEST_URI .*\n$")
+
+
+class TestPytest(KitTestCase):
+    def test_the_fixture(self) -> None:
+        self.team.write(
+            "test_it.py",
+            """
+            def test_words(migration):
+                notes = migration("6", archive=[{"_id": 1, "text": "a b"}])
+                notes.up()
+                assert notes.documents("archive") == [{"_id": 1, "text": "a b", "words": ["a", "b"]}]
+                notes.down()
+                notes.assert_restored()
+
+
+            def test_null(migration):
+                migration("6", archive=[{"_id": 1, "text": None}]).up()
+            """,
+        )
+        result = self.run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py")
+        self.assert_code(1, result)
+        self.assertRegex(result.stdout, r"1 failed, 1 passed")
+        self.assertIn("BatchFailed: archive, _id 1: AttributeError", result.stdout)
+        self.assertEqual([], self.left_over())
+
+    def test_a_project_that_does_not_use_it_pays_nothing(self) -> None:
+        self.team.write("test_it.py", "import sys\n\ndef test():\n    assert 'migopy' not in sys.modules\n")
+        result = self.run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py")
+        self.assert_code(0, result)
+
+
+class TestServer(KitTestCase):
+    """Its own server: started once, and gone with the process of the tests, however that ends."""
+
+    def test_it_is_started_once_and_nothing_is_left_behind(self) -> None:
+        self.write_test(
+            "from migopy.testing import server_uri\nprint(server_uri(), self.migration('6') and server_uri())"
+        )
+        for _ in range(20 if self.IN_FULL else 1):
+            uri, process = self.start("import time\ntime.sleep(60)")
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            wait_for("end of the server", functools.partial(self.is_gone, uri))
+        result = self.run_python("-m", "unittest", "test_it", MIGOPY_TEST_URI="")
+        self.assert_code(0, result)
+        first, second = result.stdout.split()
+        self.assertEqual(first, second)
+        self.assertFalse(self.answers(first))
+
+    def start(self, then: str) -> tuple[str, subprocess.Popen[str]]:
+        script = f"from migopy.testing import server_uri\nprint(server_uri(), flush=True)\n{then}\n"
+        process = subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=clean_environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        assert process.stdout
+        uri = process.stdout.readline().strip()
+        process.stdout.close()
+        self.assertTrue(self.answers(uri))
+        return uri, process
+
+    def is_gone(self, uri: str) -> bool:
+        return not self.answers(uri)
+
+    @staticmethod
+    def answers(uri: str) -> bool:
+        client: MongoClient[dict[str, object]] = MongoClient(uri, serverSelectionTimeoutMS=300)
+        with client:
+            try:
+                return bool(client.admin.command("ping")["ok"])
+            except Exception:
+                return False
+
+
+class TestPage(KitTestCase):
+    def test_the_page_shows_what_is_printed(self) -> None:
+        page = PAGES["testing"]
+        self.team = Project(self, (self.team.path / "fabfile.py").read_text())
+        for block in blocks(page):
+            if block.path:
+                self.team.write(block.path, block.text)
+        for block in blocks(page):
+            for command, shown in block.commands if block.language == "console" else ():
+                result = self.run_python(*command.split()[1:])
+                printed = re.sub(r"in \d\.\d+s", "in 0.052s", result.stderr)
+                printed = re.sub(r"\n[ ~^]+\n", "\n", printed).replace(str(self.team.path), "/srv/blog")
+                printed = re.sub(r'  File "[^"]*/migopy/testing/.*\n.*\n', "", printed)
+                self.assertEqual(shown.strip(), printed.strip(), command)
