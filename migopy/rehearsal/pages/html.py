@@ -27,7 +27,8 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.25rem; border-top: 1px solid var(--li
 h3 { font-size: 1rem; margin-bottom: .25rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; margin: .5rem 0; min-width: 30rem }
 th, td { border: 1px solid var(--line); padding: .25rem .5rem; text-align: left; vertical-align: top }
-th { background: var(--soft) } code { font: 14px/1.4 ui-monospace, monospace; white-space: pre-wrap }
+th { background: var(--soft); white-space: nowrap }
+code { font: 14px/1.4 ui-monospace, monospace; white-space: pre-wrap }
 .bad { color: var(--bad); font-weight: 600 } .good { color: var(--good) } svg { max-width: 100%; display: block }
 rect { fill: var(--bar) } svg text { fill: var(--ink); font: 13px system-ui, sans-serif }
 """
