@@ -110,16 +110,22 @@ class MigrationsManager(Settings):
 
     @task
     def execute(
-        self, spec_migr: str | None = None, to: str | None = None, *, resume: str | None = None, json: str | None = None
+        self,
+        spec_migr: str | None = None,
+        to: str | None = None,
+        *,
+        resume: str | None = None,
+        pace: str | None = None,
+        json: str | None = None,
     ) -> None:
         """Execute the unregistered migrations in order
 
         All, one (execute,NAME), or all up to and including one (execute,to=NAME). resume=yes continues batches with the
-        filter that they began with
+        filter that they began with; pace=N goes through at most N documents a second
         """
         with self._outcome("execute", json) as outcome:
             self._require_name("execute", spec_migr)
-            workspace = self._workspace(keeps_filters=is_yes("resume", resume))
+            workspace = self._workspace(keeps_filters=is_yes("resume", resume), pace=pace)
             inventory = workspace.inventory()
             if not inventory.to_execute(spec_migr, to):
                 return self._nothing_to_execute(inventory, to)
@@ -444,6 +450,11 @@ class MigrationsManager(Settings):
         self.logger.green(self._operator().resume(because))
 
     @task
+    def pace(self, full: str | None = None, documents: str | None = None) -> None:
+        """Set how many documents a second the run may change"""
+        self.logger.green(self._operator().pace(full, documents))
+
+    @task
     def stop(self, because: str = "") -> None:
         """Stop the run after the batch under way"""
         self.logger.green(self._operator().stop(because))
@@ -497,6 +508,9 @@ class MigrationsManager(Settings):
     def before_rehearsal(self, db: Database[dict[str, Any]]) -> None:
         """Override it to change the copy before a rehearsal, for example to mask personal data."""
 
+    def throttle(self, db: Database[dict[str, Any]]) -> str | None:
+        """Override it to make a run in batches wait: return why, as a string. Called at most once a second."""
+
     def on_failure(self, name: str, error: BaseException) -> None:
         """Override it to report that ``up()``, ``down()`` or a hook failed. Its own exceptions are only printed."""
 
@@ -506,13 +520,15 @@ class MigrationsManager(Settings):
 
     # What the subtasks share
 
-    def _workspace(self, copy: Database[dict[str, Any]] | None = None, *, keeps_filters: bool = False) -> Workspace:
+    def _workspace(
+        self, copy: Database[dict[str, Any]] | None = None, *, keeps_filters: bool = False, pace: str | None = None
+    ) -> Workspace:
         """A new workspace, for the database of the settings or for the copy of a rehearsal."""
-        settings = Settings.read(self)
+        settings, limit = Settings.read(self), None if pace is None else positive_number("pace", pace)
         make_server = lazy.mongo.Server.from_settings if copy is None else lazy.mongo.Server.for_rehearsal
         server = make_server(settings)
         db = lazy.mongo.database(self.mongo_client, server) if copy is None else copy
-        return lazy.run.Workspace(db, settings, server, self._folder, self.logger.white_bold, keeps_filters)
+        return lazy.run.Workspace(db, settings, server, self._folder, self.logger.white_bold, keeps_filters, limit)
 
     @property
     def _server(self) -> Server:

@@ -59,6 +59,8 @@ class Settings:
     """Seconds to wait for a lock that another run holds."""
     BATCH_MAX_LAG: float = 10
     """Seconds of replication lag at which a migration in batches waits."""
+    BATCH_PACE: int | None = None
+    """Documents a second that a migration in batches goes through at most; None for no limit."""
     STRICT: bool = False
     """Whether ``execute`` refuses if a registered file was changed or is missing, or if a file is out of order."""
     LEGACY_PYMONGO: bool = True
@@ -112,7 +114,7 @@ class Kind:
 
     def accepts(self, value: Any) -> bool:
         has_type = isinstance(value, self._types) and all(hasattr(value, method) for method in self._methods)
-        return has_type and (self._minimum is None or not value < self._minimum)
+        return has_type and (value is None or self._minimum is None or not value < self._minimum)
 
     def describe(self, value: Any) -> str:
         """A number is shown, but never a string: it may be a password."""
@@ -151,6 +153,7 @@ KINDS = {
     "LOCK_LEASE": Kind((int, float), "a number of seconds, at least 1", minimum=1),
     "LOCK_WAIT": Kind((int, float), "a number of seconds, at least 0", minimum=0),
     "BATCH_MAX_LAG": Kind((int, float), "a number of seconds, at least 0", minimum=0),
+    "BATCH_PACE": Kind((int, type(None)), "a whole number of documents a second, at least 1, or None", minimum=1),
     "STRICT": YES_OR_NO,
     "LEGACY_PYMONGO": YES_OR_NO,
     "REHEARSAL_URI": STRING_OR_NONE,

@@ -124,11 +124,13 @@ class Walk:
         self._batch_began = time.monotonic()
         self._lag_checked_at = float("-inf")
         self._collisions = 0
+        self._paced_seconds = 0.0
+        """How long this batch had to wait for the pace; it counts, for people see how fast the run is."""
 
     def next_batch(self) -> Ids | IdRange:
         """The next batch for the server; empty at the end."""
         self._batch_began = time.monotonic()
-        size, last = self._pace.size, self.checkpoint.last
+        size, last = self.next_size, self.checkpoint.last
         if not self._ids_ahead and not self.checkpoint.finished:
             with self._explain_errors():
                 id_range = next_range(self.collection, last, self.checkpoint.end, size)
@@ -156,7 +158,7 @@ class Walk:
     def documents(self, projection: Any = None, session: ClientSession | None = None) -> Batch:
         """The next batch for Python; empty at the end. Raises ``BatchTooLarge``."""
         self._batch_began = time.monotonic()
-        size = self.batch_size = self._pace.size
+        size = self.batch_size = self.next_size
         if self.checkpoint.finished:
             return Batch([], [], [])
         between = Between(self.filter, self.checkpoint.last, self.checkpoint.end)
@@ -176,7 +178,7 @@ class Walk:
     @property
     def next_size(self) -> int:
         """How many documents the next batch may have."""
-        return self._pace.size
+        return self._hooks.control.limit_size(self._pace.size)
 
     def batches(self, projection: Any) -> Iterator[Batch]:
         """One batch after the other; each must be written before the next is asked for."""
@@ -200,9 +202,9 @@ class Walk:
             for piece in cursor:
                 found.append(piece)
                 size += len(piece)
-                if not self._pace.fits(size) and self._pace.size > 1:
+                if not self._pace.fits(size) and self.batch_size > 1:
                     raise BatchTooLarge
-        self._pace.set_average_bytes(size / self._pace.size)
+        self._pace.set_average_bytes(size / self.batch_size)
         return b"".join(found)
 
     def _decode(self, found: bytes) -> Batch:
@@ -264,7 +266,7 @@ class Walk:
         self._pace.adjust(self.batch_size, time.monotonic() - self._batch_began)
         self._hooks.show(moved.progress, "")
         self._wait_for_members()
-        self._hooks.control.wait(functools.partial(self._hooks.show, self.checkpoint.progress))
+        self._paced_seconds = self._hooks.control.wait(functools.partial(self._hooks.show, moved.progress), count)
         return count > 0
 
     def _write_in_transaction(self, write_batch: WriteBatch) -> Checkpoint:
@@ -302,7 +304,7 @@ class Walk:
             last=tuple(result.last),
             done=now.done + result.documents,
             changed=now.changed + result.changed,
-            seconds=now.seconds + time.monotonic() - self._batch_began,
+            seconds=now.seconds + self._paced_seconds + time.monotonic() - self._batch_began,
             left=now.left if result.left is None else result.left,
         )
         if session:

@@ -26,6 +26,8 @@ NOTATION = {
     "resume": "resume=yes",
     "from_": "from=NAME",
     "because": "because=WORDS",
+    "full": "full",
+    "pace": "pace=N",
     "json": "json=yes",
 }
 """How messages write the options of our subtasks, by parameter name."""

@@ -1,4 +1,4 @@
-"""Asking the run that holds the lock, perhaps on another machine, to pause, to resume or to stop."""
+"""Asking the run that holds the lock, perhaps elsewhere, to pause, to resume, to stop or to change its pace."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Callable
 
 from ..errors import WrongState
+from ..terminal.options import is_yes, positive_number, require_exactly_one
 
 if TYPE_CHECKING:
     from ..store.history import EventKind
@@ -61,6 +62,28 @@ class Operator:
         self._ask("resume", because, holder)
         return "The run resumes within 3 seconds."
 
+    def pace(self, full: str | None, documents: str | None) -> str:
+        """Set how many documents a second the run may change, or lift that."""
+        command = self._workspace.settings.command
+        usages = [command("pace,documents=N"), command("pace,full")]
+        require_exactly_one("How many documents a second?", usages, full, documents)
+        is_full = is_yes("pace", full, "full")
+        pace = None if is_full else positive_number("documents", documents)
+        holder = self._holder("slow down")
+        registered = self._workspace.history.records()
+        name = holder.migration(registered)
+        pending = holder.migrations[holder.migrations.index(name) :] if name else ()
+        if pending and not set(pending) & set(holder.batches):
+            raise WrongState(f"Nothing was done: {name} does not work in batches, so it has no pace.", migration=name)
+        before = self._lock.set_pace(holder, pace)
+        if before is None:
+            raise WrongState("The run has ended in the meantime, so there is no pace to set.")
+        words = "full" if pace is None else f"{pace:,} documents a second"
+        self._workspace.history.log("pace requested", name, because=words)
+        if before.pace:
+            self._say(f"Before that, {before.pace}; the last request counts")
+        return f"The pace of {holder.description(registered)} is {words}, within 3 seconds."
+
     def stop(self, because: str) -> str:
         """Stop the run, and return when it has ended. Raises ``WrongState`` if it goes on for long."""
         asked = self._ask("stop", because)
@@ -72,7 +95,7 @@ class Operator:
             )
         return f"The run has ended. {self._workspace.settings.task} shows how far it came."
 
-    def _holder(self, what: RequestKind) -> Holder:
+    def _holder(self, what: str) -> Holder:
         """The run that can be asked. Raises ``WrongState`` if there is none."""
         holder = self._lock.holder()
         if holder is None or not holder.held:

@@ -61,6 +61,7 @@ def status_rows(status: Status) -> dict[str, Any]:
             "gone": holder.is_gone,
             "doing": status.doing or None,
             "request": _request_row(status),
+            "pace": holder.pace._asdict() if holder.pace else None,
             "progress": _progress_row(status, status.running),
         }
         if holder

@@ -87,6 +87,9 @@ class Hooks(Protocol):
     def on_failure(self, name: str, error: BaseException) -> None:
         return None
 
+    def throttle(self, db: Database[dict[str, Any]]) -> str | None:
+        return None
+
 
 class NoHooks(Hooks):
     """A rehearsal does not call the hooks, which belong to the real database."""

@@ -168,7 +168,7 @@ class Status:
             since = f" since {local_time(holder.since)}" if holder.since else ""
             process = f" (process {holder.pid})" if holder.pid else ""
             line = f"{self.running_now}: {doing}{since}, by {holder.by}{process}"
-            return [line, *filter(None, [self.running_sentence, self.request_sentence])]
+            return [line, *filter(None, [self.running_sentence, self.request_sentence, str(holder.pace or "")])]
         prospect = holder.prospect(f"{self.inventory.command}:unlock")
         half = f" {self.running} may be half applied." if self.running else ""
         return [f"Locked by {holder.description(self.inventory.records)}: {prospect}.{half}"]

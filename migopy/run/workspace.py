@@ -60,6 +60,8 @@ class Workspace:
 
     keeps_filters: bool = False
     """Whether walks continue with the filters that they began with, though the file has others now (resume=yes)."""
+    pace: int | None = None
+    """Documents a second that walks go through at most (pace=N); None for that of the settings."""
     waited_for: Holder | None = field(default=None, init=False)
     """The run that this one had to wait for first, if any."""
 
@@ -145,7 +147,12 @@ class Workspace:
     # Migrations in batches
 
     def batches(
-        self, migration: LoadedMigration, direction: str, status: Status, say: Callable[[str], None]
+        self,
+        migration: LoadedMigration,
+        direction: str,
+        status: Status,
+        say: Callable[[str], None],
+        throttle: Callable[[], object] = lambda: None,
     ) -> Batches:
         """The batches of a migration in this run."""
         # Checkpoints count only if the migration has not ended well since it was last registered.
@@ -167,7 +174,12 @@ class Workspace:
             line,
             self.settings.BATCH_MAX_LAG,
             self.lock.tell,
-            control=Control(self.lock, lambda text: line.say(f"{migration.name}: {text}")),
+            control=Control(
+                self.lock,
+                lambda text: line.say(f"{migration.name}: {text}"),
+                throttle,
+                self.pace or self.settings.BATCH_PACE,
+            ),
             kept=self.kept,
             now=self.lock.now,
             registered_run=record.run_to_restore if record else None,
@@ -179,7 +191,7 @@ class Workspace:
         """What a run works with. ``db`` is the database for ``up()`` and ``down()``."""
 
         def batches(migration: LoadedMigration) -> Batches:
-            return self.batches(migration, direction.function, status, logger.white)
+            return self.batches(migration, direction.function, status, logger.white, lambda: hooks.throttle(db))
 
         return RunContext(
             lock=self.lock,

@@ -45,9 +45,10 @@ EventKind = Literal[
     "pause requested",
     "resume requested",
     "stop requested",
+    "pace requested",
 ]
 
-REQUESTS: tuple[EventKind, ...] = ("pause requested", "resume requested", "stop requested")
+REQUESTS: tuple[EventKind, ...] = ("pause requested", "resume requested", "stop requested", "pace requested")
 """What other terminals have asked of a run; it says nothing about how a migration ended."""
 
 UNFINISHED_RESTORE = "half restored"

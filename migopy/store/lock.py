@@ -10,7 +10,8 @@ The life of its one document:
 - ``batches``: which of the announced migrations work in batches.
 - ``doing``: what the run waits for, or what the server is doing for it, where that takes long. Only to be shown.
 - ``request``: what another terminal asks of the run, and ``previous_request``, the one before it. A run reads them in
-  the answer to each renewal. They end with the run, however it ends.
+  the answer to each renewal. ``pace``: how many documents a second another terminal allows. They end with the run,
+  however it ends.
 - dropped: for example by a migration that drops the whole database. The run writes it again, unless another run has
   the lock.
 - given back: deleted by the run that has the token. A run that cannot tell how its migration ended lets it run out.
@@ -43,7 +44,7 @@ from ..mongo.lease import IS_HELD, Renewal, describe_holder, expires_in, is_runn
 from ..terminal.wording import local_time
 from . import documents
 from .documents import ForeignDocument
-from .requests import Request, RequestKind, put
+from .requests import PaceRequest, Request, RequestKind, put, put_pace
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -80,7 +81,8 @@ class Holder(NamedTuple):
     rolls back, in order; empty until it begins with them. ``session`` is the id of the server session of their
     transactions, None without transactions. ``doing`` says what the run waits for, or what the server is doing for it;
     empty if it is nothing special. ``batches`` are the names of those migrations that work in batches. ``request`` is
-    what another terminal has asked of the run last, ``previous_request`` what it was asked before that.
+    what another terminal has asked of the run last, ``previous_request`` what it was asked before that; ``pace`` is
+    the speed that another terminal has set.
     """
 
     by: str
@@ -96,6 +98,7 @@ class Holder(NamedTuple):
     batches: Sequence[str] = ()
     request: Request | None = None
     previous_request: Request | None = None
+    pace: PaceRequest | None = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Holder:
@@ -117,6 +120,7 @@ class Holder(NamedTuple):
             documents.names(get("batches")),
             Request.from_document(get("request")),
             Request.from_document(get("previous_request")),
+            PaceRequest.from_document(get("pace")),
         )
 
     @property
@@ -166,6 +170,9 @@ class Lock:
 
     request: Request | None = None
     """What another terminal has asked of this run last, as the last renewal found it."""
+
+    pace: PaceRequest | None = None
+    """The pace that another terminal has set for this run, as the last renewal found it."""
 
     was_dropped = False
     """Whether the document was missing and had to be written again. Then more may have been dropped."""
@@ -314,12 +321,13 @@ class Lock:
 
     def _renew_and_read(self, renewed: list[dict[str, Any]]) -> bool:
         """Whether the document was ours and is renewed. Notes what other terminals ask of this run."""
-        fields = {"_id": 0, "request": 1, "previous_request": 1}
+        fields = {"_id": 0, "request": 1, "previous_request": 1, "pace": 1}
         try:
             found = self._update(self._mine, renewed, projection=fields)
         except InvalidBSON:  # it is renewed, and somebody else's request cannot be read
             return True
         self.request = Request.from_document((found or {}).get("request"))
+        self.pace = PaceRequest.from_document((found or {}).get("pace"))
         self._facts.update(found or {})
         return found is not None
 
@@ -409,6 +417,13 @@ class Lock:
 
     def _server_time_at(self, moment: float) -> datetime:
         return self._server_time + timedelta(milliseconds=int((moment - self._taken) * 1000))
+
+    @explains_server_errors
+    def set_pace(self, holder: Holder, pace: int | None) -> Holder | None:
+        """Set the pace of this holder and no other; the holder before that, None if it has ended."""
+        wanted = {"_id": LOCK_ID, "token": holder.token, "$expr": IS_HELD}
+        document = self._collection.find_one_and_update(wanted, put_pace(pace, self._facts["by"]))
+        return None if document is None else Holder.from_document(document)
 
     @explains_server_errors
     def ask(self, holder: Holder, what: RequestKind, because: str) -> Holder | None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, Mapping, NamedTuple
 
 from ..mongo.clock import literals
-from ..terminal.wording import local_time
+from ..terminal.wording import local_time, plural
 from . import documents
 
 RequestKind = Literal["pause", "resume", "stop"]
@@ -47,6 +47,40 @@ class Request(NamedTuple):
         """``ann@web1 asked to pause on 2026-01-31 12:00:00 UTC (backup)``"""
         why = f" ({self.because})" if self.because else ""
         return f"{self.by} asked to {self.what} on {local_time(self.at)}{why}"
+
+
+class PaceRequest(NamedTuple):
+    """``by`` (user@host) asked at ``at`` for at most so many documents a second; None for no limit."""
+
+    documents: int | None
+    by: str
+    at: datetime
+
+    @classmethod
+    def from_document(cls, document: object) -> PaceRequest | None:
+        """None for anything but such a request."""
+        if not isinstance(document, Mapping):
+            return None
+        by, at = documents.text(document.get("by")), documents.moment(document.get("at"))
+        pace = documents.number(document.get("documents"))
+        if by is None or at is None or (pace is not None and pace < 1):
+            return None
+        return cls(pace, by, at)
+
+    @property
+    def pace(self) -> str:
+        """``at most 2,000 documents a second``"""
+        return f"at most {plural(self.documents, 'document')} a second" if self.documents else "full pace"
+
+    def __str__(self) -> str:
+        """``ann@web1 asked for at most 2,000 documents a second on 2026-01-31 12:00:00 UTC``"""
+        return f"{self.by} asked for {self.pace} on {local_time(self.at)}"
+
+
+def put_pace(pace: int | None, by: str) -> list[dict[str, Any]]:
+    """The update that sets the pace of a run in the document of its lock."""
+    facts = literals({"documents": pace, **documents.storable_facts({"by": by})})
+    return [{"$set": {"pace": {**facts, "at": "$$NOW"}}}]
 
 
 def put(what: RequestKind, by: str, because: str) -> list[dict[str, Any]]:

@@ -218,3 +218,98 @@ class TestNotInBatches(RunTestCase):
         self.fab("migrations:resume")
         self.assert_code(0, self.end_of(process))
         self.assertEqual(["1_a.py", "2_b.py"], self.registered())
+
+
+QUICKLY = "batches.update(db.users, {}, {'$inc': {'n': 1}})"
+
+THROTTLE = """
+    def throttle(self, db):
+        flag = db.flags.find_one()
+        return flag and flag["why"]
+"""
+
+
+class TestPace(OperatedTestCase):
+    """A pace holds within 10 %; where it is not heeded, a run over these documents takes much less than a second."""
+
+    def run_at(self, pace: str, count: int, up: str = QUICKLY) -> float:
+        """The documents a second of a run over so many documents."""
+        self.client.drop_database(self.database)
+        self.db.users.insert_many([{"_id": n, "n": 0} for n in range(count)])
+        self.team.migration("1_counts.py", up, arguments="db, batches")
+        self.fab(f"migrations:execute{pace}")
+        self.assertEqual({1: count}, self.n())
+        seconds: float = self.db.migrations.find_one()["seconds"]  # type: ignore[index]
+        return count / seconds
+
+    def assert_within_a_tenth(self, pace: int, found: float) -> None:
+        self.assertLess(found, 1.1 * pace)
+        self.assertGreater(found, 0.9 * pace)
+
+    def test_it_holds_for_each_form_in_small_batches_too(self) -> None:
+        seconds = 10 if self.IN_FULL else 4
+        for up, pace in ((QUICKLY, 2000), (QUICKLY, 7), (SLOWLY.replace("sleep(0.05)", "sleep(0)"), 500)):
+            with self.subTest(up=up, pace=pace):
+                self.assert_within_a_tenth(pace, self.run_at(f",pace={pace}", pace * seconds, up))
+
+    def test_the_setting(self) -> None:
+        self.team = self.project(BATCH_PACE=500)
+        self.assert_within_a_tenth(500, self.run_at("", 1500))
+        self.assertGreater(self.run_at(",pace=100000", 1500), 1000)
+
+    def test_another_terminal_sets_it_and_takes_it_back(self) -> None:
+        process = self.start()
+        self.fab("migrations:pace,documents=20")
+        time.sleep(HEEDED_SECONDS)
+        before = self.n()[1]
+        time.sleep(2)
+        self.assertLessEqual(self.n()[1] - before, 20 * 2.5)
+        status = self.fab("migrations").stderr
+        self.assertRegex(status, r"(?m)^\S+@\S+ asked for at most 20 documents a second on ")
+        shown = json.loads(self.fab("--hide=status", "migrations:,json=yes").stdout)["lock"]["pace"]
+        self.assertEqual(20, shown["documents"])
+        again = self.fab("migrations:pace,full")
+        self.assertRegex(again.stderr, r"Before that, \S+ asked for at most 20 documents a second on .*; the last")
+        self.assert_all_once(process)
+        expected = [
+            ("pace requested", "1_counts.py", "20 documents a second"),
+            ("pace requested", "1_counts.py", "full"),
+        ]
+        self.assertEqual(expected, self.events())
+
+    def test_wrong_words(self) -> None:
+        for words, sentence in (
+            ("", "How many documents a second? Write fab migrations:pace,documents=N or fab migrations:pace,full."),
+            (",slow", "pace can only be full, not 'slow'."),
+            (",documents=0", "documents has to be a whole number, at least 1, not '0'."),
+            (",documents=5", "No run holds the lock, so there is nothing to slow down."),
+        ):
+            self.assertIn(sentence, self.fab(f"migrations:pace{words}", code=1).stderr)
+        self.team.migration("1_a.py")
+        self.assertIn("pace has to be a whole number", self.fab("migrations:execute,pace=x", code=1).stderr)
+        self.assertEqual([], self.registered())
+
+
+class TestThrottle(OperatedTestCase):
+    def test_the_run_waits_as_long_as_the_team_says(self) -> None:
+        self.db.flags.insert_one({"why": "the search index is behind"})
+        self.team = self.project(THROTTLE, LOCK_LEASE=1)
+        self.team.migration("1_counts.py", SLOWLY, arguments="db, batches")
+        process = self.team.fab_start("migrations:execute")
+        self.wait_for_lock(doing="the search index is behind")
+        done = self.n()
+        time.sleep(2)  # its lease is 1 s
+        self.assertEqual(done, self.n())
+        self.assertIn("documents; the search index is behind\n", self.fab("migrations").stderr)
+        self.db.flags.delete_many({})
+        self.assert_all_once(process)
+
+    def test_a_mistake_in_it_ends_the_migration(self) -> None:
+        for body, sentence in (
+            ("1 / 0", "throttle() failed (ZeroDivisionError: division by zero)"),
+            ("return 5", "throttle() has to return why the run waits, as a string, or None, not 5"),
+        ):
+            self.team = self.project(f"\n    def throttle(self, db):\n        {body}\n")
+            self.team.migration("1_counts.py", SLOWLY, arguments="db, batches")
+            self.assertIn(sentence, self.fab("migrations:execute", code=1).stderr)
+            self.assertEqual([], self.registered())
