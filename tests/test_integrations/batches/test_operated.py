@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Any
 
+from tests.documents import example
 from tests.server import Mongod, Proxy, Server, shared_replica_set, wait_for
 from tests.support import FailingReplicaSetTestCase, RunTestCase, until_file
 
@@ -222,12 +223,6 @@ class TestNotInBatches(RunTestCase):
 
 QUICKLY = "batches.update(db.users, {}, {'$inc': {'n': 1}})"
 
-THROTTLE = """
-    def throttle(self, db):
-        flag = db.flags.find_one()
-        return flag and flag["why"]
-"""
-
 
 class TestPace(OperatedTestCase):
     """A pace holds within 10 %; where it is not heeded, a run over these documents takes much less than a second."""
@@ -292,8 +287,10 @@ class TestPace(OperatedTestCase):
 
 class TestThrottle(OperatedTestCase):
     def test_the_run_waits_as_long_as_the_team_says(self) -> None:
-        self.db.flags.insert_one({"why": "the search index is behind"})
-        self.team = self.project(THROTTLE, LOCK_LEASE=1)
+        """As on the page about operating a run."""
+        self.db.search_queue.insert_many([{}, {}])
+        throttle = example("search_queue").partition("\n")[2].replace("10_000", "1")
+        self.team = self.project(f"\n{throttle}", LOCK_LEASE=1)
         self.team.migration("1_counts.py", SLOWLY, arguments="db, batches")
         process = self.team.fab_start("migrations:execute")
         self.wait_for_lock(doing="the search index is behind")
@@ -301,7 +298,7 @@ class TestThrottle(OperatedTestCase):
         time.sleep(2)  # its lease is 1 s
         self.assertEqual(done, self.n())
         self.assertIn("documents; the search index is behind\n", self.fab("migrations").stderr)
-        self.db.flags.delete_many({})
+        self.db.search_queue.delete_many({})
         self.assert_all_once(process)
 
     def test_a_mistake_in_it_ends_the_migration(self) -> None:

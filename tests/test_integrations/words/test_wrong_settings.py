@@ -101,6 +101,7 @@ SUBTASKS: list[tuple[tuple[str, ...], dict[str, str]]] = [
     (("unlock",), {"force": "yes"}),
     (("pause",), {}),
     (("resume",), {}),
+    (("pace", "full"), {}),
     (("stop",), {}),
     (("kept",), {}),
     (("help",), {}),

@@ -25,6 +25,7 @@ TRIED = {
     "mytask(self": "test_readme",
     "def staging": "test_readme and test_recipes",
     "def deploy():": "test_recipes",
+    "search_queue": "test_operated",
 }
 """The examples that are no file of their own, by something in them, and what tries them."""
 
