@@ -41,7 +41,7 @@ class TestExecute(FabTestCase):
             ("execute", "05"),
             ("execute", {"spec_migr": "6_x.py"}),
             ({"subtask": "execute", "spec_migr": "2_x.py"},),
-            ("execute", ""),
+            ("execute",),
         )
         self.assertEqual([0] * 6, [attempt.code for attempt in attempts])
         self.assertEqual([f"{n}_x.py" for n in (3, 4, 5, 6, 2, 1, 7)], self.notes())
