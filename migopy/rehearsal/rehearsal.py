@@ -254,7 +254,7 @@ class Rehearsal:
         """Run one function of the migration; returns how many seconds it took, without those of the snapshot."""
         if migration.in_transaction:
             self._workspace.prepare_transactions()
-        trail = RecordedTrail(migration.name, direction.function, self._guard.recorder)
+        trail = RecordedTrail(migration.name, direction.function, lambda: self._guard.recorder)
         batches = Batches(trail, kept=self._workspace.kept)
         context = RunContext(
             lock=NoLock(),
