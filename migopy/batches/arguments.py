@@ -71,9 +71,9 @@ def valid_size(value: Any, default: int) -> int:
     return value
 
 
-def valid_keep(value: Any) -> Keep | None:
+def valid_keep(value: Any, *, of_delete: bool = False) -> Keep | None:
     """What to keep; None for nothing. Raises ``BatchFailed`` for what cannot be kept."""
-    problem = keep_problem(value)
+    problem = keep_problem(value, of_delete=of_delete)
     if problem:
         raise BatchFailed(f"{problem}.")
     if not value:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 
 from ..errors import BatchFailed
-from ..mongo.kind import has_transactions
+from ..mongo.kind import has_transactions, server_kind
 from ..store.checkpoints import Checkpoint, Identity, Walked, encoded
 from ..store.kept import KeptStore, KeptWalk
 from . import arguments
 from .control import Control, NoControl
-from .ids import greatest_id
+from .ids import BY_ID, greatest_id
 from .keeping import Keeper, Keeping
 from .lag import ReplicaSet
 from .pace import MAX_BYTES_IN_PYTHON, MAX_BYTES_IN_SERVER, Pace
@@ -24,7 +24,14 @@ from .progress import Line, NoLine
 from .restoring import Restore, left_sentences
 from .trail import NoTrail, Trail, WalkStart
 from .walk import BatchHooks, BatchInTheWay, BatchTooLarge, DocumentsChanged, Walk
-from .writes import Documents, FunctionUpdate, explain_failure, update_in_server
+from .writes import (
+    Documents,
+    FunctionUpdate,
+    delete_in_server,
+    explain_failed_delete,
+    explain_failure,
+    update_in_server,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -111,6 +118,30 @@ class Batches:
             else:
                 self._update_in_server(walk, update, array_filters, keeper)
             self._finish(walk)
+            return walk.checkpoint.changed
+
+    def delete(
+        self, collection: Collection[Any], filter: Mapping[str, Any], size: int | None = None, keep: bool | None = None
+    ) -> int:
+        """Delete all documents that match the filter; returns how many were deleted, in earlier runs too.
+
+        ``size`` is the number of documents in a batch, as for ``update`` with operators. ``keep=True`` keeps the
+        documents for ``restore()``.
+        """
+        kept = arguments.valid_keep(keep, of_delete=True)
+        batch_size = arguments.valid_size(size, SIZE_IN_SERVER)
+        checked = arguments.pymongo_collection(collection), arguments.valid_filter(filter)
+        with self._walk(*checked, "delete", batch_size, MAX_BYTES_IN_SERVER) as walk:
+            keeper = self._keeping.begin(walk, kept, deletes=True)
+            hint = BY_ID if server_kind(walk.collection.database.client).takes_hints_for_deletes else None
+            write = functools.partial(delete_in_server, hint, walk)
+            for batch in iter(walk.next_batch, []):
+                try:
+                    walk.write(keeper.around(batch, write) if keeper else functools.partial(write, batch))
+                except (BatchTooLarge, BatchInTheWay, PyMongoError) as error:
+                    if not walk.shrink_after(error):
+                        raise explain_failed_delete(walk, batch, error) from error
+            walk.finish()
             return walk.checkpoint.changed
 
     @staticmethod

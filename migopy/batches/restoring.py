@@ -166,7 +166,7 @@ class Restore:
         documents = list(split(before))
         ids = [id_of(document) for document in documents]
         now = read_by_ids(self._walk.collection, ids, self._projection, session)
-        if now == after:  # nobody has changed any of them, which is the rule and saves half of the work
+        if after and now == after:  # nobody has changed any of them, which is the rule and saves half of the work
             yield from map(Entry, documents, split(after), split(after), ids)
             return
         now_by_id = {id_of(document).raw: document for document in split(now)}

@@ -41,6 +41,11 @@ def update_in_server(
     return BatchResult(batch[-1:], result.matched_count, result.modified_count)
 
 
+def delete_in_server(hint: Any, walk: Walk, batch: Ids | IdRange, session: ClientSession | None) -> BatchResult:
+    result = walk.collection.delete_many(filter_within(walk.filter, batch), hint=hint, session=session)
+    return BatchResult(batch[-1:], result.deleted_count, result.deleted_count)
+
+
 SLOW_CALL_SECONDS = 5.0
 """A function that takes longer for one document is called outside of the transaction, which may take 60 s."""
 
@@ -218,8 +223,21 @@ def explain_failure(walk: Walk, batch: Ids | IdRange, update: Any, array_filters
         return error
     if len(ids) > 1 and isinstance(update, list):
         ids = _find_failing(walk, ids, update)
-    place = f"_id {ids[0]!r}" if len(ids) == 1 else f"one of the documents from _id {ids[0]!r} to {ids[-1]!r}"
-    return BatchFailed(f"{name}, {place}: {server_message(error)}")
+    return BatchFailed(f"{name}, {_place_of(ids)}: {server_message(error)}")
+
+
+def explain_failed_delete(walk: Walk, batch: Ids | IdRange, error: Exception) -> Exception:
+    """The ``BatchFailed`` that says which documents the server could not delete; otherwise the error itself."""
+    if not isinstance(error, PyMongoError) or not depends_on_documents(error):
+        return error
+    ids = walk.ids_of(batch)
+    if not ids:
+        return error
+    return BatchFailed(f"{walk.collection.name}, {_place_of(ids)}: {server_message(error)}")
+
+
+def _place_of(ids: Ids) -> str:
+    return f"_id {ids[0]!r}" if len(ids) == 1 else f"one of the documents from _id {ids[0]!r} to {ids[-1]!r}"
 
 
 def _find_failing(walk: Walk, ids: Ids, pipeline: list[Any]) -> Ids:

@@ -11,10 +11,12 @@ METHODS = ("update", "delete")
 WORDS = "keep has to be True or a list of the names of top-level fields, such as ['tags']"
 
 
-def keep_problem(keep: object) -> str:
+def keep_problem(keep: object, *, of_delete: bool = False) -> str:
     """Why this cannot be kept, as the rest of a sentence; empty if it can."""
     if keep is None or isinstance(keep, bool):
         return ""
+    if of_delete:
+        return f"delete keeps whole documents: write keep=True, not {keep!r}"
     if not isinstance(keep, (list, tuple)) or not keep:
         return f"{WORDS}, not {keep!r}"
     for name in keep:
@@ -54,7 +56,8 @@ def find_batch_calls(content: bytes) -> BatchCalls:
             others += 1
             continue
         keeping += 1
-        why = keep_problem(_constant(keep))
+        of_delete = isinstance(call.func, ast.Attribute) and call.func.attr == "delete"
+        why = keep_problem(_constant(keep), of_delete=of_delete)
         problem = problem or (f"line {call.lineno}: {why}" if why else "")
     return BatchCalls(keeping, others, problem)
 

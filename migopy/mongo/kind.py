@@ -30,6 +30,10 @@ class ServerKind(NamedTuple):
         return self.wire_version >= WIRE_VERSION_OF_4_4
 
     @property
+    def takes_hints_for_deletes(self) -> bool:
+        return self.wire_version >= WIRE_VERSION_OF_4_4
+
+    @property
     def has_commit_quorum(self) -> bool:
         """Whether building an index waits for other members, unless it is told not to."""
         return self.has_transactions and self.wire_version >= WIRE_VERSION_OF_4_4

@@ -219,6 +219,44 @@ class TestChangedSinceInSet(InSet, TestChangedSince):
     pass
 
 
+class TestDeleted(UndoTestCase):
+    def test_documents_come_back_to_the_last_bit(self) -> None:
+        self.fill_strangely(TWINS, NESTED_TWINS)
+        before = self.raw()
+        self.assertEqual(self.batches.delete(self.db.users, {}, size=4, keep=True), self.batches.restore())
+        self.assertEqual((before, 0), (self.raw(), self.kept()))
+
+    def test_what_is_there_again_is_left(self) -> None:
+        self.fill()
+        before = self.db.users.find_one({"_id": 7})
+        self.assertEqual(COUNT // 2, self.batches.delete(self.db.users, {"n": {"$mod": [2, 1]}}, size=30, keep=True))
+        self.db.users.insert_many([{"_id": 5, "tags": "new"}, before])  # type: ignore[list-item]
+        self.assertEqual(COUNT // 2 - 2, self.batches.restore())
+        self.assertEqual([{"_id": 5, "tags": "new"}, before], list(self.db.users.find({"_id": {"$in": [5, 7]}})))
+        self.assertEqual(COUNT, self.db.users.count_documents({}))
+        self.assertEqual(1, self.batches.restore(overwrite=True))
+        self.assertEqual({"_id": 5, "tags": "t5", "n": 5}, self.db.users.find_one(5))
+
+    def test_a_unique_index_in_the_way(self) -> None:
+        self.fill()
+        self.db.users.create_index("tags", unique=True)
+        self.batches.delete(self.db.users, {"n": {"$lt": 20}}, keep=True)
+        self.db.users.insert_one({"_id": "x", "tags": "t7"})
+        with self.assertRaisesRegex(BatchFailed, "users, _id 7 cannot be put back, because _id 'x' has the same value"):
+            self.batches.restore()
+        self.db.users.delete_one({"_id": "x"})
+        self.batches.restore()
+        self.assertEqual(COUNT, self.db.users.count_documents({}))
+
+    def test_fields_alone_cannot_be_kept(self) -> None:
+        with self.assertRaisesRegex(BatchFailed, r"delete keeps whole documents: write keep=True, not \['a'\]"):
+            self.batches.delete(self.db.users, {}, keep=["a"])  # type: ignore[arg-type]
+
+
+class TestDeletedInSet(InSet, TestDeleted):
+    pass
+
+
 class TestRefused(UndoTestCase):
     def test_what_cannot_be_kept_is_refused_before_anything_is_written(self) -> None:
         self.fill(5)
@@ -295,6 +333,17 @@ class TestInRuns(InProcessTestCase):
         self.run_well("ignore", "1")
         self.run_well("rollback", "1")
         self.assertEqual(self.before, self.tags())
+
+    def test_updates_and_deletes_come_back_in_one_rollback(self) -> None:
+        before = list(self.db.users.find().sort("_id", 1))
+        self.migration(UP + "\nbatches.delete(db.users, {'_id': {'$lt': 99}}, size=20, keep=True)")
+        self.run_well("execute")
+        self.assertEqual(COUNT - 99, self.db.users.count_documents({}))
+        self.db.users.insert_one({"_id": 3, "tags": "again"})
+        output = self.run_well("rollback", "1")
+        self.assertIn("1 document of users is there again and is left as it is: _id 3", output)
+        self.db.users.replace_one({"_id": 3}, before[3])
+        self.assertEqual(before, list(self.db.users.find().sort("_id", 1)))
 
     def test_half_kept_is_refused_before_anything_runs(self) -> None:
         self.migration(UP + "\nbatches.update(db.notes, {}, {'$set': {'n': 1}})")

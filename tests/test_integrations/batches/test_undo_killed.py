@@ -107,6 +107,21 @@ class TestKill(UndoKilledTestCase):
     def test_a_function(self) -> None:
         self.kill_both_ways("function")
 
+    def test_deletes(self) -> None:
+        for _ in range(30 if self.IN_FULL else 1):
+            seed = secrets.randbelow(10**9)
+            with self.subTest(seed=seed):
+                chance = random.Random(seed)
+                before = self.fill()
+                project = self.team_with(f"batches.delete(db.users, {{}}, size={SIZE}, keep=True)")
+                self.killed(project, chance, "migrations:execute")
+                self.execute(project)
+                self.assertEqual({}, self.n())
+                self.killed(project, chance, "migrations:rollback,1")
+                print(f"{self.id()}: seed {seed}, the second kill left {self.n()}")
+                self.roll_back(project)
+                self.assertTrue(before == self.raw(), self.n())
+
 
 class TestKillInSet(TestKill):
     """On a replica set each document is changed once."""
