@@ -19,14 +19,16 @@ def keep_problem(keep: object, *, of_delete: bool = False) -> str:
         return f"delete keeps whole documents: write keep=True, not {keep!r}"
     if not isinstance(keep, (list, tuple)) or not keep:
         return f"{WORDS}, not {keep!r}"
-    for name in keep:
-        if not isinstance(name, str) or not name or name.startswith("$") or "\0" in name:
-            return f"{WORDS}, and {name!r} is not the name of a field"
-        if "." in name:
-            return f"{WORDS}, and {name!r} is a path: write {name.partition('.')[0]!r} to keep the whole field"
-        if name == "_id":
-            return f"{WORDS}, and _id never changes: leave it out"
-    return ""
+    problem = next(filter(None, map(_field_problem, keep)), "")
+    return f"{WORDS}, and {problem}" if problem else ""
+
+
+def _field_problem(name: object) -> str:
+    if not isinstance(name, str) or not name or name.startswith("$") or "\0" in name:
+        return f"{name!r} is not the name of a field"
+    if "." in name:
+        return f"{name!r} is a path: write {name.partition('.')[0]!r} to keep the whole field"
+    return "_id never changes: leave it out" if name == "_id" else ""
 
 
 class BatchCalls(NamedTuple):

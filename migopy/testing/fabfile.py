@@ -23,11 +23,7 @@ def find_manager(start: Path) -> tuple[type[MigrationsManager], Path]:
         raise ConfigurationError(f"There is no fabfile in {start} or above it: {HINT}.")
     with on_sys_path(folder):
         module = importlib.import_module("fabfile")
-    found = {
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, MigrationsManager) and value is not MigrationsManager
-    }
+    found = {value for value in vars(module).values() if _is_of_team(value)}
     leaves = [each for each in found if not any(other is not each and issubclass(other, each) for other in found)]
     if len(leaves) != 1:
         names = ", ".join(sorted(each.__name__ for each in leaves)) or "none"
@@ -39,6 +35,10 @@ def folder_of(manager: type[MigrationsManager]) -> Path:
     """The folder of the file in which a class was written."""
     file = sys.modules[manager.__module__].__file__
     return Path(file or ".").resolve().parent
+
+
+def _is_of_team(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, MigrationsManager) and value is not MigrationsManager
 
 
 def _has_fabfile(folder: Path) -> bool:
