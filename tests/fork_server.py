@@ -102,7 +102,8 @@ def import_everything() -> None:
         importlib.import_module(name)
     migopy = importlib.import_module("migopy")
     for module in pkgutil.walk_packages(migopy.__path__, "migopy."):
-        importlib.import_module(module.name)
+        if module.name != "migopy.testing.plugin":  # it is for pytest, which no fab needs
+            importlib.import_module(module.name)
     gc.freeze()  # a fork has less to copy
 
 

@@ -24,7 +24,8 @@ def find_manager(start: Path) -> tuple[type[MigrationsManager], Path]:
     with on_sys_path(folder):
         module = importlib.import_module("fabfile")
     found = {value for value in vars(module).values() if _is_of_team(value)}
-    leaves = [each for each in found if not any(other is not each and issubclass(other, each) for other in found)]
+    bases = {base for each in found for base in each.__mro__[1:]}
+    leaves = [each for each in found if each not in bases]
     if len(leaves) != 1:
         names = ", ".join(sorted(each.__name__ for each in leaves)) or "none"
         raise ConfigurationError(f"{module.__file__} has to have one class of migrations, not {names}: {HINT}.")
