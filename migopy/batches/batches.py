@@ -246,15 +246,11 @@ class Batches:
         **facts: Callable[[], Any],
     ) -> Iterator[Walk]:
         """Begin or resume a walk; only one is open at a time. ``facts`` are those of its ``WalkStart``."""
-        name = collection.name
         client = collection.database.client
-        if self._open_collection:
-            raise BatchFailed(f"batches is still going through {self._open_collection}: finish that before {name}.")
-        if self._trail.client is not None and self._trail.client is not client:
-            raise BatchFailed(f"{name} belongs to another MongoClient than db: use a collection of db or db.client.")
+        self._require_walkable(collection)
         in_transactions = has_transactions(client)
         count, average_bytes = arguments.count_and_size(collection, in_transactions)
-        self._open_collection = name
+        self._open_collection = collection.name
         try:
             with client.start_session() as session:
                 known: dict[str, Callable[[], Any]] = {
@@ -265,21 +261,21 @@ class Batches:
                 checkpoint = self._begin(collection, filter, update, known, session)
                 replica_set = ReplicaSet(client.get_database("admin")) if in_transactions else None
                 pace = Pace(size, average_bytes, max_bytes)
-                walk = Walk(
-                    collection,
-                    checkpoint.filter(filter),
-                    checkpoint,
-                    pace,
-                    session,
-                    replica_set,
-                    in_transactions,
-                    self._hooks,
-                )
+                asked = checkpoint.filter(filter)
+                walk = Walk(collection, asked, checkpoint, pace, session, replica_set, in_transactions, self._hooks)
                 self._last_walk = walk
                 yield walk
         finally:
             self._open_collection = None
             self._line.clear()
+
+    def _require_walkable(self, collection: Collection[Any]) -> None:
+        """Raises ``BatchFailed`` while another walk is open, and for a collection of another client."""
+        name = collection.name
+        if self._open_collection:
+            raise BatchFailed(f"batches is still going through {self._open_collection}: finish that before {name}.")
+        if self._trail.client is not None and self._trail.client is not collection.database.client:
+            raise BatchFailed(f"{name} belongs to another MongoClient than db: use a collection of db or db.client.")
 
     def _begin(
         self,
