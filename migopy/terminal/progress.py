@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from typing import Callable
 
-from .streams import is_terminal, say
+from .streams import is_terminal, say, width_of
 from .texts import escape
 
 CLEAR_LINE = "\r\033[K"
@@ -45,7 +44,7 @@ class ProgressLine:
         if time.monotonic() < self._next and not at_once:
             return
         if self._in_place:
-            columns = shutil.get_terminal_size().columns - 1
+            columns = width_of(sys.stderr) - 1
             line = bar(done, total, columns - len(text)) + escape(text)
             say(CLEAR_LINE + line[:columns], end="")
             self._is_drawn = True

@@ -12,6 +12,8 @@ from typing import Any, Iterator, TextIO
 from ..errors import MigopyException
 from .texts import mask
 
+DEFAULT_COLUMNS = 80
+
 STDERR = 2
 """The highest file descriptor of the standard streams."""
 
@@ -108,4 +110,5 @@ def has_colours(stream: TextIO | None) -> bool:
 
 def width_of(stream: TextIO | None) -> int:
     """The columns of the terminal. Without a terminal, lines may have any length."""
-    return shutil.get_terminal_size().columns if is_terminal(stream) else sys.maxsize
+    # Before Python 3.11 a terminal that does not know its size has 0 columns.
+    return shutil.get_terminal_size().columns or DEFAULT_COLUMNS if is_terminal(stream) else sys.maxsize
