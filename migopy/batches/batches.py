@@ -255,7 +255,7 @@ class Batches:
             with client.start_session() as session:
                 known: dict[str, Callable[[], Any]] = {
                     "total": functools.partial(estimate_matches, collection, filter, count),
-                    "end": functools.partial(greatest_id, collection),
+                    "end": functools.partial(greatest_id, collection, filter),
                     **facts,
                 }
                 checkpoint = self._begin(collection, filter, update, known, session)

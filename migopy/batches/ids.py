@@ -83,10 +83,11 @@ def next_ids(
     return found[:size]
 
 
-def greatest_id(collection: Collection[Any]) -> Sequence[Any]:
-    """The last ``_id`` in the order of the index; empty if there is no document."""
+def greatest_id(collection: Collection[Any], filter: Mapping[str, Any]) -> Sequence[Any]:
+    """The last ``_id`` in the order of the index that the filter's condition for ``_id`` fits; empty if none does."""
+    condition = {"_id": filter["_id"]} if "_id" in filter else {}
     exactly = collection.with_options(codec_options=EXACTLY)
-    found = next(iter(exactly.find({}, {"_id": 1}, sort=[("_id", -1)], hint=BY_ID, limit=1)), None)
+    found = next(iter(exactly.find(condition, {"_id": 1}, sort=[("_id", -1)], hint=BY_ID, limit=1)), None)
     if found is None:
         return ()
     require_writable_ids(collection, [found["_id"]])

@@ -267,6 +267,19 @@ class TestGoingOn(BatchesTestCase):
         self.fab("migrations:execute")
         self.assertEqual({0: COUNT, 7: COUNT}, self.n())
 
+    def test_the_end_is_that_of_the_ids_that_the_filter_names(self) -> None:
+        """Or what is inserted behind the numbers would be walked, for ever, as long as it stands before other types."""
+        self.db.users.insert_one({"_id": "a", "n": 0})
+        self.in_batches(
+            f"""
+            for users in batches(db.users, {{"_id": {{"$type": "int"}}}}, size={SIZE}):
+                users.write(db.users, [InsertOne({{"_id": 1000 + u["_id"], "n": 7}}) for u in users])
+            """,
+            more="from pymongo import InsertOne",
+        )
+        self.fab("migrations:execute")
+        self.assertEqual({0: COUNT + 1, 7: COUNT}, self.n())
+
     def test_the_end_stays_where_it_was_when_it_continues(self) -> None:
         self.by_function(FAILS)
         self.fab("migrations:execute", code=1)
