@@ -178,12 +178,13 @@ class MigrationTest:
         __tracebackhide__ = True
         try:
             subtask(*options, **named)
+            return
         except MigrationFailed as error:
             cause = error.__cause__
             if cause is None:
                 raise
-            _cut(cause)
-            raise cause from cause.__cause__
+        _cut(cause)
+        raise cause  # outside of the block, or its context would be the error that it is the cause of
 
 
 def _cut(error: BaseException | None) -> None:

@@ -266,4 +266,6 @@ class TestPage(KitTestCase):
                 printed = re.sub(r"in \d\.\d+s", "in 0.052s", result.stderr)
                 printed = re.sub(r"\n[ ~^]+\n", "\n", printed).replace(str(self.team.path), "/srv/blog")
                 printed = re.sub(r'  File "[^"]*/migopy/testing/.*\n.*\n', "", printed)
+                # Before Python 3.11 the name of a test has no method behind the class.
+                printed = printed.replace("(test_words.TestWords)", "(test_words.TestWords.test_words_that_were_null)")
                 self.assertEqual(shown.strip(), printed.strip(), command)
