@@ -52,7 +52,7 @@ setup(
         "Intended Audience :: Developers",
         "Operating System :: POSIX",
         "Programming Language :: Python :: 3",
-        *[f"Programming Language :: Python :: 3.{minor}" for minor in range(8, 14)],
+        *[f"Programming Language :: Python :: 3.{minor}" for minor in range(8, 16)],
         "Topic :: Database",
         "Typing :: Typed",
     ],

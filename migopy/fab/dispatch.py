@@ -14,6 +14,7 @@ from ..terminal.signals import handle_signals
 from ..terminal.streams import ignore_missing_readers, say
 from ..terminal.texts import mask
 from .door import env, output
+from .remote import remote_runs
 from .syntax import NOTATION, command_line_options, fab_command, option_text, parameter_name, parse, usage
 from .task import Manager, default_subtask, subtask_names
 
@@ -27,7 +28,8 @@ def run(manager_class: type[Manager], given: Sequence[object], named_options: Ma
         with handle_signals():
             subtask, options, named = parse(*command_line_options(given, named_options))
             check_setting("FAB_TASK", manager_class.FAB_TASK)
-            manager_class.task_hook(subtask, option_text(options, named))
+            with remote_runs():
+                manager_class.task_hook(subtask, option_text(options, named))
             warn_of_misspelt_settings(manager_class)
             if check_setting("MONGO_DATABASES", manager_class.MONGO_DATABASES) is not None:
                 return manager_class.run_in_databases(subtask, options, named)

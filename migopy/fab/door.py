@@ -24,10 +24,14 @@ if fabric_problem():
         f" pip install --force-reinstall {FABRIC_1}."
     )
 
-from fabric.state import commands, env, output  # noqa: E402 - another Fabric has no such module
+from fabric.context_managers import shell_env  # noqa: E402 - another Fabric has no such module
+from fabric.state import commands, env, output  # noqa: E402
 from fabric.task_utils import crawl  # noqa: E402
 
-__all__ = ["commands", "crawl", "env", "output", "show_command"]
+__all__ = ["CONNECTING", "commands", "crawl", "env", "output", "shell_env", "show_command"]
+
+CONNECTING = "fabric.network"
+"""The module that connects. It takes a TypeError for the end of a person's input, and ends fab with 0."""
 
 
 def show_command(command: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 from unittest import TestCase
 
+import paramiko
 from fabric.main import parse_arguments
 from fabric.operations import _shell_wrap
 
@@ -116,6 +117,30 @@ class TestRemote(MongoTestCase):
         self.assertEqual((1, False), (result.code, "restarted" in result.stdout), result.output)
         self.assertIn("003_test.py failed (line 2, ValueError: not here): it is not registered", result.stdout)
         self.assertEqual(["001_test", "002_test"], self.notes())
+
+    def test_a_run_that_fabric_could_not_start_does_not_end_with_0(self) -> None:
+        without_gssapi = int(paramiko.__version__.split(".")[0]) >= 5
+        result = self.local.fab("--gss-auth", "staging", "migrations:execute", "restart")
+        if without_gssapi:
+            self.assertEqual((1, False), (result.code, "restarted" in result.stdout), result.output)
+            self.assertIn(
+                f"Nothing was done on {self.sshd.host_string}: env.gss_auth, env.gss_kex and fab --gss-auth need"
+                " GSSAPI, which Paramiko no longer has since version 5."
+                ' Install "paramiko<5" and gssapi, or connect with a key.',
+                result.stderr,
+            )
+            self.assertEqual([], self.notes())
+        else:
+            self.assertNotEqual(result.code == 0, self.notes() == [], result.output)
+
+    def test_a_machine_that_does_not_write_utf_8_is_read_to_the_end(self) -> None:
+        self.profile.write_text(
+            f"{self.environment}export LC_ALL=C LANG=C PYTHONIOENCODING=latin-1 PYTHONCOERCECLOCALE=0 PYTHONUTF8=0\n"
+            f"cd {self.remote.path}\n"
+        )
+        text = "# coding: utf-8\ndef up(db):\n    print(u'na\u00efve \\udcff')\n"
+        self.remote.write("mongomigrations/003_test.py", text)
+        self.assertIn("na\u00efve \\udcff", self.staging("migrations:execute,3"))
 
     def test_options_arrive_as_they_were_in_another_folder_too(self) -> None:
         self.profile.write_text(self.environment)

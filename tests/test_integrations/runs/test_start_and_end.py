@@ -37,7 +37,7 @@ OF_THE_IMPORT = {
 }
 
 OF_HELP = {
-    *(f"migopy.fab.{name}" for name in ["dispatch", "help", "syntax"]),
+    *(f"migopy.fab.{name}" for name in ["dispatch", "help", "remote", "syntax"]),
     *(f"migopy.terminal.{name}" for name in ["signals", "tables"]),
 }
 
