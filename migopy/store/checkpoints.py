@@ -89,8 +89,8 @@ class Checkpoint(NamedTuple):
             get("finished") is True,
             documents.moment(get("at")),
             get("session"),
-            (document["last"],) if "last" in document else (),
-            (document["end"],) if "end" in document else (),
+            _one_or_none(document, "last"),
+            _one_or_none(document, "end"),
             bytes(document["asked"]) if isinstance(get("asked"), bytes) else b"",
             get("uuid"),
             get("_id"),
@@ -114,6 +114,11 @@ def _identity(document: Mapping[str, Any]) -> Identity | None:
     collection, filter = documents.text(document.get("collection")), documents.text(document.get("filter"))
     nth, call = documents.number(document.get("nth")), documents.number(document.get("call"))
     return None if collection is None or filter is None or nth is None else Identity(collection, filter, nth, call or 0)
+
+
+def _one_or_none(document: Mapping[str, Any], key: str) -> tuple[Any, ...]:
+    """The value as a tuple, which is empty if there is none: None can be a value."""
+    return (document[key],) if key in document else ()
 
 
 def _kept(value: Any) -> tuple[int, int] | None:

@@ -18,9 +18,7 @@ def find_manager(start: Path) -> tuple[type[MigrationsManager], Path]:
 
     Raises ``ConfigurationError`` where there is no fabfile, or not one class in it.
     """
-    folder = next((each for each in (start, *start.parents) if _has_fabfile(each)), None)
-    if folder is None:
-        raise ConfigurationError(f"There is no fabfile in {start} or above it: {HINT}.")
+    folder = _folder_with_fabfile(start)
     with on_sys_path(folder):
         module = importlib.import_module("fabfile")
     found = {value for value in vars(module).values() if _is_of_team(value)}
@@ -32,6 +30,13 @@ def find_manager(start: Path) -> tuple[type[MigrationsManager], Path]:
     return leaves[0], folder
 
 
+def _folder_with_fabfile(start: Path) -> Path:
+    for folder in (start, *start.parents):
+        if (folder / "fabfile.py").is_file() or (folder / "fabfile" / "__init__.py").is_file():
+            return folder
+    raise ConfigurationError(f"There is no fabfile in {start} or above it: {HINT}.")
+
+
 def folder_of(manager: type[MigrationsManager]) -> Path:
     """The folder of the file in which a class was written."""
     file = sys.modules[manager.__module__].__file__
@@ -40,7 +45,3 @@ def folder_of(manager: type[MigrationsManager]) -> Path:
 
 def _is_of_team(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, MigrationsManager) and value is not MigrationsManager
-
-
-def _has_fabfile(folder: Path) -> bool:
-    return (folder / "fabfile.py").is_file() or (folder / "fabfile" / "__init__.py").is_file()
