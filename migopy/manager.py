@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from .dumps import Tool
     from .mongo import Server
+    from .rehearsal import Rehearsal, Stage
     from .run import Direction, Operator, Outcome, Planning, Workspace
     from .run.inventory import Inventory
     from .run.planning import Plan
@@ -289,14 +290,10 @@ class MigrationsManager(Settings):
                 return self._nothing_to_execute(inventory, to)
             for problem in workspace.status(inventory).unfinished_problems([migration.name for migration in chosen]):
                 self.logger.white(f"{problem.text.rstrip('.')}. The copy contains what it left behind.")
-            stage_of, owner = lazy.rehearsal.open_stage, lazy.run.user_at_host(self.BY)
-            with stage_of(self.mongo_client, self.MongoClient, workspace.settings, owner, keep=keeps) as stage:
-                on_copy = self._workspace(stage.db)
-                db = self._with_legacy_calls(stage.db, workspace.names)
+            owner, settings = lazy.run.user_at_host(self.BY), workspace.settings
+            with lazy.rehearsal.open_stage(self.mongo_client, self.MongoClient, settings, owner, keep=keeps) as stage:
                 try:
-                    rehearsal = lazy.rehearsal.Rehearsal(
-                        stage, on_copy, db, original=self.db, limit=limit, preflight_seconds=seconds
-                    )
+                    rehearsal = self._rehearsal(stage, workspace, limit, seconds)
                     rehearsal.run(chosen, self.before_rehearsal, results, self.logger)
                 finally:
                     if results.rehearsed and not is_yes("json", json):
@@ -590,6 +587,11 @@ class MigrationsManager(Settings):
         if several:
             self.logger.green(direction.report(f"{len(plan.ready)} migrations", time.monotonic() - started))
         plan.stop_at_interrupted()
+
+    def _rehearsal(self, stage: Stage, workspace: Workspace, limit: int | None, seconds: float | None) -> Rehearsal:
+        """A rehearsal on the copy that is made on this stage; the other arguments are those of ``Rehearsal``."""
+        on_copy, db = self._workspace(stage.db), self._with_legacy_calls(stage.db, workspace.names)
+        return lazy.rehearsal.Rehearsal(stage, on_copy, db, original=self.db, limit=limit, preflight_seconds=seconds)
 
     # Messages
 

@@ -143,7 +143,7 @@ def refuse_dropped(collection: pymongo.collection.Collection[Any]) -> None:
 
 
 class CalledByName:
-    """A collection or a database that can be called, because its name may be that of an old method.
+    """A collection or a database that can be called, because it may have the name of an old method.
 
     ``db.notes.insert`` is the collection ``notes.insert`` in PyMongo 4, and so it is here. Calling it inserts into
     ``notes``. In the same way a client's old methods are databases.

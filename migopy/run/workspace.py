@@ -61,7 +61,7 @@ class Workspace:
     keeps_filters: bool = False
     """Whether walks continue with the filters that they began with, though the file has others now (resume=yes)."""
     pace: int | None = None
-    """Documents a second that walks go through at most (pace=N); None for that of the settings."""
+    """Documents a second that walks go through at most (pace=N); None for the one in the settings."""
     waited_for: Holder | None = field(default=None, init=False)
     """The run that this one had to wait for first, if any."""
 
@@ -168,18 +168,14 @@ class Workspace:
         )
         line = Line(say)
         record = status.inventory.records.get(migration.name)
+        pace = self.pace or self.settings.BATCH_PACE
         return Batches(
             trail,
             self.lock.confirm,
             line,
             self.settings.BATCH_MAX_LAG,
             self.lock.tell,
-            control=Control(
-                self.lock,
-                lambda text: line.say(f"{migration.name}: {text}"),
-                throttle,
-                self.pace or self.settings.BATCH_PACE,
-            ),
+            control=Control(self.lock, lambda text: line.say(f"{migration.name}: {text}"), throttle, pace),
             kept=self.kept,
             now=self.lock.now,
             registered_run=record.run_to_restore if record else None,

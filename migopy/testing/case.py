@@ -14,7 +14,7 @@ from .migration import Documents, MigrationTest
 class MigrationTestCase(unittest.TestCase):
     """A test of migrations, each in a database that is made for it and dropped afterwards.
 
-    ``manager`` is the class of the fabfile; without it, that of the fabfile in the working directory or above it.
+    ``manager`` is the class of the fabfile. Without it, the fabfile in the working directory or above it has the class.
     """
 
     manager: type[MigrationsManager] | None = None

@@ -40,9 +40,9 @@ shutil.rmtree(folder, ignore_errors=True)
 def server_uri() -> str:
     """The connection string of the server for tests.
 
-    ``MIGOPY_TEST_URI`` names one. Without it, a mongod is started: the one on ``PATH``, or that of the extra
-    ``mongod``. It is a replica set of one member, because transactions need that. Raises ``ConfigurationError`` where
-    there is none.
+    ``MIGOPY_TEST_URI`` names one. Without it, a mongod is started: from ``PATH``, or from the extra
+    ``mongod``. It is a replica set of one member, because transactions need that. Raises ``ConfigurationError`` without
+    any.
     """
     return os.environ.get("MIGOPY_TEST_URI") or _start(_find_mongod())
 

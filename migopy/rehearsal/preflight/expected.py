@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Collection:
-    """``name`` is that of the real collection with its documents; None if the run makes or replaces them."""
+    """``name`` is the real collection with its documents; None if the run makes or replaces them."""
 
     name: str | None
     changed_fields: set[str] = field(default_factory=set)

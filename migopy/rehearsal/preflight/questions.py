@@ -28,7 +28,7 @@ SAMPLE = 1_000
 MAX_EXAMPLES = 5
 
 MAX_DUPLICATES = 1_000
-"""Values that stand in more than one document, of which no more are counted."""
+"""How many values that stand in more than one document are counted at most."""
 
 
 class Count(NamedTuple):

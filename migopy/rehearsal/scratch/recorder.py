@@ -18,7 +18,7 @@ MAX_DISTINCT = 5
 
 
 class Part(NamedTuple):
-    """One change of a command: an ``update`` command may have many. ``name`` is that of the command, in lower case.
+    """One change of a command: an ``update`` command may have many. ``name`` is the command, in lower case.
 
     Updates and deletes have ``filter``, ``update`` and ``multi`` in ``body``, whatever command they come from.
     """
