@@ -73,6 +73,7 @@ POSITIONAL = {
 
 # Code in these folders is never a migration.
 OUR_FOLDER, PYMONGO_FOLDER = (os.path.join(os.path.dirname(file), "") for file in (__file__, pymongo.__file__))
+GRIDFS_FOLDER = os.path.join(os.path.dirname(os.path.dirname(pymongo.__file__)), "gridfs", "")
 
 
 class LegacyCall(DeprecationWarning):
@@ -106,7 +107,7 @@ def warn(old: str, today: str) -> None:
     """Warn at the line of the migration that made the call."""
     frame = sys._getframe(1)
     # The call may have come through PyMongo and back: gridfs.put() calls our insert_one.
-    while frame.f_back and frame.f_code.co_filename.startswith((OUR_FOLDER, PYMONGO_FOLDER)):
+    while frame.f_back and frame.f_code.co_filename.startswith((OUR_FOLDER, PYMONGO_FOLDER, GRIDFS_FOLDER)):
         frame = frame.f_back
     module = frame.f_globals
     warnings.warn_explicit(
