@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
+from ...terminal.wording import plural
 from . import indexes, losses, validators, writes
 from .expected import Expected
 from .findings import NOT_ASKED, Finding
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from .writes import Scale
 
 MAX_COMMANDS = 500
-"""Of a migration. One that sends more different ones writes them in a loop."""
+"""Of a migration, the different ones that are asked about: one that sends more writes them in a loop."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,25 @@ class Preflight:
     def _all(self, rehearsed: Rehearsed) -> Iterator[Finding]:
         lost_fields = _lost_fields(rehearsed.changes)
         may_be_elsewhere = _may_be_elsewhere(rehearsed.changes)
-        for sent in rehearsed.sent[:MAX_COMMANDS]:
-            if sent.name in ("update", "delete"):
-                yield from self._ask(sent, "documents", writes.findings(sent, *self._known, self._scale))
-            elif sent.name in ("createindexes", "collmod"):
-                whole = sent.collection not in self._scale.factors
-                yield from self._ask(sent, "index", indexes.findings(sent, *self._known, is_whole=whole))
-            if sent.name == "collmod":
-                yield from self._ask(sent, "validator", validators.findings(sent, *self._known))
-            if not rehearsed.takes_back:
-                lost = losses.findings(sent, *self._known, lost_fields, may_be_elsewhere=may_be_elsewhere)
-                yield from self._ask(sent, "lost values", lost)
+        for number, sent in enumerate(rehearsed.sent):
+            if number < MAX_COMMANDS:
+                yield from self._about(sent)
+                if not rehearsed.takes_back:
+                    lost = losses.findings(sent, *self._known, lost_fields, may_be_elsewhere=may_be_elsewhere)
+                    yield from self._ask(sent, "lost values", lost)
             self._expected.note(sent)
+        for collection, number in Counter(sent.collection for sent in rehearsed.sent[MAX_COMMANDS:]).items():
+            text = f"{plural(number, 'command')}: only the first {MAX_COMMANDS} of a migration are asked about"
+            yield Finding(NOT_ASKED, collection, text)
+
+    def _about(self, sent: Sent) -> Iterator[Finding]:
+        if sent.name in ("update", "delete"):
+            yield from self._ask(sent, "documents", writes.findings(sent, *self._known, self._scale))
+        elif sent.name in ("createindexes", "collmod"):
+            whole = sent.collection not in self._scale.factors
+            yield from self._ask(sent, "index", indexes.findings(sent, *self._known, is_whole=whole))
+        if sent.name == "collmod":
+            yield from self._ask(sent, "validator", validators.findings(sent, *self._known))
 
     @property
     def _known(self) -> tuple[Expected, Questions]:

@@ -10,6 +10,7 @@ from typing import Any, Mapping, NamedTuple
 from pymongo import MongoClient
 
 from migopy.rehearsal.preflight import Preflight, Questions, Rehearsed, Scale
+from migopy.rehearsal.preflight.preflight import MAX_COMMANDS
 from migopy.rehearsal.scratch.recorder import Sent
 from tests.cases import InProcessTestCase
 from tests.server import Mongod, Server, shared_replica_set
@@ -320,6 +321,16 @@ class TestQuestions(PreflightTestCase):
         (found,) = preflight.findings(Rehearsed([sent], [], takes_back=True, allowances={}))
         self.assertEqual(("not asked", "users", False), (found.kind, found.collection, found.is_grave))
         self.assertEqual("documents of the update: no time was left of 0 s", found.text)
+
+    def test_all_commands_are_noted_and_the_first_are_asked_about(self) -> None:
+        many = [Sent("create", f"c{number}", {}) for number in range(MAX_COMMANDS)]
+        delete = Sent("delete", "users", {"filter": {"email": "same@b.c"}, "update": None, "multi": True})
+        index = Sent("createindexes", "users", {"key": {"email": 1}, "name": "email_1", "unique": True})
+        preflight = Preflight(Questions(self.db), Scale(limit=100, has_oplog=False, factors={"users": 15}))
+        (found,) = preflight.findings(Rehearsed([*many, delete], [], takes_back=False, allowances={}))
+        self.assertEqual(("not asked", "users", False), (found.kind, found.collection, found.is_grave))
+        self.assertEqual("1 command: only the first 500 of a migration are asked about", found.text)
+        self.assertEqual([], preflight.findings(Rehearsed([index], [], takes_back=True, allowances={})))
 
     def test_what_the_user_may_not_is_named(self) -> None:
         mongod = Mongod(auth=True)
