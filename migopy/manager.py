@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import os
-import sys
-import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Sequence, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, TypeVar
 
 from . import fab, lazy
-from .errors import CheckFailed, WrongState, already_done
+from .errors import CheckFailed
 from .fab import env, task
 from .settings import Settings
-from .terminal import ColorsLogger, is_terminal, show
-from .terminal.messages import ask
+from .terminal import ColorsLogger, show
 from .terminal.options import is_yes, positive_number, require_exactly_one, require_not_empty
 
 if TYPE_CHECKING:
@@ -25,15 +21,6 @@ if TYPE_CHECKING:
     import pymongo
     from pymongo.collection import Collection
     from pymongo.database import Database
-
-    from .dumps import Tool
-    from .mongo import Server
-    from .rehearsal import Rehearsal, Stage
-    from .run import Direction, Operator, Outcome, Planning, Workspace
-    from .run.inventory import Inventory
-    from .run.planning import Plan
-    from .run.status import Problem, Status
-    from .store import Names
 
     Client = pymongo.MongoClient[Dict[str, Any]]
 
@@ -93,21 +80,10 @@ class MigrationsManager(Settings):
     def show_status(self, json: str | None = None) -> None:
         """Show what is unregistered, and all problems"""
         workspace = self._workspace()
-        inventory = workspace.inventory()
-        status = workspace.status(inventory)
+        status = workspace.status(workspace.inventory())
         if is_yes("json", json):
-            show(lazy.run.report.as_json(lazy.run.report.status_rows(status)))
-            return
-        is_new = ", which does not exist yet" if workspace.is_new_database(status) else ""
-        self.logger.white(f"Database {status.database} at {status.server}{is_new}")
-        self.logger.white(lazy.run.report.summary_line(status))
-        if status.unregistered:
-            self.logger.white_bold(f"Unregistered migrations ({self._command('execute')} to execute them):")
-            for migration in status.unregistered:
-                self.logger.red(migration.name)
-        elif not status.running_now:
-            self._nothing_to_execute(inventory)
-        self._show_problems(status.problems, status)
+            return show(lazy.run.report.as_json(lazy.run.report.status_rows(status)))
+        lazy.run.screen.show_status(self.logger, status, is_new=workspace.is_new_database(status))
 
     @task
     def execute(
@@ -124,21 +100,21 @@ class MigrationsManager(Settings):
         All, one (execute,NAME), or all up to and including one (execute,to=NAME). resume=yes continues batches with the
         filter that they began with; pace=N goes through at most N documents a second
         """
-        with self._outcome("execute", json) as outcome:
+        with lazy.run.open_outcome("execute", json) as outcome:
             self._require_name("execute", spec_migr)
             workspace = self._workspace(keeps_filters=is_yes("resume", resume), pace=pace)
             inventory = workspace.inventory()
             if not inventory.to_execute(spec_migr, to):
-                return self._nothing_to_execute(inventory, to)
+                return self.logger.green(inventory.nothing_to_execute(to))
             with workspace.hold_lock("execute"):
                 inventory = workspace.inventory()
                 chosen = inventory.to_execute(spec_migr, to)
                 if not chosen:
-                    return self._nothing_to_execute(inventory, to)
+                    return self.logger.green(inventory.nothing_to_execute(to))
                 plan = self._planning(workspace).plan("up", chosen, inventory, named=spec_migr)
                 for failure in plan.failed_before:
                     self.logger.white(failure)
-                self._carry_out(lazy.run.EXECUTE, plan, workspace, outcome)
+                lazy.run.run_all(lazy.run.EXECUTE, plan, workspace, outcome, self)
 
     @task
     def ignore(self, spec_migr: str | None = None, to: str | None = None, *, json: str | None = None) -> None:
@@ -146,25 +122,21 @@ class MigrationsManager(Settings):
 
         All, one (ignore,NAME), or all up to and including one (ignore,to=NAME)
         """
-        with self._outcome("ignore", json) as outcome:
+        with lazy.run.open_outcome("ignore", json) as outcome:
             self._require_name("ignore", spec_migr)
             workspace = self._workspace()
             inventory = workspace.inventory()
             if not inventory.to_execute(spec_migr, to):
-                return self._nothing_to_execute(inventory, to)
-            with workspace.hold_lock("ignore") as lock:
+                return self.logger.green(inventory.nothing_to_execute(to))
+            with workspace.hold_lock("ignore"):
                 inventory = workspace.inventory()
                 chosen = inventory.to_execute(spec_migr, to)
                 if not chosen:
-                    return self._nothing_to_execute(inventory, to)
+                    return self.logger.green(inventory.nothing_to_execute(to))
                 for migration in chosen:
                     self.logger.white_bold(f"Registering migration {migration.name}...")
-                files = {migration.name: migration.fingerprint() for migration in chosen}
-                outcome.plan([*files])
-                lock.confirm()
-                workspace.history.ignore(files, at=lock.now())
-                workspace.forget_batches(*set(files).intersection(workspace.status_from_log(inventory).progress))
-                outcome.record_ignored([*files], at=lock.now())
+                outcome.plan([migration.name for migration in chosen])
+                outcome.record_ignored(*workspace.ignore(chosen, inventory))
 
     @task
     def rollback(
@@ -182,7 +154,7 @@ class MigrationsManager(Settings):
         One (rollback,NAME), the N executed last (rollback,last=N), or all executed after one, which stays executed
         (rollback,to=NAME); newest first. plan=yes only shows which
         """
-        with self._outcome("rollback", json) as outcome:
+        with lazy.run.open_outcome("rollback", json) as outcome:
             usages = [self._command(f"rollback,{target}") for target in lazy.run.ROLLBACK_TARGETS]
             require_exactly_one("Which migrations should be rolled back?", usages, spec_migr, last, to)
             workspace = self._workspace(keeps_filters=is_yes("resume", resume))
@@ -195,27 +167,19 @@ class MigrationsManager(Settings):
                 inventory = workspace.inventory()
                 chosen = inventory.to_roll_back(spec_migr, last, to)
                 down = self._planning(workspace).plan("down", chosen, inventory, named=spec_migr)
-                self._carry_out(lazy.run.ROLL_BACK, down, workspace, outcome)
+                lazy.run.run_all(lazy.run.ROLL_BACK, down, workspace, outcome, self)
 
     @task
     def forget(self, name: str) -> None:
         """Unregister without running down(): forget,NAME"""
         workspace = self._workspace()
         workspace.require_something_to_forget(workspace.inventory(), name)
-        with workspace.hold_lock("forget") as lock:
+        with workspace.hold_lock("forget"):
             inventory = workspace.inventory()
             known = workspace.require_something_to_forget(inventory, name)
-            record = inventory.records.get(known)
-            what = "migration" if record else "the progress of"
+            what = "migration" if known in inventory.records else "the progress of"
             self.logger.white_bold(f"Forgetting {what} {known}...")
-            lock.confirm()
-            if record:
-                workspace.forget_batches(known)
-            else:
-                workspace.checkpoints.forget([known])
-            workspace.history.unregister(known)
-            with already_done(f"{known} is unregistered"):
-                workspace.history.log("forgotten", known, **(record.facts_of_removal if record else {}))
+            workspace.forget(known, inventory)
 
     @task
     def accept(self, name: str, was: str | None = None) -> None:
@@ -250,10 +214,10 @@ class MigrationsManager(Settings):
             if steps:
                 show(lazy.run.report.plan_table(steps))
             elif not obstacles and not status.running_now:
-                self._nothing_to_execute(inventory, to)
+                self.logger.green(inventory.nothing_to_execute(to))
             for doubt in planning.warnings(steps):
                 self.logger.white(doubt)
-            self._show_obstacles(obstacles, status)
+            lazy.run.screen.show_obstacles(self.logger, obstacles, status)
         if obstacles:
             raise CheckFailed(f"{self._command('execute')} would stop, see above.")
 
@@ -277,7 +241,7 @@ class MigrationsManager(Settings):
         file
         """
         results = lazy.rehearsal.Results()
-        with self._json_output("rehearse", json, results.rows), lazy.rehearsal.report_file(report, results):
+        with lazy.run.json_output("rehearse", json, results.rows), lazy.rehearsal.report_file(report, results):
             self._require_name("rehearse", spec_migr)
             limit, keeps = lazy.rehearsal.sample_limit(documents), is_yes("keep", keep)
             seconds = lazy.rehearsal.preflight_seconds(preflight)
@@ -287,17 +251,14 @@ class MigrationsManager(Settings):
             inventory = workspace.inventory()
             chosen = inventory.to_execute(spec_migr, to)
             if not chosen:
-                return self._nothing_to_execute(inventory, to)
+                return self.logger.green(inventory.nothing_to_execute(to))
             for problem in workspace.status(inventory).unfinished_problems([migration.name for migration in chosen]):
                 self.logger.white(f"{problem.text.rstrip('.')}. The copy contains what it left behind.")
-            owner, settings = lazy.run.user_at_host(self.BY), workspace.settings
-            with lazy.rehearsal.open_stage(self.mongo_client, self.MongoClient, settings, owner, keep=keeps) as stage:
-                try:
-                    rehearsal = self._rehearsal(stage, workspace, limit, seconds)
+            with lazy.rehearsal.open_stage(workspace, self.MongoClient, keep=keeps) as stage:
+                copy, db = self._workspace(stage.db), self._with_legacy_calls(stage.db, workspace.names)
+                rehearsal = lazy.rehearsal.Rehearsal(stage, copy, db, self.db, limit, seconds)
+                with results.shown_at_end(as_table=not is_yes("json", json)):
                     rehearsal.run(chosen, self.before_rehearsal, results, self.logger)
-                finally:
-                    if results.rehearsed and not is_yes("json", json):
-                        show(results.as_text())
             results.verdict = lazy.rehearsal.judge(results.rehearsed, stage.state_of_original)
             self.logger.green(results.verdict)
 
@@ -320,11 +281,9 @@ class MigrationsManager(Settings):
         else:
             for migration in [] if may_be_pending else unregistered:
                 self.logger.red(f"{migration.name}: unregistered")
-            self._show_obstacles(obstacles, status)
+            lazy.run.screen.show_obstacles(self.logger, obstacles, status)
         if found:
-            is_pending = not may_be_pending and (unregistered or status.running_now)
-            state = "Not up to date" if is_pending else "Something is wrong"
-            raise CheckFailed(f"{state}: {found}. See {self._command('plan')}.")
+            raise CheckFailed(f"{found}. See {self._command('plan')}.")
         self.logger.green(lazy.run.report.nothing_wrong(status, self._command("execute")))
 
     @task
@@ -351,7 +310,7 @@ class MigrationsManager(Settings):
             show(report.as_json(report.history_document(rows, problems, events)))
         else:
             show(report.history_text(rows, events))
-            self._show_problems(problems)
+            lazy.run.screen.show_problems(self.logger, problems)
 
     @task
     def create(self, words: str) -> str:
@@ -391,10 +350,11 @@ class MigrationsManager(Settings):
         workspace = self._workspace()
         restore = lazy.dumps.Restore(dump, workspace.db, workspace.history, workspace.names, address=workspace.address)
         restore.require_rights()
-        not_in_dump = restore.not_in_dump()
-        if not_in_dump:
-            self.logger.white(f"These collections are not in the dump and stay unchanged: {', '.join(not_in_dump)}.")
-        self._ask_yes(f"Replace the collections of {database} at {workspace.address} with those in {dump.root}?", force)
+        for warning in restore.warnings():
+            self.logger.white(warning)
+        fab.require_yes(
+            f"Replace the collections of {database} at {workspace.address} with those in {dump.root}?", force
+        )
         with workspace.hold_lock("dbrestore") as lock:
             command = lazy.dumps.restore_command(dump, database, without=restore.not_for_mongorestore)
             restore.run(lambda: mongorestore.run(command, lock.require_seconds_left), lock.confirm)
@@ -416,7 +376,7 @@ class MigrationsManager(Settings):
         if not found:
             self.logger.green("Nothing is kept" + (f" for more than {older} days" if older else ""))
         elif drop or older:
-            self._ask_yes(kept.question(found), force)
+            fab.require_yes(kept.question(found), force)
             with workspace.hold_lock("kept"):
                 workspace.kept.drop(each.walk for each in found)
             self.logger.green("Deleted what was kept.")
@@ -429,10 +389,8 @@ class MigrationsManager(Settings):
         if holder is None:
             self.logger.green("Nobody holds the lock.")
             return
-        state = "is held" if holder.held else "was left behind"
-        prospect = f": {holder.prospect(self._command('unlock'))}" if holder.held else ""
-        self.logger.white_bold(f"The lock {state} by {workspace.description(holder)}{prospect}.")
-        self._ask_yes("Free it? If that run still works, it will lose the lock and register nothing more.", force)
+        self.logger.white_bold(workspace.lock_sentence(holder))
+        fab.require_yes("Free it? If that run still works, it will lose the lock and register nothing more.", force)
         freed = workspace.unlock(holder)
         self.logger.green("The lock is free." if freed else "The lock was released in the meantime.")
 
@@ -491,10 +449,7 @@ class MigrationsManager(Settings):
 
     def sorted(self, names: list[str]) -> list[str]:
         """The names by number, then by name. Raises ``BadMigration`` if a name does not match the pattern."""
-        number_of = lazy.files.number_parser(self.MIGRATIONS_FILE_PATTERN)
-        badly_named = [name for name in names if number_of(name) is None]
-        lazy.files.require_good_names(badly_named, self.MIGRATIONS_FILE_PATTERN)
-        return lazy.files.sort_names(names, number_of)
+        return lazy.files.sort_names(names, self.MIGRATIONS_FILE_PATTERN)
 
     def before_each(self, name: str) -> None:
         """Override it to run code before each ``up()`` and ``down()``. An exception stops the run."""
@@ -519,7 +474,7 @@ class MigrationsManager(Settings):
 
     def _workspace(
         self, copy: Database[dict[str, Any]] | None = None, *, keeps_filters: bool = False, pace: str | None = None
-    ) -> Workspace:
+    ) -> lazy.run.Workspace:
         """A new workspace, for the database of the settings or for the copy of a rehearsal."""
         settings, limit = Settings.read(self), None if pace is None else positive_number("pace", pace)
         make_server = lazy.mongo.Server.from_settings if copy is None else lazy.mongo.Server.for_rehearsal
@@ -528,10 +483,10 @@ class MigrationsManager(Settings):
         return lazy.run.Workspace(db, settings, server, self._folder, self.logger.white_bold, keeps_filters, limit)
 
     @property
-    def _server(self) -> Server:
+    def _server(self) -> lazy.mongo.Server:
         return lazy.mongo.Server.from_settings(Settings.read(self))
 
-    def _with_legacy_calls(self, db: Database[dict[str, Any]], names: Names) -> Database[dict[str, Any]]:
+    def _with_legacy_calls(self, db: Database[dict[str, Any]], names: lazy.store.Names) -> Database[dict[str, Any]]:
         if not self.LEGACY_PYMONGO:
             return db
         self._open_resources.enter_context(lazy.legacy.warnings_shown(self.logger.white))
@@ -549,7 +504,7 @@ class MigrationsManager(Settings):
     def _dumps_folder(self) -> Path:
         return self._folder / self.MONGO_DUMP_DIRECTORY
 
-    def _tool(self, name: str) -> Tool:
+    def _tool(self, name: str) -> lazy.dumps.Tool:
         return lazy.dumps.Tool(name, self._server, lambda: self.mongo_client, fab.show_command)
 
     @cached_property
@@ -558,89 +513,21 @@ class MigrationsManager(Settings):
 
     # Running
 
-    def _operator(self) -> Operator:
+    def _operator(self) -> lazy.run.Operator:
         return lazy.run.Operator(self._workspace(), self.logger.white)
 
-    def _planning(self, workspace: Workspace) -> Planning:
+    def _planning(self, workspace: lazy.run.Workspace) -> lazy.run.Planning:
         return lazy.run.Planning(workspace, functools.partial(self._tool, "mongodump"), db=lambda: self.db)
 
-    def _carry_out(self, direction: Direction, plan: Plan, workspace: Workspace, outcome: Outcome) -> None:
-        """Run the migrations and report each. Stops at the first that was interrupted."""
-        for hook in lazy.run.HOOKS:
-            lazy.files.require_plain_function(getattr(self, hook), hook)
-        outcome.plan([migration.name for migration in (*plan.ready, *plan.blocked)])
-        with lazy.run.let_through():  # a team may override dbdump()
-            dump = self.dbdump() if self.DO_MONGO_DUMP and plan.ready else None
-        if any(migration.in_transaction for migration in plan.ready):
-            workspace.prepare_transactions()
-        context = workspace.context(direction, self.db, plan.status, self, self.logger)
-        run = lazy.run.Run(direction, dataclasses.replace(context, dump=lazy.dumps.facts(dump, workspace.db.name)))
-        started, several = time.monotonic(), len(plan.ready) > 1
-        with run.announced(plan.ready):
-            for place, migration in enumerate(plan.ready, start=1):
-                position = f" ({place} of {len(plan.ready)})" if several else ""
-                self.logger.white_bold(f"{direction.doing} migration {migration.name}...{position}")
-                with outcome.record(migration.name, direction.done.lower(), run.finished, workspace.lock.now) as row:
-                    seconds = run.migrate(migration, plan.left_after(place))
-                    row.update(seconds=round(seconds, 3), walks=run.walks)
-                self.logger.white(direction.report(migration.name, seconds))
-        if several:
-            self.logger.green(direction.report(f"{len(plan.ready)} migrations", time.monotonic() - started))
-        plan.stop_at_interrupted()
-
-    def _rehearsal(self, stage: Stage, workspace: Workspace, limit: int | None, seconds: float | None) -> Rehearsal:
-        """A rehearsal on the copy that is made on this stage; the other arguments are those of ``Rehearsal``."""
-        on_copy, db = self._workspace(stage.db), self._with_legacy_calls(stage.db, workspace.names)
-        return lazy.rehearsal.Rehearsal(stage, on_copy, db, original=self.db, limit=limit, preflight_seconds=seconds)
+    def dump_before_run(self) -> Mapping[str, Any]:
+        """Dump the database, if the settings say so; the facts about the dump, for the history."""
+        dump = self.dbdump() if self.DO_MONGO_DUMP else None  # a team may override dbdump()
+        return lazy.dumps.facts(dump, self._server.database_name())
 
     # Messages
-
-    @contextlib.contextmanager
-    def _outcome(self, subtask: str, json: str | None) -> Iterator[Outcome]:
-        """Collects what the block does. With ``json=yes`` it is printed at the end."""
-        outcome = lazy.run.Outcome()
-        with self._json_output(subtask, json, outcome.rows):
-            yield outcome
-
-    @staticmethod
-    def _json_output(
-        subtask: str, json: str | None, rows: Callable[[], Mapping[str, Any]]
-    ) -> contextlib.AbstractContextManager[None]:
-        return lazy.run.print_json_at_end(subtask, rows) if is_yes("json", json) else contextlib.nullcontext()
 
     def _command(self, subtask: str) -> str:
         return f"fab {self.FAB_TASK}:{subtask}"
 
     def _require_name(self, subtask: str, name: str | None) -> None:
         require_not_empty("NAME", name, f"{self._command(f'{subtask},NAME')}, or {self._command(subtask)} for all")
-
-    def _nothing_to_execute(self, inventory: Inventory, to: str | None = None) -> None:
-        which = f"All migrations up to {to}" if to and inventory.unregistered else "All migrations"
-        self.logger.green(f"{which} registered, nothing to execute")
-
-    def _show_obstacles(self, obstacles: Sequence[str], status: Status) -> None:
-        """Show why execute would stop, then the problems that are not among these reasons."""
-        for obstacle in obstacles:
-            self.logger.red(f"execute would stop: {obstacle}")
-        self._show_problems(lazy.run.report.problems_beside(obstacles, status), status)
-
-    def _show_problems(self, problems: Sequence[Problem], status: Status | None = None) -> None:
-        """Show the problems, unfinished migrations in red, and who holds the lock."""
-        for problem in problems:
-            say = self.logger.red if problem.is_unfinished else self.logger.white
-            say(problem.text)
-        for sentence in status.lock_sentences if status else ():
-            self.logger.white(sentence)
-
-    def _ask_yes(self, question: str, force: str | None) -> None:
-        """Ask before something that cannot be undone. Raises ``WrongState`` unless the answer or ``force`` is yes."""
-        if is_yes("force", force):
-            return
-        for is_silent, why in (
-            (env.abort_on_prompts, "--abort-on-prompts forbids questions"),
-            (not is_terminal(sys.stdin), "there is no terminal to ask on"),
-        ):
-            if is_silent:
-                raise WrongState(f"Nothing was done: {why}. The question is: {question} Write force=yes to answer yes.")
-        if not ask(question):
-            raise WrongState("Nothing was done.")

@@ -9,7 +9,6 @@ from typing import Any, Mapping, Sequence
 
 from ..errors import MigopyException, UnknownSubtask
 from ..fab.dispatch import call, method_name
-from ..settings import Settings
 from ..terminal import ColorsLogger, show
 from ..terminal.options import is_yes
 from ..terminal.wording import plural
@@ -43,7 +42,7 @@ def run(manager_class: type[Any], subtask: str | None, options: list[str], named
             f"Nothing was done: in which databases? Add databases=NAME to fab {manager_class.FAB_TASK}:{name}, or a"
             " pattern such as databases=tenant_*, or databases=all."
         )
-    Settings.read(manager_class)
+    manager_class.read(manager_class)  # raises for a wrong setting
     databases = Databases(manager_class, wanted)
     if name in OF_ONE:
         return databases.in_one(name, options, named)

@@ -50,12 +50,13 @@ class Restore:
         return [self._names.migrations, self._names.log, self._names.lock]
 
     @explains_server_errors
-    def not_in_dump(self) -> list[str]:
-        """The collections that the dump does not have; they stay as they are."""
+    def warnings(self) -> list[str]:
+        """What a person should know before the collections are replaced."""
         ours = [self._names.migrations, *self._names.others]
         known = {*(part.name for part in self._dump.collections), *ours}
         names = self._db.list_collection_names()
-        return sorted(name for name in names if name not in known and not name.startswith("system."))
+        stay = sorted(name for name in names if name not in known and not name.startswith("system."))
+        return [f"These collections are not in the dump and stay unchanged: {', '.join(stay)}."] if stay else []
 
     @explains_server_errors
     def require_rights(self) -> None:

@@ -58,7 +58,10 @@ def _entries(directory: Path) -> list[os.DirEntry[str]]:
         raise ConfigurationError(f"The migrations directory {directory} cannot be read: {error.strerror}.") from error
 
 
-def sort_names(names: Iterable[str], number_of: Callable[[str], int | None]) -> list[str]:
+def sort_names(names: Sequence[str], pattern: str) -> list[str]:
+    """The names by number, then by name. Raises ``BadMigration`` if one does not match the pattern."""
+    number_of = number_parser(pattern)
+    require_good_names([name for name in names if number_of(name) is None], pattern)
     return sorted(names, key=lambda name: sort_key(number_of(name), name))
 
 
@@ -98,7 +101,7 @@ def number_parser(pattern: str) -> Callable[[str], int | None]:
     return number_of
 
 
-def new_name(words: str, names: Iterable[str], pattern: str) -> str:
+def new_name(words: str, names: Sequence[str], pattern: str) -> str:
     """The name of a new file, numbered after the highest name, with as many digits; ``012_x`` gives the number itself.
 
     Raises ``BadMigration`` if the name does not match the pattern, or the number is taken.

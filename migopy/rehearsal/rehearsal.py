@@ -82,7 +82,6 @@ class Rehearsal:
         stage: Stage,
         workspace: Workspace,
         db: Database[dict[str, Any]],
-        *,
         original: Database[dict[str, Any]],
         limit: int | None,
         preflight_seconds: float | None,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
+from ..terminal.streams import show
 from ..terminal.tables import table
 from ..terminal.texts import one_line, shorten
 from ..terminal.wording import duration, plural
@@ -37,6 +39,15 @@ class Results:
         """For JSON."""
         samples = {name: {"documents": counts.original, "copied": counts.copy} for name, counts in self.sampled.items()}
         return {"sampled": samples, "rehearsed": [_json_row(each) for each in self.rehearsed]}
+
+    @contextlib.contextmanager
+    def shown_at_end(self, *, as_table: bool) -> Iterator[None]:
+        """Print what was rehearsed, also after a failure."""
+        try:
+            yield
+        finally:
+            if self.rehearsed and as_table:
+                show(self.as_text())
 
     def as_text(self) -> str:
         """For people: the table, and below it the details of each migration."""

@@ -11,6 +11,7 @@ from ..mongo.client import close, connect
 from ..mongo.failures import server_errors
 from ..mongo.kind import has_transactions
 from ..mongo.server import Server
+from ..run.workspace import user_at_host
 from ..terminal.wording import byte_size, plural
 from .copy_job import Extent
 from .scratch.database import Scratch, is_same_server
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.database import Database
 
-    from ..settings import Settings
+    from ..run import Workspace
 
 
 MAX_NAMES = 5
@@ -28,23 +29,20 @@ MAX_NAMES = 5
 
 
 @contextlib.contextmanager
-def open_stage(
-    client: MongoClient[Any], make_client: Callable[..., Any], settings: Settings, owner: str, *, keep: bool
-) -> Iterator[Stage]:
-    """The stage on the server of ``REHEARSAL_URI``, or without that on the server of the settings.
+def open_stage(workspace: Workspace, make_client: Callable[..., Any], *, keep: bool) -> Iterator[Stage]:
+    """The stage on the server of ``REHEARSAL_URI``, or without that on the server of the real database.
 
-    ``client`` is connected to the server of the settings; ``make_client`` is ``MongoClient`` of the team's class.
+    ``workspace`` is about the real database; ``make_client`` is ``MongoClient`` of the team's class.
     """
-    server = Server.for_rehearsal(settings)
-    original = Server.from_settings(settings)
-    source = client[original.database_name()]
+    server, owner = Server.for_rehearsal(workspace.settings), user_at_host(workspace.settings.BY)
+    source = workspace.db
     with contextlib.ExitStack() as until_closed:
-        ours = client
-        if settings.REHEARSAL_URI:
+        ours = source.client
+        if workspace.settings.REHEARSAL_URI:
             ours = connect(make_client, server)
             until_closed.callback(close, ours)
         make = functools.partial(connect, make_client, server)
-        with Stage(source, original.address, ours, server, make, owner=owner, keep=keep) as stage:
+        with Stage(source, workspace.address, ours, server, make, owner=owner, keep=keep) as stage:
             yield stage
 
 

@@ -147,6 +147,11 @@ class Inventory:
         if self.unfinished_restore:
             raise WrongState(f"{self.restore_problem} Nothing was done.")
 
+    def nothing_to_execute(self, to: str | None = None) -> str:
+        """The sentence for a run that has nothing to do, up to the migration ``to`` or at all."""
+        which = f"All migrations up to {to}" if to and self.unregistered else "All migrations"
+        return f"{which} registered, nothing to execute"
+
     def to_execute(self, spec_migr: str | None, to: str | None) -> list[Migration]:
         """The unregistered migrations: all, the one in ``spec_migr``, or all up to the one in ``to``.
 

@@ -10,6 +10,7 @@ from typing import Any, Callable, Container, Iterator, Mapping, Sequence
 
 from ..errors import MigopyException, StopTaskExecution
 from ..mongo.clock import clock
+from ..terminal.options import is_yes
 from ..terminal.streams import show
 from ..terminal.texts import one_line, summary
 from .report import as_json
@@ -52,6 +53,21 @@ class Outcome:
 
     def rows(self) -> Mapping[str, Any]:
         return {"migrations": list(self._rows.values())}
+
+
+@contextlib.contextmanager
+def open_outcome(subtask: str, json: str | None) -> Iterator[Outcome]:
+    """Collects what the block does. With ``json=yes`` it is printed at the end."""
+    outcome = Outcome()
+    with json_output(subtask, json, outcome.rows):
+        yield outcome
+
+
+def json_output(
+    subtask: str, json: str | None, rows: Callable[[], Mapping[str, Any]]
+) -> contextlib.AbstractContextManager[None]:
+    """``print_json_at_end`` with ``json=yes``, otherwise nothing."""
+    return print_json_at_end(subtask, rows) if is_yes("json", json) else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -200,17 +200,22 @@ def _pause_text(row: Row) -> list[str]:
 
 
 def wrong(status: Status, obstacles: Sequence[str], *, may_be_pending: bool) -> str:
-    """``2 unregistered migrations and 1 problem (3_c.py changed)``; empty if nothing is wrong.
+    """``Not up to date: 2 unregistered migrations and 1 problem (3_c.py changed)``; empty if nothing is wrong.
 
     Where migrations ``may_be_pending``, only what ``execute`` does not settle is wrong.
     """
     problems = status.lasting_problems if may_be_pending else status.problems
     found = [f"{plural(len(problems), 'problem')} ({_named(problems)})"] if problems else []
-    if not may_be_pending:
-        running = [f"{status.running_now} is running"] if status.running_now else []
-        unregistered = len(status.unregistered)
-        found = [*([plural(unregistered, "unregistered migration")] if unregistered else []), *running, *found]
-    return join_with_and([*found, *(["execute would stop"] if obstacles else [])])
+    pending = [] if may_be_pending else _pending(status)
+    found = [*pending, *found, *(["execute would stop"] if obstacles else [])]
+    state = "Not up to date" if pending else "Something is wrong"
+    return f"{state}: {join_with_and(found)}" if found else ""
+
+
+def _pending(status: Status) -> list[str]:
+    unregistered = len(status.unregistered)
+    running = [f"{status.running_now} is running"] if status.running_now else []
+    return [*([plural(unregistered, "unregistered migration")] if unregistered else []), *running]
 
 
 def _named(problems: Sequence[Problem]) -> str:

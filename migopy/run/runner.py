@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
+    from ..terminal import ColorsLogger
+
 
 # Error codes of MongoDB (src/mongo/base/error_codes.yml).
 NOT_IN_TRANSACTION = 263  # OperationNotSupportedInTransaction
@@ -89,6 +91,17 @@ class Hooks(Protocol):
 
     def throttle(self, db: Database[dict[str, Any]]) -> str | None:
         return None
+
+
+class Team(Hooks, Protocol):
+    """The team's class, for a run on the real database."""
+
+    logger: ColorsLogger
+
+    @property
+    def db(self) -> Database[dict[str, Any]]: ...
+
+    def dump_before_run(self) -> Mapping[str, Any]: ...
 
 
 class NoHooks(Hooks):

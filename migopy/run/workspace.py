@@ -28,18 +28,19 @@ from ..terminal.texts import one_line
 from ..version import __version__
 from .direction import Direction
 from .inventory import Inventory
-from .runner import Hooks, RunContext
+from .runner import RunContext, Team
 from .status import Contents, Status
 from .watcher import Watcher
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pymongo.database import Database
 
     from ..files.fingerprint import Fingerprint
     from ..files.migration import LoadedMigration, Migration
     from ..mongo.server import Server
     from ..settings import Settings
-    from ..terminal import ColorsLogger
 
 LOCK_POLL_SECONDS = 0.5
 """How often to try to take a lock that another run holds."""
@@ -181,27 +182,49 @@ class Workspace:
             registered_run=record.run_to_restore if record else None,
         )
 
-    def context(
-        self, direction: Direction, db: Database[dict[str, Any]], status: Status, hooks: Hooks, logger: ColorsLogger
-    ) -> RunContext:
-        """What a run works with. ``db`` is the database for ``up()`` and ``down()``."""
+    def context(self, direction: Direction, status: Status, team: Team, dump: Mapping[str, Any]) -> RunContext:
+        """What a run works with; ``dump`` are the facts about the dump that was taken before."""
+        db, logger = team.db, team.logger
 
         def batches(migration: LoadedMigration) -> Batches:
-            return self.batches(migration, direction.function, status, logger.white, lambda: hooks.throttle(db))
+            return self.batches(migration, direction.function, status, logger.white, lambda: team.throttle(db))
 
         return RunContext(
             lock=self.lock,
             history=self.history,
             db=db,
             records=status.inventory.records,
-            hooks=hooks,
+            hooks=team,
             batches=batches,
             forget=self.forget_batches,
             say=failure_method(logger),
             watcher=Watcher(self.db.client, logger.white, self.lock.tell),
             control=Control(self.lock, logger.white),
             task=self.settings.task,
+            dump=dump,
         )
+
+    # Registrations without running anything
+
+    def ignore(self, chosen: Sequence[Migration], inventory: Inventory) -> tuple[list[str], datetime]:
+        """Register migrations that are not executed, under the lock. Returns their names, and when it was."""
+        files = {migration.name: migration.fingerprint() for migration in chosen}
+        self.lock.confirm()
+        self.history.ignore(files, at=self.lock.now())
+        self.forget_batches(*set(files).intersection(self.status_from_log(inventory).progress))
+        return [*files], self.lock.now()
+
+    def forget(self, name: str, inventory: Inventory) -> None:
+        """Delete the registration and the checkpoints of a migration, under the lock."""
+        record = inventory.records.get(name)
+        self.lock.confirm()
+        if record:
+            self.forget_batches(name)
+        else:
+            self.checkpoints.forget([name])
+        self.history.unregister(name)
+        with already_done(f"{name} is unregistered"):
+            self.history.log("forgotten", name, **(record.facts_of_removal if record else {}))
 
     def forget_batches(self, *names: str) -> None:
         """Delete the checkpoints of migrations that have ended, according to the history."""
@@ -305,6 +328,12 @@ class Workspace:
     def description(self, holder: Holder) -> str:
         """Who holds the lock, and which migration is running, as far as the history shows."""
         return holder.description(self.history.records())
+
+    def lock_sentence(self, holder: Holder) -> str:
+        """Who holds the lock or has left it behind, and what will become of it."""
+        state = "is held" if holder.held else "was left behind"
+        prospect = f": {holder.prospect(self.settings.command('unlock'))}" if holder.held else ""
+        return f"The lock {state} by {self.description(holder)}{prospect}."
 
     def log_dead_run(self, holder: Holder) -> None:
         """Log the migration that a dead run was in, if it was in one, and end its transaction."""

@@ -18,12 +18,10 @@ from ..batches import pace
 from ..errors import MigrationFailed
 from ..files.allowances import OTHER_VALUES
 from ..manager import MigrationsManager
-from ..mongo import make_client
 from ..rehearsal.report import change_lines
 from ..rehearsal.scratch.comparing import Change, Snapshot, compare, only_values_differ
 from ..rehearsal.scratch.digest import Digester
 from ..rehearsal.scratch.raw import server_time
-from ..store import Names
 from ..terminal import ColorsLogger
 from ..terminal.tracebacks import is_team_frame
 from .server import server_uri
@@ -59,7 +57,7 @@ class MigrationTest:
         self._manager = _for_tests(manager, folder, self._stopper)()
         self._collections = {collection: [*documents] for collection, documents in collections.items()}
         self._after = after
-        self._names = Names(self._manager.MIGRATIONS_COLLECTION)
+        self._names = self._manager._workspace().names
         try:
             self.name = self._manager._workspace().inventory().name(name)
             self.db: Database[dict[str, Any]] = self._manager.db
@@ -240,7 +238,7 @@ def _for_tests(manager: type[MigrationsManager], folder: Path, stopper: Stopper)
 
     def connect(*args: Any, **options: Any) -> MongoClient[Any]:
         options["event_listeners"] = [*options.get("event_listeners", ()), stopper]
-        return make_client(*args, **options)
+        return MigrationsManager.MongoClient(*args, **options)
 
     settings: dict[str, Any] = {
         "MONGO_URI": server_uri(),
