@@ -46,7 +46,7 @@ class TestThePicture(InProcessTestCase):
 
     def test_it_has_the_states_and_the_arrows_that_are_tried_here(self) -> None:
         (picture,) = re.findall(r"(?s)```text\n(.*?)```", section("Subtasks"))
-        words = [word.strip() for word in re.split(r"(?<!\w)-+(?!\w)|[|+^>]|\bv\b|\s{2,}", picture)]
+        words = [word.strip() for word in re.split(r"(?<!\w)-+(?!\w)|[|+^<>]|\bv\b|\s{2,}", picture)]
         self.assertEqual(STATES | ARROWS, set(filter(None, words)))
 
     def test_what_ends_well(self) -> None:
