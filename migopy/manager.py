@@ -505,7 +505,8 @@ class MigrationsManager(Settings):
         return self._folder / self.MONGO_DUMP_DIRECTORY
 
     def _tool(self, name: str) -> lazy.dumps.Tool:
-        return lazy.dumps.Tool(name, self._server, lambda: self.mongo_client, fab.show_command)
+        dumps = self.DO_MONGO_DUMP
+        return lazy.dumps.Tool(name, self._server, lambda: self.mongo_client, fab.show_command, of_each_run=dumps)
 
     @cached_property
     def _open_resources(self) -> contextlib.ExitStack:

@@ -35,14 +35,21 @@ POLL_SECONDS = 0.5
 class Tool:
     """An installed mongodump or mongorestore, and the connection for it.
 
-    ``connect`` returns a connected client for ``server``. ``show`` is called with each command line.
+    ``connect`` returns a connected client for ``server``. ``show`` is called with each command line. ``of_each_run``
+    says that a setting wants a dump before each run.
     """
 
     def __init__(
-        self, name: str, server: Server, connect: Callable[[], MongoClient[Any]], show: Callable[[str], None]
+        self,
+        name: str,
+        server: Server,
+        connect: Callable[[], MongoClient[Any]],
+        show: Callable[[str], None],
+        *,
+        of_each_run: bool = False,
     ) -> None:
         """Raises ``DumpFailed`` when it is not installed, ``ConfigurationError`` for an option that it lacks."""
-        _require_installed(name)
+        _require_installed(name, of_each_run=of_each_run and name == "mongodump")
         connection_of(server)
         # Connect first: our client knows within 5 s that no server answers, the tools need 30 s.
         client = connect()
@@ -58,11 +65,9 @@ class Tool:
             run(command, self._config, seconds_left)
 
 
-def _require_installed(tool: str) -> None:
+def _require_installed(tool: str, *, of_each_run: bool = False) -> None:
     if not shutil.which(tool):
-        without = (
-            ", or set DO_MONGO_DUMP = False to execute and roll back without a dump" if tool == "mongodump" else ""
-        )
+        without = ", or set DO_MONGO_DUMP = False to execute and roll back without a dump" if of_each_run else ""
         raise DumpFailed(f"{tool} is not on PATH: install the MongoDB Database Tools{without}. Nothing was run.")
 
 

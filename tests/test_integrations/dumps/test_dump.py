@@ -63,9 +63,13 @@ class TestDbdump(DumpTestCase):
         project = self.dumping(DO_MONGO_DUMP=True)
         for subtask in ("dbdump", "execute"):
             result = project.fab(f"migrations:{subtask}", env={"PATH": str(project.path)})
-            self.assertRegex(result.stderr, r"^mongodump is not on PATH.*\n$")
+            self.assertRegex(result.stderr, r"^mongodump is not on PATH.* or set DO_MONGO_DUMP = False .*\n$")
             self.assertEqual((1, "", ["before"]), (result.code, result.stdout, self.notes()))
         self.assertEqual(([], [], None), (self.registered(), self.dumps(project), self.lock()))
+        result = self.dumping().fab("migrations:dbdump", env={"PATH": str(project.path)})
+        self.assertEqual(
+            "mongodump is not on PATH: install the MongoDB Database Tools. Nothing was run.\n", result.stderr
+        )
 
 
 class TestDumpBeforeRuns(DumpTestCase):
