@@ -13,6 +13,7 @@ from .errors import CheckFailed
 from .fab import env, task
 from .settings import Settings
 from .terminal import ColorsLogger, show
+from .terminal.messages import require_yes
 from .terminal.options import is_yes, positive_number, require_exactly_one, require_not_empty
 
 if TYPE_CHECKING:
@@ -352,7 +353,7 @@ class MigrationsManager(Settings):
         restore.require_rights()
         for warning in restore.warnings():
             self.logger.white(warning)
-        fab.require_yes(
+        self._require_yes(
             f"Replace the collections of {database} at {workspace.address} with those in {dump.root}?", force
         )
         with workspace.hold_lock("dbrestore") as lock:
@@ -376,7 +377,7 @@ class MigrationsManager(Settings):
         if not found:
             self.logger.green("Nothing is kept" + (f" for more than {older} days" if older else ""))
         elif drop or older:
-            fab.require_yes(kept.question(found), force)
+            self._require_yes(kept.question(found), force)
             with workspace.hold_lock("kept"):
                 workspace.kept.drop(each.walk for each in found)
             self.logger.green("Deleted what was kept.")
@@ -390,7 +391,7 @@ class MigrationsManager(Settings):
             self.logger.green("Nobody holds the lock.")
             return
         self.logger.white_bold(workspace.lock_sentence(holder))
-        fab.require_yes("Free it? If that run still works, it will lose the lock and register nothing more.", force)
+        self._require_yes("Free it? If that run still works, it will lose the lock and register nothing more.", force)
         freed = workspace.unlock(holder)
         self.logger.green("The lock is free." if freed else "The lock was released in the meantime.")
 
@@ -526,6 +527,9 @@ class MigrationsManager(Settings):
         return lazy.dumps.facts(dump, self._server.database_name())
 
     # Messages
+
+    def _require_yes(self, question: str, force: str | None) -> None:
+        require_yes(question, force, may_ask=not env.abort_on_prompts)
 
     def _command(self, subtask: str) -> str:
         return f"fab {self.FAB_TASK}:{subtask}"

@@ -8,7 +8,9 @@ import re
 import sys
 from typing import Callable
 
-from .streams import has_colours, say
+from ..errors import WrongState
+from .options import is_yes
+from .streams import has_colours, is_terminal, say
 from .texts import escape, mask, safe_str
 
 RED, GREEN, BOLD, RESET = "\033[31m", "\033[32m", "\033[1m", "\033[0m"
@@ -84,3 +86,17 @@ def ask(question: str) -> bool:
     """Ask on stderr, and return whether the answer is ``yes`` or ``y``."""
     say(f"{clean(question)} [yes/no]", end=" ")
     return sys.stdin.readline().strip().lower() in ("yes", "y")
+
+
+def require_yes(question: str, force: str | None, *, may_ask: bool) -> None:
+    """Ask before something that cannot be undone. Raises ``WrongState`` unless the answer or ``force`` is yes."""
+    if is_yes("force", force):
+        return
+    for is_silent, why in (
+        (not may_ask, "--abort-on-prompts forbids questions"),
+        (not is_terminal(sys.stdin), "there is no terminal to ask on"),
+    ):
+        if is_silent:
+            raise WrongState(f"Nothing was done: {why}. The question is: {question} Write force=yes to answer yes.")
+    if not ask(question):
+        raise WrongState("Nothing was done.")
