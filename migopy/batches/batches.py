@@ -114,7 +114,8 @@ class Batches:
         with self._walk(pymongo_collection, valid_filter, update, batch_size, max_bytes) as walk:
             keeper = self._keeping.begin(walk, kept)
             if callable(update):
-                self._update_by_function(walk, update, keeper)
+                with walk.inserts.watch(walk.collection):
+                    self._update_by_function(walk, update, keeper)
             else:
                 self._update_in_server(walk, update, array_filters, keeper)
             self._finish(walk)
@@ -221,7 +222,7 @@ class Batches:
     def _loop(
         self, collection: Collection[Any], filter: Mapping[str, Any], projection: Any, size: int
     ) -> Iterator[Documents]:
-        with self._walk(collection, filter, None, size, MAX_BYTES_IN_PYTHON) as walk:
+        with self._walk(collection, filter, None, size, MAX_BYTES_IN_PYTHON) as walk, walk.inserts.watch(collection):
             self._keeping.begin(walk, None)
             for batch in walk.batches(projection):
                 documents = Documents(batch.documents, collection.database.client)

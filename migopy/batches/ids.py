@@ -12,6 +12,7 @@ from ..errors import BatchFailed
 from ..mongo.concerns import EXACTLY
 
 if TYPE_CHECKING:
+    from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
 
 BY_ID = [("_id", 1)]
@@ -69,14 +70,19 @@ class Between:
 
 
 def next_ids(
-    collection: Collection[Any], filter: Mapping[str, Any], last: Sequence[Any], end: Sequence[Any], size: int
+    collection: Collection[Any],
+    filter: Mapping[str, Any],
+    last: Sequence[Any],
+    end: Sequence[Any],
+    size: int,
+    session: ClientSession | None = None,
 ) -> Ids:
     """At most ``size`` matching ``_id``s after ``last``, up to ``end``."""
     between = Between(filter, last, end)
     exactly = collection.with_options(codec_options=EXACTLY)
     found: Ids = []
     for arguments in between.find_arguments(size):
-        ids = [document["_id"] for document in exactly.find(projection={"_id": 1}, **arguments)]
+        ids = [document["_id"] for document in exactly.find(projection={"_id": 1}, session=session, **arguments)]
         found += ids[1:] if between.starts_with_last(ids) else ids
         if len(found) >= size:
             break

@@ -10,6 +10,7 @@ from pymongo import ReturnDocument, WriteConcern
 from ..errors import LockLost, WrongState
 from ..mongo.client import kill_sessions
 from ..mongo.concerns import EXACTLY
+from ..mongo.kind import has_transactions
 from ..store.checkpoints import Checkpoint, Checkpoints, Identity
 from ..terminal.texts import one_line, shorten
 
@@ -105,8 +106,8 @@ class Trail:
             self._unclaimed_walks().remove(before)
             self._prepare_to_resume(before, start, session, say)
             wanted = {"_id": before.id}
-        else:
-            facts.update(start.facts())
+        if not before or self._has_done_nothing(before):
+            facts.update(start.identity._asdict(), **start.facts())
             times["since"] = True
         found = self._collection.find_one_and_update(
             wanted, {"$set": facts, "$currentDate": times}, upsert=not before, return_document=ReturnDocument.AFTER
@@ -174,10 +175,14 @@ class Trail:
             return same_call
         if same_filter:
             return same_filter
-        if same_call and self._keeps_filter:
+        if same_call and (self._keeps_filter or self._has_done_nothing(same_call)):
             return same_call
         self._refuse_other_filter(same_call, walks, start)
         return None
+
+    def _has_done_nothing(self, walk: Checkpoint) -> bool:
+        # Without transactions its first batch may have been written, as a whole or in part.
+        return not walk.done and not walk.finished and has_transactions(self.client)
 
     def _refuse_other_filter(self, same_call: Checkpoint | None, walks: Sequence[Checkpoint], start: WalkStart) -> None:
         # An older migopy has not stored which call it was: any unfinished walk may be this one.

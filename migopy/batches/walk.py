@@ -15,6 +15,7 @@ from pymongo.errors import AutoReconnect, DocumentTooLarge, OperationFailure, Py
 from ..errors import BatchFailed
 from ..mongo.concerns import EXACTLY, is_exact
 from ..mongo.failures import server_message
+from ..mongo.inserts import inserts_of
 from ..mongo.transaction import Transaction
 from .arguments import collection_uuid
 from .ids import BY_ID, Between, IdRange, Ids, filter_within, next_ids, next_range, require_writable_ids
@@ -118,6 +119,7 @@ class Walk:
         self._session = session
         self._replica_set = replica_set
         self._hooks = hooks
+        self.inserts = inserts_of(collection.database.client)
         self._ids_ahead: Ids = []
         self.batch_size = 0
         """How many documents were tried last."""
@@ -262,6 +264,7 @@ class Walk:
             self.require_same_collection()
         count = moved.done - self.checkpoint.done
         self.checkpoint = moved
+        self.inserts.ids.clear()
         del self._ids_ahead[: self.batch_size]
         self._pace.adjust(self.batch_size, time.monotonic() - self._batch_began)
         self._hooks.show(moved.progress, "")
@@ -307,10 +310,26 @@ class Walk:
             seconds=now.seconds + self._paced_seconds + time.monotonic() - self._batch_began,
             left=now.left if result.left is None else result.left,
         )
+        self._refuse_inserts_ahead(moved, session)
         if session:
             self._hooks.confirm()
         self._hooks.move(moved, self._session)
         return moved
+
+    def _refuse_inserts_ahead(self, moved: Checkpoint, session: ClientSession | None) -> None:
+        """Raises ``BatchFailed`` when the migration has inserted documents that the walk would come to."""
+        if not self.inserts.ids:
+            return
+        noted = bson.encode({"": self.inserts.ids}, codec_options=self.collection.codec_options)
+        own = {"$and": [self.filter, {"_id": {"$in": bson.decode(noted, EXACTLY)[""]}}]}
+        # A transaction does not see what was inserted outside of it since it began, and nobody else what is in it.
+        for reader in [session, None] if session else [None]:
+            for id in next_ids(self.collection, own, moved.last, moved.end, 1, reader):
+                raise BatchFailed(
+                    f"The migration inserts documents into {self.collection.name} while batches goes through it, and"
+                    f" batches would come to them too (the first is _id {id!r}): give batches a filter that leaves"
+                    " them out."
+                )
 
     def finish(self) -> None:
         """Store that the walk has reached its end."""

@@ -20,6 +20,7 @@ from ..terminal.signals import HOLD_BACK_SECONDS
 from ..terminal.texts import mask, one_line, safe_str
 from . import internals
 from .failures import server_errors
+from .inserts import Inserts
 from .server import Server, bad_port
 from .transaction_guard import TransactionGuard
 
@@ -149,12 +150,12 @@ def _make(make: Callable[..., Any], server: Server) -> MongoClient[dict[str, Any
 
 
 def _make_guarded(make: Callable[..., Any], options: Mapping[str, Any]) -> Any:
-    """A client with a guard of its own, unless the team's function makes it in another way."""
+    """A client with listeners of its own, unless the team's function makes it in another way."""
     listeners = options.get("event_listeners", [])
     if not isinstance(listeners, (list, tuple)):
         return make()  # PyMongo says what is wrong
     try:
-        return make(event_listeners=[*listeners, TransactionGuard()])
+        return make(event_listeners=[*listeners, TransactionGuard(), Inserts()])
     except TypeError as error:
         # It takes no such argument, or passes one to PyMongo itself.
         if "event_listeners" not in str(error):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator
+from typing import Any, Iterator, TypeVar
+
+Listener = TypeVar("Listener")
 
 
 def forget_threads(client: Any) -> None:
@@ -57,6 +59,14 @@ def filter_of(request: Any) -> Any:
 def event_listeners_of(client: Any) -> list[Any]:
     """The listeners to which the client reports its commands."""
     return list(client.options.pool_options._event_listeners.event_listeners())
+
+
+def listener_of(client: Any, kind: type[Listener]) -> Listener | None:
+    """The listener of a kind to which the client reports its commands; None if the client was made without one."""
+    listeners: list[Any] = []
+    with contextlib.suppress(AttributeError):  # the application may have a client of another kind
+        listeners = event_listeners_of(client)
+    return next((listener for listener in listeners if isinstance(listener, kind)), None)
 
 
 def argument_of(cursor: Any, name: str) -> Any:

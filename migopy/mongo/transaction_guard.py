@@ -139,10 +139,7 @@ def call_unwatched(function: Callable[[], Any]) -> None:
 
 def guard_of(client: Any) -> TransactionGuard | None:
     """The guard of a client; None if the team's ``MongoClient`` made it without one."""
-    listeners: list[Any] = []
-    with contextlib.suppress(AttributeError):  # the application may have a client of another kind
-        listeners = internals.event_listeners_of(client)
-    return next((listener for listener in listeners if isinstance(listener, TransactionGuard)), None)
+    return internals.listener_of(client, TransactionGuard)
 
 
 @contextlib.contextmanager
