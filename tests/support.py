@@ -51,8 +51,10 @@ NAMED = {"name": {"$exists": True}}
 
 SINCE = {
     "hidden": (4, 4),
+    "collections made in a transaction": (4, 4),
     "expressions in find": (4, 4),
     "timeseries": (5, 0),
+    "fields that begin with $": (5, 0),
     "Stable API": (5, 0),
     "clusteredIndex": (5, 3),
     "changeStreamPreAndPostImages": (6, 0),

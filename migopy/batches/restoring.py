@@ -13,7 +13,9 @@ from pymongo.errors import PyMongoError
 from ..errors import BatchFailed
 from ..mongo.concerns import EXACTLY
 from ..mongo.raw import (
+    ARRAY,
     BOOLEAN,
+    DOCUMENT,
     TIMESTAMP,
     Element,
     RawDocuments,
@@ -64,6 +66,22 @@ class Entry(NamedTuple):
     id: Element
 
 
+class Piece(NamedTuple):
+    """The documents of a part from ``begin`` up to ``end``, which are put back in one batch."""
+
+    part: Part
+    begin: int
+    end: int
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.part.batch, self.part.piece + self.begin
+
+    @property
+    def documents(self) -> int:
+        return self.end - self.begin
+
+
 class Restore:
     """Puts back what one walk of ``up()`` has kept.
 
@@ -76,102 +94,123 @@ class Restore:
         self._walk = walk
         self._overwrite = overwrite
         self._projection = Keep(kept_walk.fields).projection
+        self._opened: tuple[Part, list[bytes], list[bytes]] | None = None
 
     def run(self, parts: Sequence[Part]) -> None:
-        """Put back these parts, the last one first."""
-        last = self._walk.checkpoint.last
-        begin = (last[0]["batch"], last[0]["piece"]) if last else None
-        waiting = [part for part in parts if begin is None or part.place < begin]
+        """Put back these parts, the last one first. Raises ``BatchFailed`` if their collection is gone."""
+        waiting = self._waiting(parts)
+        if waiting:
+            self._require_collection()
         while waiting:
-            self._make_small(waiting)
-            chosen = self._next(waiting)
-            self._walk.begin_batch(sum(part.documents for part in chosen))
+            pieces = self._next(waiting)
+            self._walk.begin_batch(sum(piece.documents for piece in pieces))
             try:
-                self._walk.write(functools.partial(self._put_back, chosen))
+                self._walk.write(functools.partial(self._put_back, pieces))
             except (BatchInTheWay, BatchTooLarge, PyMongoError) as error:
                 if not self._walk.shrink_after(error):
                     raise
             else:
-                del waiting[-len(chosen) :]
+                partly = pieces[-1].begin > waiting[-len(pieces)].begin
+                waiting[-len(pieces) :] = [waiting[-1]._replace(end=pieces[-1].begin)] if partly else []
         self._walk.finish()
 
-    def _make_small(self, waiting: list[Part]) -> None:
-        """Divide the last part if it has more documents than the next batch may have."""
-        part, size = waiting[-1], self._walk.next_size
-        if part.documents <= 2 * size:
+    def _waiting(self, parts: Sequence[Part]) -> list[Piece]:
+        """What is still to be put back, in the order of ``up()``."""
+        last = self._walk.checkpoint.last
+        done = (last[0]["batch"], last[0]["piece"]) if last else (float("inf"), 0)
+        pieces: list[Piece] = []
+        again: list[Part] = []
+        for part in sorted(parts, key=lambda part: (*part.place, -part.documents)):
+            if part.place >= done:
+                continue
+            if pieces and part.batch == pieces[-1].part.batch and part.piece < pieces[-1].part.piece + pieces[-1].end:
+                # A killed restore has left these documents alone, in a batch that will be done again.
+                again.append(part)
+                continue
+            end = min(part.documents, done[1] - part.piece) if part.batch == done[0] else part.documents
+            pieces.append(Piece(part, 0, int(end)))
+        self._store.remove(self._kept_walk, again)
+        return pieces
+
+    def _require_collection(self) -> None:
+        """Raises ``BatchFailed`` for a collection that was dropped or renamed; deleted documents make it anew."""
+        collection, is_known = self._walk.collection, self._walk.checkpoint.uuid is not None
+        if is_known or self._kept_walk.deletes or collection.find_one({}, {"_id": 1}):
             return
-        before, after = (list(split(stream)) for stream in self._store.read(self._kept_walk, part))
-        pieces = []
-        # Killed in here, a document is kept twice, and putting it back the second time changes nothing.
-        for begin in range(0, part.documents, size):
-            place = slice(begin, begin + size)
-            pieces.append(self._insert(part, part.piece + begin, before[place], after[place]))
-        self._store.remove(self._kept_walk, [part])
-        waiting[-1:] = pieces
+        raise BatchFailed(
+            f"{collection.name} was dropped or renamed, so nothing of it can be put back. If it was renamed, give it"
+            " back its name, and roll back again. If it was dropped, all that is left is to forget the migration."
+        )
 
-    def _insert(
-        self,
-        part: Part,
-        piece: int,
-        before: Sequence[bytes],
-        after: Sequence[bytes],
-        session: ClientSession | None = None,
-    ) -> Part:
-        streams = {BEFORE: b"".join(before), AFTER: b"".join(after)}
-        new = Part(part.batch, piece, len(before), len(streams[BEFORE]))
-        return self._store.insert(self._kept_walk, new, streams, session)
-
-    def _next(self, waiting: Sequence[Part]) -> list[Part]:
-        """The last parts, all of one batch of ``up()``, that fit into the next batch."""
-        chosen: list[Part] = []
-        for part in reversed(waiting):
+    def _next(self, waiting: Sequence[Piece]) -> list[Piece]:
+        """The last pieces, the last one first, that fit into the next batch."""
+        size = self._walk.next_size
+        chosen = [waiting[-1]._replace(begin=max(waiting[-1].begin, waiting[-1].end - size))]
+        size -= chosen[0].documents
+        for piece in reversed(waiting[:-1]):
             # In another batch the same document may stand once more, where a standalone has done a batch twice.
-            if chosen and part.batch != chosen[0].batch:
+            if piece.part.batch != chosen[0].part.batch or piece.documents > size:
                 break
-            if chosen and part.documents + sum(each.documents for each in chosen) > self._walk.next_size:
-                break
-            chosen.append(part)
+            chosen.append(piece)
+            size -= piece.documents
         return chosen
 
-    def _put_back(self, parts: Sequence[Part], session: ClientSession | None) -> BatchResult:
+    def _put_back(self, pieces: Sequence[Piece], session: ClientSession | None) -> BatchResult:
         left: Counter[str] = Counter()
         examples: dict[str, list[str]] = {}
-        writes, done = Writes(self._walk, session), 0
-        to_remove = []
-        for part in parts:
-            entries = list(self._entries(part, session))
-            remaining = []
-            for entry in entries:
-                reason = self._reason(entry)
-                if reason:
-                    remaining.append(entry)
-                    left[reason] += 1
-                    examples.setdefault(reason, []).append(_repr(entry.id))
-                elif entry.now != entry.before:
-                    self._write(writes, entry)
-            done += len(entries)
-            if len(remaining) < len(entries):
-                to_remove.append((part, remaining))
+        writes = Writes(self._walk, session)
+        leftovers = [(piece, self._put_back_piece(piece, writes, left, examples)) for piece in pieces]
         writes.send()
-        for part, remaining in to_remove:
-            if remaining:
-                before, after = [entry.before for entry in remaining], [entry.after for entry in remaining]
-                self._insert(part, part.piece, before, after, session)
-            self._store.remove(self._kept_walk, [part], session)
-        place = {"batch": parts[-1].batch, "piece": parts[-1].piece}
+        for piece, entries in leftovers:
+            self._store_again(piece, entries, session)
+        place = dict(zip(("batch", "piece"), pieces[-1].place))
+        done = sum(piece.documents for piece in pieces)
         return BatchResult([place], done, writes.count, _sum(self._walk.checkpoint.left, left, examples))
 
-    def _entries(self, part: Part, session: ClientSession | None) -> Iterator[Entry]:
-        before, after = self._store.read(self._kept_walk, part, session)
-        documents = list(split(before))
-        ids = [id_of(document) for document in documents]
-        now = read_by_ids(self._walk.collection, ids, self._projection, session)
-        if after and now == after:  # nobody has changed any of them, which is the rule and saves half of the work
-            yield from map(Entry, documents, split(after), split(after), ids)
+    def _put_back_piece(
+        self, piece: Piece, writes: Writes, left: Counter[str], examples: dict[str, list[str]]
+    ) -> list[Entry]:
+        """Prepare the writes of a piece; returns the documents that are left as they are."""
+        entries = []
+        # From the last to the first: a unique index then allows each step, as it did on the way there.
+        for entry in reversed(list(self._entries(piece, writes.session))):
+            reason = self._reason(entry)
+            if reason:
+                entries.append(entry)
+                left[reason] += 1
+                examples.setdefault(reason, []).append(_repr(entry.id))
+            elif entry.now != entry.before:
+                self._write(writes, entry)
+        return entries[::-1]
+
+    def _store_again(self, piece: Piece, entries: Sequence[Entry], session: ClientSession | None) -> None:
+        """Keep the documents that were left as they are, and remove the rest."""
+        part = piece.part
+        if len(entries) == part.documents:
             return
+        if entries:
+            streams = {BEFORE: b"".join(entry.before for entry in entries)}
+            streams[AFTER] = b"".join(entry.after for entry in entries)
+            again = Part(part.batch, part.piece + piece.begin, len(entries), len(streams[BEFORE]))
+            self._store.insert(self._kept_walk, again, streams, session)
+        if not piece.begin:
+            self._store.remove(self._kept_walk, [part], session)
+
+    def _read(self, part: Part) -> tuple[list[bytes], list[bytes]]:
+        """The documents of a part as they were, and as ``up()`` left them."""
+        if self._opened is None or self._opened[0] != part:
+            before, after = self._store.read(self._kept_walk, part)
+            self._opened = part, list(split(before)), list(split(after))
+        return self._opened[1:]
+
+    def _entries(self, piece: Piece, session: ClientSession | None) -> Iterator[Entry]:
+        before, after = (documents[piece.begin : piece.end] for documents in self._read(piece.part))
+        ids = [id_of(document) for document in before]
+        now = read_by_ids(self._walk.collection, ids, self._projection, session)
+        if after and now == b"".join(after):  # nobody has changed any, which is the rule and saves half of the work
+            return map(Entry, before, after, after, ids)
         now_by_id = {id_of(document).raw: document for document in split(now)}
-        after_each = split(after) if after else itertools.repeat(b"")
-        yield from map(Entry, documents, after_each, (now_by_id.get(id.raw) for id in ids), ids)
+        return map(Entry, before, after or itertools.repeat(b""), (now_by_id.get(id.raw) for id in ids), ids)
 
     def _reason(self, entry: Entry) -> str:
         """Why the document is left as it is; empty if it is put back, or is already as it was."""
@@ -221,7 +260,12 @@ class Writes:
         self._restore_empty_timestamps(entry.id, entry.before)
 
     def replace(self, id: Element, document: bytes) -> None:
-        self._update(id, document)
+        change = element(DOCUMENT, b"u", document)
+        if b"$" in document and any(each.name.startswith(b"$") for each in elements(document)):
+            # MongoDB takes a document with such a field from an insert or from a pipeline only.
+            stage = subdocument(b"$replaceWith", element(DOCUMENT, b"$literal", document))
+            change = element(ARRAY, b"u", document_of(subdocument(b"0", stage)))
+        self._update(id, change)
         self._restore_empty_timestamps(id, document)
 
     def set_fields(self, entry: Entry, fields: Sequence[str]) -> None:
@@ -234,11 +278,10 @@ class Writes:
         change = subdocument(b"$set", present) if present else b""
         if missing:
             change += subdocument(b"$unset", b"".join(element(BOOLEAN, name, b"\1") for name in missing))
-        self._update(entry.id, document_of(change))
+        self._update(entry.id, subdocument(b"u", change))
 
     def _update(self, id: Element, change: bytes) -> None:
-        statement = subdocument(b"q", id.raw) + b"\x03u\0" + change
-        self._updates.append((id, document_of(statement)))
+        self._updates.append((id, document_of(subdocument(b"q", id.raw) + change)))
 
     def _restore_empty_timestamps(self, id: Element, document: bytes) -> None:
         if EMPTY_TIMESTAMP not in document:
@@ -249,7 +292,7 @@ class Writes:
             if each.kind == TIMESTAMP and each.value == EMPTY_TIMESTAMP and each.name != b"_id"
         ]
         if found:
-            self._update(id, document_of(subdocument(b"$set", b"".join(found))))
+            self._update(id, subdocument(b"u", subdocument(b"$set", b"".join(found))))
 
     def send(self) -> None:
         """Raises ``BatchFailed`` that names the document which MongoDB refuses."""
@@ -317,7 +360,8 @@ def _sum(before: Mapping[str, Any], left: Mapping[str, int], examples: Mapping[s
     total = dict(before)
     for reason, count in left.items():
         known = total.get(reason, {"documents": 0, "ids": []})
-        ids = [*known["ids"], *examples[reason]][:MAX_EXAMPLES]
+        # The walk goes from the last document to the first.
+        ids = [*examples[reason][::-1], *known["ids"]][:MAX_EXAMPLES]
         total[reason] = {"documents": known["documents"] + count, "ids": ids}
     return total
 

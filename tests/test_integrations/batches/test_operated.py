@@ -310,3 +310,50 @@ class TestThrottle(OperatedTestCase):
             self.team.migration("1_counts.py", SLOWLY, arguments="db, batches")
             self.assertIn(sentence, self.fab("migrations:execute", code=1).stderr)
             self.assertEqual([], self.registered())
+
+
+class TestRollback(OperatedTestCase):
+    """A rollback from what is kept is a walk like others."""
+
+    def raw(self) -> bytes:
+        found: Any = self.db.users.find_raw_batches({}, sort=[("_id", 1)])
+        return b"".join(found)
+
+    def roll_back(self, more_than: int) -> subprocess.Popen[str]:
+        """Start a rollback, and return when it has put back more documents than that."""
+        process = self.team.fab_start("migrations:rollback,1")
+        wait_for("documents that are back", lambda: self.n().get(0, 0) > more_than)
+        return process
+
+    def test_it_is_paced_paused_stopped_and_resumed(self) -> None:
+        before = self.raw()
+        self.team = self.project(BATCH_PACE=400, LOCK_LEASE=1, LOCK_WAIT=20)
+        self.team.migration("1_counts.py", QUICKLY.replace("})", "}, keep=['n'])"), None, "db, batches")
+        self.fab("migrations:execute,pace=1000000")
+        self.assertEqual({1: COUNT}, self.n())
+        process = self.roll_back(0)
+        self.fab("migrations:pause")
+        done = self.n()
+        time.sleep(1.5)  # its lease is 1 s
+        self.assertEqual(done, self.n())
+        self.assertRegex(self.fab("migrations").stderr, r"1_counts\.py: [\d,]+ of 2,000 documents; paused by \S+@\S+\n")
+        self.fab("migrations:resume")
+        self.wait_until_moving(done)
+        self.fab("migrations:stop")
+        result = self.end_of(process)
+        self.assert_code(1, result)
+        self.assertRegex(result.stderr, r"1_counts\.py was stopped by \S+@\S+")
+        stopped = self.n()
+        self.assertEqual({0, 1}, set(stopped))
+        process = self.roll_back(stopped[0])
+        self.fab("migrations:pace,full")
+        self.assert_code(0, self.end_of(process))
+        self.assertTrue(before == self.raw(), self.n())
+        self.assertEqual(
+            ([], 0), (self.registered(), self.db.migrations_kept.count_documents({"_id.part": "1_counts.py"}))
+        )
+
+
+class TestRollbackInSet(TestRollback):
+    def find_server(self) -> Server | Mongod:
+        return Server(shared_replica_set().uri)

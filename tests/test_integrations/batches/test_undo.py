@@ -6,6 +6,7 @@ import json
 import struct
 import uuid
 from typing import Any, Callable, Sequence
+from unittest import mock
 
 import bson.codec_options
 from bson import Decimal128, Timestamp
@@ -13,6 +14,7 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
 import migopy
+from migopy.batches.trail import Trail
 from migopy.errors import BatchFailed
 from migopy.mongo.raw import document_of, element, elements, split, subdocument
 from migopy.store import kept as kept_documents
@@ -161,6 +163,73 @@ class TestLastBit(UndoTestCase):
         self.assertEqual(COUNT + 99, self.batches.restore())
         self.assertEqual(before, self.raw())
 
+    def test_fields_with_dots_and_dollars_in_their_names(self) -> None:
+        self.need("fields that begin with $")
+        document = {"_id": 1, "a.b": 1, "tags": {"$x": 1, "c.d": 2}, "$q": 5, "n": 1}
+        for keep in (["tags"], True):
+            for update in ({"$set": {"tags": 7}}, [{"$set": {"tags": 7}}], {"$set": {"tags.$x": 7}}, "delete"):
+                with self.subTest(keep=keep, update=update):
+                    self.db.users.drop()
+                    self.db.command("insert", "users", documents=[document])
+                    before = self.raw()
+                    if update == "delete":
+                        self.batches.delete(self.db.users, {}, keep=True)
+                    else:
+                        self.batches.update(self.db.users, {}, update, keep=keep)
+                    self.assertNotEqual(before, self.raw())
+                    self.batches.restore()
+                    self.assertEqual(before, self.raw())
+
+    def test_arrays_that_an_operator_changes_within(self) -> None:
+        ways: list[tuple[Any, Any]] = [
+            ({"$set": {"tags.$[tag].n": 5}}, [{"tag.n": 1}]),
+            ({"$inc": {"tags.$[].n": 5}}, None),
+            ({"$push": {"tags": {"$each": [3], "$position": 0}}}, None),
+            ({"$pull": {"tags": {"n": 1}}}, None),
+            ({"$pop": {"tags": 1}}, None),
+        ]
+        self.db.users.insert_many([{"_id": n, "tags": [{"n": n % 3}, {"n": 1, "m": n}]} for n in range(COUNT)])
+        before = self.raw()
+        for update, array_filters in ways:
+            with self.subTest(update):
+                self.batches.update(self.db.users, {}, update, size=70, array_filters=array_filters, keep=["tags"])
+                self.assertNotEqual(before, self.raw())
+                self.batches.restore()
+                self.assertEqual(before, self.raw())
+
+    def test_a_field_is_renamed_onto_another(self) -> None:
+        self.db.users.insert_many([{"_id": n, "old": n, "tags": -n, "n": 1} for n in range(COUNT)])
+        before = self.fields("old", "tags", "n")
+        self.batches.update(self.db.users, {}, {"$rename": {"old": "tags"}}, keep=["old", "tags"])
+        self.assertNotEqual(before, self.fields("old", "tags", "n"))
+        self.batches.restore()
+        self.assertEqual(before, self.fields("old", "tags", "n"))
+
+    def test_all_kinds_of_walks_over_the_same_documents(self) -> None:
+        """On the page: what was kept last comes back first."""
+        self.fill()
+        before, batches = self.raw(), self.batches
+        batches.update(self.db.users, {}, {"$inc": {"n": 1}}, size=30, keep=["n"])
+        batches.update(self.db.users, {}, lambda user: {"$inc": {"n": 1}}, size=70, keep=True)
+        batches.update(self.db.users, {}, [{"$set": {"n": ["$n"]}}], keep=["n"])
+        batches.delete(self.db.users, {"_id": {"$mod": [2, 1]}}, keep=True)
+        self.assertEqual(3 * COUNT + COUNT // 2, batches.restore())
+        self.assertEqual(before, self.raw())
+        self.assertEqual(0, batches.restore(), "a second time there is nothing left")
+        self.assertEqual(before, self.raw())
+
+    def test_another_database_and_names_with_dots(self) -> None:
+        other = self.client[f"{self.database}_other"]
+        self.addCleanup(self.client.drop_database, other.name)
+        for collection in (other["a.b"], self.db["ünï.system"], self.db["migrations"]):
+            with self.subTest(collection.name):
+                collection.insert_many([{"_id": n, "n": n} for n in range(9)])
+                before = list(collection.find())
+                batches = migopy.Batches()
+                batches.update(collection, {}, {"$inc": {"n": 1}}, keep=["n"])
+                batches.restore()
+                self.assertEqual(before, list(collection.find()))
+
     def test_documents_that_a_function_leaves_are_not_kept(self) -> None:
         self.fill()
         before = self.raw()
@@ -197,6 +266,41 @@ class TestChangedSince(UndoTestCase):
         self.assertGreater(self.kept(), 0, "what these were")
         self.assertEqual(3, self.batches.restore(overwrite=True))
         self.assertEqual(["t7", "t12", "t90"], [self.db.users.find_one(n)["tags"] for n in (7, 12, 90)])  # type: ignore[index]
+
+    def test_a_unique_index_through_which_up_found_its_way(self) -> None:
+        """On the way back, as on the way there, each document needs the place of its neighbor."""
+        self.db.users.create_index("n", unique=True)
+        self.fill()
+        before = self.raw()
+        updates: list[Any] = [
+            {"$inc": {"n": -1}},
+            [{"$set": {"n": {"$add": ["$n", -1]}}}],
+            lambda user: {"$inc": {"n": -1}},
+        ]
+        for update in updates:
+            for keep in (["n"], True):
+                with self.subTest(update=update, keep=keep):
+                    self.batches.update(self.db.users, {}, update, keep=keep)
+                    self.assertNotEqual(before, self.raw())
+                    self.assertEqual(COUNT, self.batches.restore())
+                    self.assertEqual(before, self.raw())
+
+    def test_the_collection_has_another_name(self) -> None:
+        self.update()
+        self.db.users.rename("people")
+        with self.assertRaisesRegex(BatchFailed, "users was dropped or renamed, so nothing .* give it back its name"):
+            self.batches.restore()
+        self.db.people.rename("users")
+        self.assertEqual(COUNT, self.batches.restore())
+
+    def test_a_validator_in_the_way(self) -> None:
+        self.update()
+        self.db.command("collMod", "users", validator={"tags": {"$type": "array"}})
+        with self.assertRaisesRegex(BatchFailed, r"users, _id 249 cannot be put back \(Document failed validation"):
+            self.batches.restore()
+        self.db.command("collMod", "users", validator={})
+        self.batches.restore()
+        self.assertEqual(COUNT, self.db.users.count_documents({"tags.0": None}))
 
     def test_a_unique_index_in_the_way_is_named_with_both_documents(self) -> None:
         self.fill()
@@ -247,6 +351,15 @@ class TestDeleted(UndoTestCase):
         self.db.users.delete_one({"_id": "x"})
         self.batches.restore()
         self.assertEqual(COUNT, self.db.users.count_documents({}))
+
+    def test_they_make_a_collection_anew_that_was_dropped(self) -> None:
+        self.need("collections made in a transaction")
+        self.fill()
+        before = self.raw()
+        self.batches.delete(self.db.users, {}, keep=True)
+        self.db.users.drop()
+        self.assertEqual(COUNT, self.batches.restore())
+        self.assertEqual(before, self.raw())
 
     def test_fields_alone_cannot_be_kept(self) -> None:
         with self.assertRaisesRegex(BatchFailed, r"delete keeps whole documents: write keep=True, not \['a'\]"):
@@ -446,6 +559,44 @@ class TestInRuns(InProcessTestCase):
         self.assertIn("down: from what is kept", rehearsed)
         self.assertEqual([[tag] for tag in self.before], self.tags())
         self.assertEqual({"1_tags.py"}, {row["name"] for row in json.loads(self.run_well("kept", json="yes"))["kept"]})
+
+    def test_a_batch_that_was_written_without_its_checkpoint(self) -> None:
+        """As if the run had died there: what is kept first wins, and nothing is counted or kept twice."""
+        self.migration("batches.update(db.users, {}, {'$push': {'tags': 'x'}}, size=40, keep=['tags'])")
+        self.db.users.update_many({}, [{"$set": {"tags": ["$tags"]}}])
+        before = self.tags()
+        move, dies = Trail.move, iter([False, False, True])
+
+        def move_or_die(trail: Trail, *arguments: Any) -> None:
+            if next(dies, False):
+                raise RuntimeError
+            move(trail, *arguments)
+
+        with mock.patch.object(Trail, "move", move_or_die):
+            self.assertEqual(1, self.run_task("execute").code)
+            self.run_well("execute")
+            self.assertIn({len(tags) for tags in self.tags()}, ({2}, {2, 3}))
+            self.db.users.update_many({"_id": {"$in": [3, 200]}}, {"$set": {"tags": "since"}})
+            self.db.users.delete_one({"_id": 220})
+            dies = iter([False, False, True])
+            self.assertEqual(1, self.run_task("rollback", "1").code)
+            output = self.run_well("rollback", "1")
+        self.assertIn("2 documents of users were changed since and are left as they are: _id 3, 200", output)
+        self.assertIn("1 document of users was deleted since", output)
+        expected = {**dict(enumerate(before)), 3: "since", 200: "since"}
+        del expected[220]
+        self.assertEqual(expected, {user["_id"]: user["tags"] for user in self.db.users.find()})
+        self.assertRegex(self.run_well("kept"), "1_tags.py +users +3 ")
+
+    def test_restore_in_the_down_of_another_migration(self) -> None:
+        self.migration()
+        self.run_well("execute")
+        self.team.migration("2_more.py", "pass", "batches.restore()", "db, batches")
+        self.run_well("execute")
+        result = self.run_task("rollback", "2")
+        self.assertEqual(1, result.code)
+        self.assertIn("Nothing is kept of 2_more.py", result.stderr)
+        self.assertEqual([[tag] for tag in self.before], self.tags())
 
     def test_collections_that_answer_pymongo_2(self) -> None:
         self.migration("db.users.update({'_id': 0}, {'$set': {'x': 1}})\n" + UP)
