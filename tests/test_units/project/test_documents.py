@@ -110,6 +110,13 @@ class TestThePages(unittest.TestCase):
         self.assertIn("`python3 tests/all.py`", README)
         self.assertIn("exec python3 tests/all.py\n", (TOP / ".ci" / "run").read_text())
 
+    def test_each_python_that_the_readme_names_has_an_environment_of_tox(self) -> None:
+        found = re.search(r"Python 3\.(\d+) to 3\.(\d+)", README)
+        assert found
+        environments = (TOP / "tox.ini").read_text().split("[testenv]")[0]
+        for minor in range(int(found[1]), int(found[2]) + 1):
+            self.assertRegex(environments, rf"\n    py3{minor}\b")
+
 
 class TestCommands(unittest.TestCase):
     class Team(migopy.MigrationsManager):
