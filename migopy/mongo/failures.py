@@ -28,6 +28,7 @@ AUTHENTICATION_FAILED, UNAUTHORIZED, COMMAND_NOT_FOUND = 18, 13, 59
 
 REFUSED_COMMAND = re.compile(
     r"not authorized on (?P<database>\S+) to execute command \{ (?P<name>\w+): (?:\"(?P<on>[^\"]+)\")?"
+    r"(?:, pipeline: \[ \{ \$(?P<stage>\w+))?"
 )
 """How the server names a command that the user may not run. Behind it comes the whole command, with session keys."""
 
@@ -101,7 +102,7 @@ def _missing_right_sentence(error: OperationFailure, address: str) -> str:
     refused = REFUSED_COMMAND.search(message)
     if refused is None:
         return f"MongoDB at {address} does not allow this ({one_line(message)}): check MONGO_USER and its roles."
-    name = refused["name"]
+    name = "collStats" if refused["stage"] == "collStats" else refused["name"]
     place = ".".join(filter(None, refused.group("database", "on")))
     return (
         f"MongoDB at {address} does not allow this user to do it: MONGO_USER needs a role with the right to"

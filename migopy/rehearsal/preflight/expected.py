@@ -68,19 +68,19 @@ class Expected:
             known.changed_fields |= changed or set()
         elif sent.name == "delete":
             self._note_delete(sent, known)
-        elif sent.name == "createindexes":
+        elif sent.name == "createIndexes":
             known.indexes[sent.body["name"]] = sent.body
             known.dropped_indexes.discard(sent.body["name"])
-        elif sent.name == "dropindexes":
+        elif sent.name == "dropIndexes":
             self._note_dropped_index(sent, known)
         elif sent.name in ("drop", "$out"):
             self._collections[sent.collection] = _Collection(None)
         elif sent.name == "$merge":
             known.may_all_differ = True
-        elif sent.name == "renamecollection":
+        elif sent.name == "renameCollection":
             self._collections[sent.body["to"]] = known
             self._collections[sent.collection] = _Collection(None)
-        elif sent.name == "dropdatabase":
+        elif sent.name == "dropDatabase":
             for each in self._collections.values():
                 each.name = None
 

@@ -33,13 +33,13 @@ def findings(sent: Sent, expected: Expected, questions: Questions, *, is_whole: 
     if index and (index.get("unique") or index.get("prepareUnique")):
         yield from _duplicates(sent, name, index, expected, questions, is_whole=is_whole)
     yield from _expiring(sent, name, index, expected, questions)
-    if sent.name == "createindexes":
+    if sent.name == "createIndexes":
         yield from _too_many(sent, name, expected, questions)
 
 
 def _index_of(sent: Sent, expected: Expected, questions: Questions, name: str) -> Mapping[str, Any] | None:
     """The index that is made or changed, as it will be; None if the command is about something else."""
-    if sent.name == "createindexes":
+    if sent.name == "createIndexes":
         return sent.body
     change = sent.body.get("index")
     if not change:
@@ -105,7 +105,7 @@ def _expiring(
 def _expiry_options(sent: Sent, name: str, questions: Questions) -> Mapping[str, Any]:
     """The options of a clustered or a time series collection that is told when to delete."""
     seconds = sent.body.get("expireAfterSeconds")
-    if sent.name == "createindexes" or seconds in (None, "off"):
+    if sent.name == "createIndexes" or seconds in (None, "off"):
         return {}
     return {**questions.options(name), "expireAfterSeconds": seconds}
 

@@ -64,11 +64,11 @@ def _lost_documents(sent: Sent, expected: Expected, questions: Questions) -> Ite
 
 
 def _lost_collection(sent: Sent, expected: Expected, questions: Questions) -> Iterator[Finding]:
-    if sent.name == "dropdatabase":
+    if sent.name == "dropDatabase":
         yield Finding(LOST_VALUES, "all collections", f"dropDatabase removes them, {NOT_RESTORED}")
-    target = {"drop": sent.collection, "$out": sent.collection, "renamecollection": sent.body.get("to")}.get(sent.name)
+    target = {"drop": sent.collection, "$out": sent.collection, "renameCollection": sent.body.get("to")}.get(sent.name)
     replaces_itself = sent.name == "$out" and sent.body["from"] == sent.collection
-    if target is None or replaces_itself or (sent.name == "renamecollection" and not sent.body["dropTarget"]):
+    if target is None or replaces_itself or (sent.name == "renameCollection" and not sent.body["dropTarget"]):
         return
     name = expected.real_name(target)
     if name is not None:

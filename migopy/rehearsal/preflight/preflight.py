@@ -45,7 +45,9 @@ class Preflight:
     def findings(self, rehearsed: Rehearsed) -> list[Finding]:
         found = list(dict.fromkeys(self._all(rehearsed)))
         unanswered = self._questions.unanswered
-        found += [Finding(NOT_ASKED, name, f"{what}: {why}") for (name, what), why in unanswered.items()]
+        found += [
+            Finding(NOT_ASKED, name, f"no answer about {what}: {why}") for (name, what), why in unanswered.items()
+        ]
         unanswered.clear()
         return [finding.with_allowances(rehearsed.allowances) for finding in found]
 
@@ -60,16 +62,16 @@ class Preflight:
                     yield from self._ask(sent, "lost values", lost)
             self._expected.note(sent)
         for collection, number in Counter(sent.collection for sent in rehearsed.sent[MAX_COMMANDS:]).items():
-            text = f"{plural(number, 'command')}: only the first {MAX_COMMANDS} of a migration are asked about"
+            text = f"no question about {plural(number, 'command')}: a migration may have {MAX_COMMANDS} different ones"
             yield Finding(NOT_ASKED, collection, text)
 
     def _about(self, sent: Sent) -> Iterator[Finding]:
         if sent.name in ("update", "delete"):
             yield from self._ask(sent, "documents", writes.findings(sent, *self._known, self._scale))
-        elif sent.name in ("createindexes", "collmod"):
+        elif sent.name in ("createIndexes", "collMod"):
             whole = sent.collection not in self._scale.factors
             yield from self._ask(sent, "index", indexes.findings(sent, *self._known, is_whole=whole))
-        if sent.name == "collmod":
+        if sent.name == "collMod":
             yield from self._ask(sent, "validator", validators.findings(sent, *self._known))
 
     @property
@@ -77,7 +79,7 @@ class Preflight:
         return self._expected, self._questions
 
     def _ask(self, sent: Sent, about: str, findings: Iterator[Finding]) -> Iterator[Finding]:
-        with self._questions.noted(sent.collection, f"{about} of the {sent.name}"):
+        with self._questions.noted(sent.collection, f"the {about} of {sent.name}"):
             yield from findings
 
 

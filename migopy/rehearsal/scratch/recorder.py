@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 MAX_DISTINCT = 5
 """How many commands that differ only in values are recorded, each with its own values."""
 
+FIND_AND_MODIFY = ("findAndModify", "findandmodify")
+"""The server knows both."""
+
 
 class Part(NamedTuple):
-    """One change of a command: an ``update`` command may have many. ``name`` is the command, in lower case.
+    """One change of a command: an ``update`` command may have many. ``name`` is the command.
 
     Updates and deletes have ``filter``, ``update`` and ``multi`` in ``body``, whatever command they come from.
     """
@@ -81,7 +84,7 @@ class Recorder:
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         # The server will refuse a command that has not the form of its kind; PyMongo would print what is raised here.
         with contextlib.suppress(LookupError, TypeError, AttributeError, ValueError):
-            recorded = [self._record(part) for part in _parts(event.command_name.lower(), event.command)]
+            recorded = [self._record(part) for part in _parts(event.command_name, event.command)]
             if recorded:
                 self._under_way[event.request_id] = recorded
 
@@ -128,24 +131,24 @@ class Recorder:
 
 def _parts(name: str, command: Mapping[str, Any]) -> Iterator[Part]:
     collection = str(next(iter(command.values()), None))
-    if name in ("update", "delete", "findandmodify"):
+    if name in ("update", "delete", *FIND_AND_MODIFY):
         yield from (Part(*kind_and_body, collection) for kind_and_body in _writes(name, command))
-    elif name == "bulkwrite":
+    elif name == "bulkWrite":
         yield from map(_part_of_bulk_write, command["ops"], [command["nsInfo"]] * len(command["ops"]))
-    elif name == "createindexes":
+    elif name == "createIndexes":
         yield from (Part(name, index, collection) for index in command["indexes"])
-    elif name == "renamecollection":
+    elif name == "renameCollection":
         new = _collection_of(command["to"])
         body = {"to": new, "dropTarget": command.get("dropTarget", False)}
         yield Part(name, body, _collection_of(collection))
-    elif name in ("collmod", "create", "drop", "dropindexes", "dropdatabase"):
+    elif name in ("collMod", "create", "drop", "dropIndexes", "dropDatabase"):
         yield Part(name, _options(command), collection)
     elif name == "aggregate":
         yield from _written_by(collection, command["pipeline"])
 
 
 def _writes(name: str, command: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    if name == "findandmodify":
+    if name in FIND_AND_MODIFY:
         kind = "delete" if command.get("remove") else "update"
         yield kind, _write(command, command.get("query", {}), command.get("update"))
     for each in command.get("updates", ()):

@@ -10,10 +10,12 @@ from typing import Any, Mapping, NamedTuple
 from pymongo import MongoClient
 
 from migopy.rehearsal.preflight import Preflight, Questions, Rehearsed, Scale
+from migopy.rehearsal.preflight.findings import NOTES
 from migopy.rehearsal.preflight.preflight import MAX_COMMANDS
 from migopy.rehearsal.scratch.recorder import Sent
 from tests.cases import InProcessTestCase
 from tests.server import Mongod, Server, shared_replica_set
+from tests.support import WithUsersTestCase
 
 DOCUMENTS = 300
 """Of each collection; the copy has about 20, and a command that changes more than 100 changes many."""
@@ -320,34 +322,64 @@ class TestQuestions(PreflightTestCase):
         preflight = Preflight(questions, Scale(limit=100, has_oplog=False, factors={}))
         (found,) = preflight.findings(Rehearsed([sent], [], takes_back=True, allowances={}))
         self.assertEqual(("not asked", "users", False), (found.kind, found.collection, found.is_grave))
-        self.assertEqual("documents of the update: no time was left of 0 s", found.text)
+        self.assertEqual("no answer about the documents of update: no time was left of 0 s", found.text)
 
     def test_all_commands_are_noted_and_the_first_are_asked_about(self) -> None:
         many = [Sent("create", f"c{number}", {}) for number in range(MAX_COMMANDS)]
         delete = Sent("delete", "users", {"filter": {"email": "same@b.c"}, "update": None, "multi": True})
-        index = Sent("createindexes", "users", {"key": {"email": 1}, "name": "email_1", "unique": True})
+        index = Sent("createIndexes", "users", {"key": {"email": 1}, "name": "email_1", "unique": True})
         preflight = Preflight(Questions(self.db), Scale(limit=100, has_oplog=False, factors={"users": 15}))
         (found,) = preflight.findings(Rehearsed([*many, delete], [], takes_back=False, allowances={}))
         self.assertEqual(("not asked", "users", False), (found.kind, found.collection, found.is_grave))
-        self.assertEqual("1 command: only the first 500 of a migration are asked about", found.text)
+        self.assertEqual("no question about 1 command: a migration may have 500 different ones", found.text)
         self.assertEqual([], preflight.findings(Rehearsed([index], [], takes_back=True, allowances={})))
 
-    def test_what_the_user_may_not_is_named(self) -> None:
-        mongod = Mongod(auth=True)
-        mongod.start()
-        self.addCleanup(mongod.close)
-        with mongod.client() as root:
-            root.shop.users.insert_many([{"n": n} for n in range(200)])
-            resource = {"db": "shop", "collection": "users"}
-            privileges = [{"resource": resource, "actions": ["listIndexes"]}]
-            root.shop.command("createRole", "little", privileges=privileges, roles=[])
-            root.shop.command("createUser", "ann", pwd="secret", roles=["little"])
-            client: MongoClient[dict[str, Any]] = MongoClient(f"mongodb://ann:secret@{mongod.host}:{mongod.port}/shop")
-            with client:
-                sent = Sent("createindexes", "users", {"key": {"n": 1}, "name": "n_1", "unique": True})
-                preflight = Preflight(Questions(client.shop), Scale(limit=100, has_oplog=False, factors={}))
-                (found,) = preflight.findings(Rehearsed([sent], [], takes_back=True, allowances={}))
-        self.assertEqual(("not asked", "index of the createindexes: the user may not"), (found.kind, found.text))
+
+class TestRights(WithUsersTestCase, PreflightTestCase):
+    def user(self, *actions: str) -> str:
+        """The URI of a user who may do that in the database of the test, and nothing else."""
+        name = f"may_{'_'.join(actions)}"
+        resource = {"db": self.database, "collection": ""}
+        self.db.command("createRole", name, privileges=[{"resource": resource, "actions": actions}], roles=[])
+        self.db.command("createUser", name, pwd="secret", roles=[name])
+        self.addCleanup(self.db.command, "dropUser", name)
+        self.addCleanup(self.db.command, "dropRole", name)
+        return f"mongodb://{name}:secret@{self.server.host}:{self.server.port}/{self.database}"
+
+    def test_the_rights_of_a_copy_are_enough(self) -> None:
+        self.write(
+            Case(
+                f"{INDEX}('email', unique=True)\ndb.users.update_many({{'n': 7}}, {{'$set': {{'new': 1}}}})\n"
+                "db.command('collMod', 'users', validator={'city': 'Rome'})"
+            )
+        )
+        uri = self.user("find", "collStats", "listCollections", "listIndexes")
+        there = {"REHEARSAL_URI": self.server.uri, "REHEARSAL_DATABASE": f"{self.database}_rehearsal"}
+        (found,) = self.rehearse("documents=20", code=4, MONGO_URI=uri, **there)
+        self.assertEqual({"COLLSCAN", "duplicates", "refused documents"}, {each["kind"] for each in found} - set(NOTES))
+        self.assertNotIn("not asked", [each["kind"] for each in found])
+
+    def test_what_the_user_may_not_ask_is_named_and_the_rest_is_asked(self) -> None:
+        commands = [
+            Sent("createIndexes", "users", {"key": {"email": 1}, "name": "email_1", "unique": True}),
+            Sent("collMod", "users", {"validator": {"city": "Rome"}}),
+            Sent("update", "users", {"filter": {}, "update": {"$unset": {"email": 1}}, "multi": True}),
+        ]
+        client: MongoClient[dict[str, Any]] = MongoClient(self.user("find"))
+        with client:
+            questions = Questions(client[self.database])
+            preflight = Preflight(questions, Scale(limit=100, has_oplog=False, factors={"users": 15}))
+            found = preflight.findings(Rehearsed(commands, [], takes_back=False, allowances={}))
+        self.assertEqual(
+            ["duplicates", "many documents", "lost values"], [each.kind for each in found if each.is_grave]
+        )
+        self.assertEqual(
+            [
+                "no answer about the index of createIndexes: the user may not",
+                "no answer about the validator of collMod: the user may not",
+            ],
+            [each.text for each in found if each.kind == "not asked"],
+        )
 
 
 class TestPreflightOnReplicaSet(PreflightTestCase):

@@ -59,6 +59,8 @@ class TestNotAllowed(unittest.TestCase):
             ('find: "notes", filter: {}', "find in blog.notes"),
             ('findAndModify: "my notes"', "find, insert and update in blog.my notes"),
             ("listCollections: 1, cursor: {}", "listCollections in blog"),
+            ('aggregate: "notes", pipeline: [ { $collStats: {} } ]', "collStats in blog.notes"),
+            ('aggregate: "notes", pipeline: [ { $match: {} } ]', "find in blog.notes"),
         ):
             refused = f"not authorized on blog to execute command {{ {command}, lsid: {{ id: 1 }} }}"
             with self.assertRaisesRegex(NotAllowed, rf" needs a role with the right to {right}\.$"), server_errors(
