@@ -256,8 +256,7 @@ class MigrationsManager(Settings):
             for problem in workspace.status(inventory).unfinished_problems([migration.name for migration in chosen]):
                 self.logger.white(f"{problem.text.rstrip('.')}. The copy contains what it left behind.")
             with lazy.rehearsal.open_stage(workspace, self.MongoClient, keep=keeps) as stage:
-                copy, db = self._workspace(stage.db), self._with_legacy_calls(stage.db, workspace.names)
-                rehearsal = lazy.rehearsal.Rehearsal(stage, copy, db, self.db, limit, seconds)
+                rehearsal = self._rehearsal(stage, limit, seconds)
                 with results.shown_at_end(as_table=not is_yes("json", json)):
                     rehearsal.run(chosen, self.before_rehearsal, results, self.logger)
             results.verdict = lazy.rehearsal.judge(results.rehearsed, stage.state_of_original)
@@ -322,6 +321,27 @@ class MigrationsManager(Settings):
         path = lazy.files.create(directory, words, registered, self.MIGRATIONS_FILE_PATTERN, self.MIGRATION_TEMPLATE)
         show(str(path))
         return str(path)
+
+    @task
+    def sample(self, collection: str, file: str, documents: str | None = None, force: str | None = None) -> None:
+        """Write a sample of a collection to a file, for tests
+
+        sample,COLLECTION,FILE writes it as Extended JSON, masked by before_rehearsal if the class has it. documents=N
+        or documents=all sets its size; force=yes replaces a file
+        """
+        lazy.files.require_plain_function(self.before_rehearsal, "before_rehearsal")
+        sample = lazy.rehearsal.Sample(collection, file, documents)
+        workspace = self._workspace()
+        sample.require_collection(workspace.db, workspace.address)
+        if sample.path.exists():
+            self._require_yes(f"Replace {sample.path}?", force)
+        if type(self).before_rehearsal is MigrationsManager.before_rehearsal:
+            written = sample.write(workspace.db, workspace.address)
+            return self.logger.green(f"{written} Nothing in it is masked, because there is no before_rehearsal().")
+        with lazy.rehearsal.open_stage(workspace, self.MongoClient, keep=False) as stage:
+            rehearsal = self._rehearsal(stage, sample.limit)
+            with rehearsal.open_copy(self.before_rehearsal, lazy.rehearsal.Results(), self.logger) as copy:
+                self.logger.green(sample.write(copy, stage.scratch.address))
 
     @task
     def dbdump(self) -> str | None:
@@ -525,6 +545,13 @@ class MigrationsManager(Settings):
         """Dump the database, if the settings say so; the facts about the dump, for the history."""
         dump = self.dbdump() if self.DO_MONGO_DUMP else None  # a team may override dbdump()
         return lazy.dumps.facts(dump, self._server.database_name())
+
+    def _rehearsal(
+        self, stage: lazy.rehearsal.Stage, limit: int | None, preflight_seconds: float | None = None
+    ) -> lazy.rehearsal.Rehearsal:
+        copy = self._workspace(stage.db)
+        db = self._with_legacy_calls(stage.db, copy.names)
+        return lazy.rehearsal.Rehearsal(stage, copy, db, self.db, limit, preflight_seconds)
 
     # Messages
 

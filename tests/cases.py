@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,14 @@ from unittest.mock import patch
 from fabric.state import env
 
 import migopy
-from tests.server import runs, wait_for
+from tests.server import Server, runs, shared_replica_set, wait_for
 from tests.support import (
     MongoTestCase,
     Project,
     Result,
     RunTestCase,
     basic_fabfile,
+    clean_environment,
     require_stand_ins,
     tools_on_path,
 )
@@ -191,3 +194,55 @@ class InProcessTestCase(RunTestCase):
         self.client.drop_database(self.database)
         for path in (self.team.path / "mongomigrations").glob("*.py"):
             path.unlink()
+
+
+WORDS = """
+def up(db, batches):
+    batches.update(db.archive, {"words": None}, words)
+
+
+def words(note):
+    return {"$set": {"words": note["text"].split()}}
+
+
+def down(db):
+    db.archive.update_many({}, {"$unset": {"words": 1}})
+"""
+"""The migration in the project of a ``KitTestCase``."""
+
+
+class KitTestCase(RunTestCase):
+    """A test of a team's own tests, which use the server of this test unless they are told otherwise."""
+
+    def find_server(self) -> Server:
+        return Server(shared_replica_set().uri)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.team = self.project(MONGO_URI="mongodb://nobody.invalid/", MONGO_DATABASE="real")
+        self.team.write("mongomigrations/006_words.py", WORDS)
+
+    def write_test(self, body: str) -> None:
+        lines = "".join(f"        {line}\n" for line in body.strip().splitlines())
+        text = (
+            "from migopy.testing import MigrationTestCase\n\n\nclass TestIt(MigrationTestCase):\n    def test(self):\n"
+        )
+        self.team.write("test_it.py", text + lines)
+
+    def run_python(self, *words: str, **variables: str) -> Result:
+        environment = {**clean_environment(), "MIGOPY_TEST_URI": self.server.uri, **variables}
+        done = subprocess.run(
+            [sys.executable, *words], cwd=self.team.path, env=environment, capture_output=True, text=True, timeout=120
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def run_it(self, body: str, code: int = 0) -> str:
+        """Run a test with this body; what unittest prints."""
+        self.write_test(body)
+        result = self.run_python("-m", "unittest", "test_it")
+        self.assert_code(code, result)
+        self.assertEqual([], self.left_over())
+        return result.stderr
+
+    def left_over(self) -> list[str]:
+        return [name for name in self.client.list_database_names() if name.startswith("migopy_testing_")]

@@ -7,7 +7,6 @@ import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple, Sequence
 
-import bson
 from pymongo.errors import PyMongoError
 
 from ..errors import BatchFailed
@@ -24,6 +23,7 @@ from ..mongo.raw import (
     elements,
     fields_behind_id,
     id_of,
+    id_text,
     split,
     subdocument,
 )
@@ -178,7 +178,7 @@ class Restore:
             if reason:
                 entries.append(entry)
                 left[reason] += 1
-                examples.setdefault(reason, []).append(_repr(entry.id))
+                examples.setdefault(reason, []).append(id_text(entry.id))
             elif entry.now != entry.before:
                 self._write(writes, entry)
         return entries[::-1]
@@ -311,14 +311,14 @@ class Writes:
                 raise BatchFailed(self._refusal(id, failures[0]))
 
     def _refusal(self, id: Element, failure: Mapping[str, Any]) -> str:
-        where = f"{self._walk.collection.name}, _id {_repr(id)}"
+        where = f"{self._walk.collection.name}, _id {id_text(id)}"
         so_far = "nothing of its batch is put back" if self.session else "its batch is only partly put back"
         values = failure.get("keyValue")
         if failure["code"] != DUPLICATE_KEY or not values:
             return f"{where} cannot be put back ({write_refusal(failure)}): {so_far}"
         wanted = {name: {"$eq": value} for name, value in values.items()}
         found = b"".join(self._walk.collection.find_raw_batches(wanted, {"_id": 1}, limit=MAX_EXAMPLES))
-        others = ", ".join(_repr(id_of(document)) for document in split(found))
+        others = ", ".join(id_text(id_of(document)) for document in split(found))
         same = ", ".join(f"{name}: {shorten(repr(value), MAX_VALUE_LENGTH)}" for name, value in values.items())
         return (
             f"{where} cannot be put back, because _id {others or 'unknown'} has the same value in a unique index"
@@ -349,10 +349,6 @@ def _have_twins(fields: Sequence[str], *documents: bytes) -> bool:
             if document.count(name + b"\0") > 1 and [each.name for each in elements(document)].count(name) > 1:
                 return True
     return False
-
-
-def _repr(id: Element) -> str:
-    return shorten(repr(bson.decode(document_of(id.raw), EXACTLY)["_id"]), MAX_VALUE_LENGTH)
 
 
 def _sum(before: Mapping[str, Any], left: Mapping[str, int], examples: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ OF_ALL = ("execute", "ignore", "dbdump", *READING)
 BAD = ("failed", "locked", "not begun")
 """The results that make the exit code of the whole differ from 0."""
 
-OF_ONE = ("create", "rehearse")
+OF_ONE = ("create", "rehearse", "sample")
 """They need one database, which stands for all."""
 
 

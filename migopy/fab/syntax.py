@@ -12,6 +12,8 @@ NOTATION = {
     "name": "NAME",
     "dump_folder": "DUMP",
     "words": "WORDS",
+    "collection": "COLLECTION",
+    "file": "FILE",
     "topic": "TOPIC",
     "to": "to=NAME",
     "last": "last=N",

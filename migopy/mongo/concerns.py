@@ -12,20 +12,20 @@ from pymongo.database import Database
 from pymongo.read_concern import ReadConcern
 
 # Dates outside of Python's years; PyMongo reads them since 4.3.
-_DATES: dict[str, Any] = (
+READS_ALL_DATES: dict[str, Any] = (
     {"datetime_conversion": bson.codec_options.DatetimeConversion.DATETIME_AUTO}
     if hasattr(bson.codec_options, "DatetimeConversion")
     else {}
 )
 
 # 0 leaves a UUID as it is. PyMongo 3 would read it as one kind of UUID and write it as another.
-EXACTLY: CodecOptions[Any] = CodecOptions(uuid_representation=0, **_DATES)
+EXACTLY: CodecOptions[Any] = CodecOptions(uuid_representation=0, **READS_ALL_DATES)
 """What is read with these options is written back unchanged."""
 
 
 def is_exact(codec_options: CodecOptions[Any]) -> bool:
     """Whether these options read every document as ``EXACTLY`` does, or not at all."""
-    return codec_options.with_options(**_DATES) == EXACTLY
+    return codec_options.with_options(**READS_ALL_DATES) == EXACTLY
 
 
 MAJORITY_TIMEOUT_MS = 10_000

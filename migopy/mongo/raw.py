@@ -5,7 +5,11 @@ from __future__ import annotations
 import struct
 from typing import Iterator, NamedTuple
 
+import bson
 from bson.raw_bson import RawBSONDocument
+
+from ..terminal.texts import MAX_VALUE_LENGTH, shorten
+from .concerns import EXACTLY
 
 # The types of BSON (https://bsonspec.org/spec.html).
 DOUBLE, STRING, DOCUMENT, ARRAY, BINARY, OBJECT_ID, DATE = 0x01, 0x02, 0x03, 0x04, 0x05, 0x07, 0x09
@@ -94,6 +98,11 @@ def id_of(document: bytes) -> Element:
         stop = end_of_value(document, document[4], 9)
         return Element(document[4], b"_id", document[4:stop], document[9:stop])
     return next(element for element in elements(document) if element.name == b"_id")
+
+
+def id_text(id: Element) -> str:
+    """An ``_id`` for people."""
+    return shorten(repr(bson.decode(document_of(id.raw), EXACTLY)["_id"]), MAX_VALUE_LENGTH)
 
 
 def fields_behind_id(document: bytes, id: Element) -> bytes:

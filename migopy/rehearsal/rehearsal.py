@@ -108,19 +108,13 @@ class Rehearsal:
 
         ``before`` is the team's ``before_rehearsal``. What is found is put into ``results``.
         """
-        self._say = logger.white
         with self._workspace.on_sys_path():
             migrations = self._load(chosen)
             self._require_transactions(migrations)
             for unmet in unmet_requirements(migrations, self._original, self._stage.source_address):
                 raise CheckFailed(f"execute would stop: {unmet} Nothing was copied.")
-            extent = self._copy_job.extent
-            for warning in self._stage.warnings(extent):
-                logger.white(warning)
-            logger.white_bold(f"Copying {extent} to {self._stage.where}...")
-            with self._open_scratch(logger):
-                self._copy(results, logger)
-                self._prepare(before)
+            with self.open_copy(before, results, logger):
+                self._take_first_snapshot()
                 for place, migration in enumerate(migrations, start=1):
                     position = f" ({place} of {len(migrations)})" if len(migrations) > 1 else ""
                     logger.white_bold(f"Rehearsing migration {migration.name}...{position}")
@@ -130,6 +124,21 @@ class Rehearsal:
                         raise rehearsed.error
             if self._preflight_seconds is not None:
                 self._look_ahead(migrations, results.rehearsed, self._preflight_seconds)
+
+    @contextlib.contextmanager
+    def open_copy(
+        self, before: Callable[[Database[dict[str, Any]]], object], results: Results, logger: ColorsLogger
+    ) -> Iterator[Database[dict[str, Any]]]:
+        """Copy the database and let ``before`` change the copy, which is dropped at the end."""
+        self._say = logger.white
+        extent = self._copy_job.extent
+        for warning in self._stage.warnings(extent):
+            logger.white(warning)
+        logger.white_bold(f"Copying {extent} to {self._stage.where}...")
+        with self._open_scratch(logger):
+            self._copy(results, logger)
+            self._prepare(before)
+            yield self._scratch.db
 
     def _look_ahead(
         self, migrations: Sequence[LoadedMigration], rehearsed: Sequence[RehearsedMigration], seconds: float
@@ -182,8 +191,8 @@ class Rehearsal:
             logger.white(f"Documents that expire within an hour are not copied: {self._copy_job.left_out}")
 
     def _prepare(self, before: Callable[[Database[dict[str, Any]]], object]) -> None:
-        """Let the team change the copy, and take the first snapshot of it."""
-        with self._inside_copy("before_rehearsal()"):
+        """Let the team change the copy."""
+        with self._workspace.on_sys_path(), self._inside_copy("before_rehearsal()"):
             try:
                 kind = unrun_type(before(self._db))
             except (Exception, SystemExit) as error:  # sys.exit() must not look like success
@@ -193,6 +202,8 @@ class Rehearsal:
                 f"before_rehearsal() returned an object of type {kind}, and nothing in it has run. Write a plain"
                 " function. No migration was run."
             )
+
+    def _take_first_snapshot(self) -> None:
         with server_errors(self._scratch.address):
             self._digester = Digester(min(time.time(), server_time(self._scratch.db)))
             self._take_snapshot()

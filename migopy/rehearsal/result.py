@@ -88,11 +88,11 @@ class RehearsedMigration:
         return not any(change.is_real for change in self.different_again or ())
 
 
-def sample_limit(documents: str | None) -> int | None:
+def sample_limit(documents: str | None, default: int = DEFAULT_DOCUMENTS) -> int | None:
     """How many documents of each collection the option ``documents`` asks for; None for all."""
     if documents == "all":
         return None
-    return DEFAULT_DOCUMENTS if documents is None else positive_number("documents", documents)
+    return default if documents is None else positive_number("documents", documents)
 
 
 def judge(rehearsed: Sequence[RehearsedMigration], state_of_original: str) -> str:

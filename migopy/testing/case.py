@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import unittest
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping, Union
 
+from ..errors import ConfigurationError
 from ..manager import MigrationsManager
+from ..mongo.extended_json import read_file
 from .fabfile import find_manager, folder_of
-from .migration import Documents, MigrationTest
+from .migration import MigrationTest
+
+Documents = Union[Iterable[Mapping[str, Any]], str, "os.PathLike[str]"]
+"""The documents of a collection, or the name of a file with them."""
 
 
 class MigrationTestCase(unittest.TestCase):
@@ -29,16 +35,33 @@ class MigrationTestCase(unittest.TestCase):
     ) -> MigrationTest:
         """The migration ``name`` (str, as on the command line), in a database with these documents.
 
-        ``collections`` maps names of collections to documents, and so do further arguments. With ``after`` (str) the
-        migrations up to and including that one run first. Raises ``ConfigurationError`` where there is no MongoDB or
-        no fabfile, and ``MigrationNotFound``.
+        ``collections`` maps names of collections to documents, and so do further arguments: dictionaries, or a file of
+        Extended JSON (str or path) beside the test or the fabfile. With ``after`` (str) the migrations up to and
+        including that one run first. Raises ``ConfigurationError`` where there is no MongoDB, no fabfile or no such
+        file, and ``MigrationNotFound``.
         """
-        test = make_test(self.manager, name, {**(collections or {}), **more}, after)
+        test = make_test(self.manager, name, {**(collections or {}), **more}, after, beside=folder_of(type(self)))
         self.addCleanup(test.close)
         return test
 
 
-def make_test(manager: Any, name: str, collections: Mapping[str, Documents], after: str | None) -> MigrationTest:
-    """The migration under test. ``manager`` is the class, or None for the one of the fabfile."""
+def make_test(
+    manager: Any, name: str, collections: Mapping[str, Documents], after: str | None, *, beside: Path
+) -> MigrationTest:
+    """The migration under test.
+
+    ``manager`` is the class, or None for the one of the fabfile. Files with documents are in the folder ``beside``, or
+    in that of the fabfile.
+    """
     found, folder = find_manager(Path.cwd()) if manager is None else (manager, folder_of(manager))
-    return MigrationTest(found, folder, name, collections, after)
+    documents = {collection: _read(given, (beside, folder)) for collection, given in collections.items()}
+    return MigrationTest(found, folder, name, documents, after)
+
+
+def _read(documents: Documents, folders: tuple[Path, ...]) -> Iterable[Mapping[str, Any]]:
+    if not isinstance(documents, (str, os.PathLike)):
+        return documents
+    for folder in folders:
+        if (folder / documents).is_file():
+            return read_file(folder / documents)
+    raise ConfigurationError(f"There is no file {documents} in {' or '.join(map(str, dict.fromkeys(folders)))}.")

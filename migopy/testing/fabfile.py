@@ -37,9 +37,9 @@ def _folder_with_fabfile(start: Path) -> Path:
     raise ConfigurationError(f"There is no fabfile in {start} or above it: {HINT}.")
 
 
-def folder_of(manager: type[MigrationsManager]) -> Path:
+def folder_of(written: type) -> Path:
     """The folder of the file in which a class was written."""
-    file = sys.modules[manager.__module__].__file__
+    file = sys.modules[written.__module__].__file__
     return Path(file or ".").resolve().parent
 
 

@@ -29,8 +29,6 @@ from .server import server_uri
 if TYPE_CHECKING:
     from ..files.migration import LoadedMigration
 
-Documents = Iterable[Mapping[str, Any]]
-
 MAX_STOPS = 1_000
 """How often ``assert_resumes()`` stops a migration at most."""
 
@@ -50,7 +48,7 @@ class MigrationTest:
         manager: type[MigrationsManager],
         folder: Path,
         name: str,
-        collections: Mapping[str, Documents],
+        collections: Mapping[str, Iterable[Mapping[str, Any]]],
         after: str | None = None,
     ) -> None:
         self._stopper = Stopper()

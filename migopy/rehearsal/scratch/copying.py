@@ -77,6 +77,12 @@ def originals(db: Database[Any], without: Iterable[str] = ()) -> list[Original]:
     return sorted(found, key=lambda original: original.size, reverse=True)
 
 
+def find_original(db: Database[Any], name: str) -> Original | None:
+    """The collection, view or time series of that name; None if there is none."""
+    until = time.monotonic() + COUNTING_SECONDS
+    return next((_measure(db, info, until) for info in list_collections(db) if info["name"] == name), None)
+
+
 def _measure(db: Database[Any], info: Mapping[str, Any], until: float) -> Original:
     original = Original(info["name"], info.get("type", COLLECTION), info["options"])
     if original.kind == VIEW:
@@ -190,20 +196,8 @@ class Copier:
         return {"$nor": soon}
 
     def _batches(self, original: Original, lasting: Mapping[str, Any]) -> Iterator[bytes]:
-        collection = self._source[original.name]
-        limit = self._limit
-        if limit is None or original.name in self._whole:
-            return iter(collection.find_raw_batches(lasting, batch_size=MAX_DOCUMENTS))
-        if original.kind == TIMESERIES:  # its documents may lack an _id
-            return iter(sampling.newest(collection, limit, original.options["timeseries"]["timeField"], lasting))
-        if original.documents <= limit:
-            return iter(collection.find_raw_batches(lasting, batch_size=MAX_DOCUMENTS))
-        if original.is_capped:
-            newest_first = [
-                document for batch in sampling.newest(collection, limit, "$natural") for document in split(batch)
-            ]
-            return iter([b"".join(reversed(newest_first))])
-        return sampling.sample(collection, limit, lasting)
+        limit = None if original.name in self._whole else self._limit
+        return read(self._source[original.name], original, limit, lasting)
 
     def _build_indexes(self, name: str, indexes: Sequence[Mapping[str, Any]]) -> None:
         if not indexes:
@@ -213,6 +207,24 @@ class Copier:
         # Otherwise the server waits for all members, for ever if one of them is stopped.
         quorum: dict[str, Any] = {"commitQuorum": 1} if server_kind(self._target.client).has_commit_quorum else {}
         self._target.command("createIndexes", name, indexes=described, **quorum)
+
+
+def read(
+    collection: Collection[Any], original: Original, limit: int | None, wanted: Mapping[str, Any] = sampling.ANY
+) -> Iterator[bytes]:
+    """Batches of the ``wanted`` documents of a collection; a sample of about ``limit`` if it has more."""
+    if limit is None:
+        return iter(collection.find_raw_batches(wanted, batch_size=MAX_DOCUMENTS))
+    if original.kind == TIMESERIES:  # its documents may lack an _id
+        return iter(sampling.newest(collection, limit, original.options["timeseries"]["timeField"], wanted))
+    if original.documents <= limit:
+        return iter(collection.find_raw_batches(wanted, batch_size=MAX_DOCUMENTS))
+    if original.is_capped:
+        newest_first = [
+            document for batch in sampling.newest(collection, limit, "$natural") for document in split(batch)
+        ]
+        return iter([b"".join(reversed(newest_first))])
+    return sampling.sample(collection, limit, wanted)
 
 
 def insert(collection: Collection[Any], batch: bytes) -> int:

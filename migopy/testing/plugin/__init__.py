@@ -6,6 +6,7 @@ this does.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 import pytest
@@ -22,14 +23,18 @@ def migration_manager() -> type[MigrationsManager] | None:
 
 
 @pytest.fixture
-def migration(migration_manager: type[MigrationsManager] | None) -> Iterator[Callable[..., MigrationTest]]:
+def migration(
+    request: pytest.FixtureRequest, migration_manager: type[MigrationsManager] | None
+) -> Iterator[Callable[..., MigrationTest]]:
     """Makes a ``MigrationTest``: ``migration("006_words", archive=[{"_id": 1}], after="005")``."""
     from migopy.testing.case import make_test
 
+    folder = Path(request.module.__file__).parent
     tests: list[MigrationTest] = []
 
     def make(name: str, collections: Any = None, *, after: str | None = None, **more: Any) -> MigrationTest:
-        tests.append(make_test(migration_manager, name, {**(collections or {}), **more}, after))
+        collections = {**(collections or {}), **more}
+        tests.append(make_test(migration_manager, name, collections, after, beside=folder))
         return tests[-1]
 
     yield make

@@ -8,25 +8,14 @@ import re
 import signal
 import subprocess
 import sys
+from typing import Iterator
 
 from pymongo import MongoClient
 
+from tests.cases import KitTestCase
 from tests.documents import PAGES, blocks
-from tests.server import Server, shared_replica_set, wait_for
-from tests.support import Project, Result, RunTestCase, clean_environment
-
-WORDS = """
-def up(db, batches):
-    batches.update(db.archive, {"words": None}, words)
-
-
-def words(note):
-    return {"$set": {"words": note["text"].split()}}
-
-
-def down(db):
-    db.archive.update_many({}, {"$unset": {"words": 1}})
-"""
+from tests.server import wait_for
+from tests.support import clean_environment
 
 COUNTS_TWICE = """
 def up(db, batches):
@@ -38,43 +27,6 @@ def up(db, batches):
 def down(db):
     db.archive.update_many({}, {"$unset": {"seen": 1}})
 """
-
-
-class KitTestCase(RunTestCase):
-    """A test of a team's own tests, which use the server of this test unless they are told otherwise."""
-
-    def find_server(self) -> Server:
-        return Server(shared_replica_set().uri)
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.team = self.project(MONGO_URI="mongodb://nobody.invalid/", MONGO_DATABASE="real")
-        self.team.write("mongomigrations/006_words.py", WORDS)
-
-    def write_test(self, body: str) -> None:
-        lines = "".join(f"        {line}\n" for line in body.strip().splitlines())
-        text = (
-            "from migopy.testing import MigrationTestCase\n\n\nclass TestIt(MigrationTestCase):\n    def test(self):\n"
-        )
-        self.team.write("test_it.py", text + lines)
-
-    def run_python(self, *words: str, **variables: str) -> Result:
-        environment = {**clean_environment(), "MIGOPY_TEST_URI": self.server.uri, **variables}
-        done = subprocess.run(
-            [sys.executable, *words], cwd=self.team.path, env=environment, capture_output=True, text=True, timeout=120
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
-
-    def run_it(self, body: str, code: int = 0) -> str:
-        """Run a test with this body; what unittest prints."""
-        self.write_test(body)
-        result = self.run_python("-m", "unittest", "test_it")
-        self.assert_code(code, result)
-        self.assertEqual([], self.left_over())
-        return result.stderr
-
-    def left_over(self) -> list[str]:
-        return [name for name in self.client.list_database_names() if name.startswith("migopy_testing_")]
 
 
 class TestUnittest(KitTestCase):
@@ -254,18 +206,36 @@ class TestServer(KitTestCase):
 
 
 class TestPage(KitTestCase):
-    def test_the_page_shows_what_is_printed(self) -> None:
-        page = PAGES["testing"]
-        self.team = Project(self, (self.team.path / "fabfile.py").read_text())
-        for block in blocks(page):
+    def setUp(self) -> None:
+        super().setUp()
+        self.team = self.project()
+        self.blocks = blocks(PAGES["testing"])
+        for block in self.blocks:
             if block.path:
                 self.team.write(block.path, block.text)
-        for block in blocks(page):
+
+    def sessions(self, program: str) -> Iterator[tuple[str, str]]:
+        """What is typed to start a program, and what the page says is printed."""
+        for block in self.blocks:
             for command, shown in block.commands if block.language == "console" else ():
-                result = self.run_python(*command.split()[1:])
-                printed = re.sub(r"in \d\.\d+s", "in 0.052s", result.stderr)
-                printed = re.sub(r"\n[ ~^]+\n", "\n", printed).replace(str(self.team.path), "/srv/blog")
-                printed = re.sub(r'  File "[^"]*/migopy/testing/.*\n.*\n', "", printed)
-                # Before Python 3.11 the name of a test has no method behind the class.
-                printed = printed.replace("(test_words.TestWords)", "(test_words.TestWords.test_words_that_were_null)")
-                self.assertEqual(shown.strip(), printed.strip(), command)
+                if command.startswith(program):
+                    yield command, shown.strip()
+
+    def test_the_page_shows_what_is_printed(self) -> None:
+        for command, shown in self.sessions("python"):
+            result = self.run_python(*command.split()[1:])
+            printed = re.sub(r"in \d\.\d+s", "in 0.052s", result.stderr)
+            printed = re.sub(r"\n[ ~^]+\n", "\n", printed).replace(str(self.team.path), "/srv/blog")
+            printed = re.sub(r'  File "[^"]*/migopy/testing/.*\n.*\n', "", printed)
+            # Before Python 3.11 the name of a test has no method behind the class.
+            printed = printed.replace("(test_words.TestWords)", "(test_words.TestWords.test_words_that_were_null)")
+            self.assertEqual(shown, printed.strip(), command)
+
+    def test_a_sample_and_a_test_with_it(self) -> None:
+        self.db.archive.insert_many([{"_id": n, "text": "a b"} for n in range(500)])
+        self.db.archive.update_one({"_id": 50}, {"$set": {"words": []}})
+        ((command, shown),) = self.sessions("fab")
+        result = self.fab(*command.split()[1:])
+        written = re.sub(r"Wrote \d+", "Wrote 98", result.stderr)
+        self.assertEqual(shown, f"{written}\nDone.")
+        self.assert_code(0, self.run_python("-m", "unittest", "test_archive"))

@@ -96,6 +96,7 @@ SUBTASKS: list[tuple[tuple[str, ...], dict[str, str]]] = [
     (("check",), {}),
     (("history",), {}),
     (("create", "a name"), {}),
+    (("sample", "users", "users.json"), {}),
     (("dbdump",), {}),
     (("dbrestore", "a dump"), {"force": "yes"}),
     (("unlock",), {"force": "yes"}),
