@@ -107,9 +107,13 @@ class LoadedMigration:
         return self.migration.name
 
     @cached_property
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self.call, follow_wrapped=False)
+
+    @cached_property
     def asks_for(self) -> frozenset[str]:
         """The ``OPTIONAL_PARAMETERS`` that the function has."""
-        parameters = inspect.signature(self.call, follow_wrapped=False).parameters.values()
+        parameters = self._signature.parameters.values()
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             # A decorator with **options and functools.wraps passes them to the function inside.
             parameters = inspect.signature(self.call).parameters.values()
@@ -119,8 +123,7 @@ class LoadedMigration:
     def require_parameters(self, function: str) -> None:
         """Raises ``BadMigration`` if the function cannot be called with the database and what it asks for."""
         try:
-            signature = inspect.signature(self.call, follow_wrapped=False)
-            signature.bind(None, **dict.fromkeys(self.asks_for))
+            self._signature.bind(None, **dict.fromkeys(self.asks_for))
         except (TypeError, ValueError) as error:
             raise BadMigration(
                 f"{function}() of {self.name} cannot be called ({error}): write {function}(db), {function}(db, session)"
