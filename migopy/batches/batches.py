@@ -73,11 +73,11 @@ class Batches:
         tell: Callable[[str], None] = lambda doing: None,
         kept: KeptStore | None = None,
         now: Callable[[], datetime] = _now,
-        registered_run: int | None = None,
+        registered: tuple[str, int | None] | None = None,
         control: Control | None = None,
     ) -> None:
         self._trail = trail or NoTrail()
-        self._keeping = Keeping(self._trail, kept, now, registered_run)
+        self._keeping = Keeping(self._trail, kept, now, registered)
         self._line = line or NoLine()
         self._hooks = BatchHooks(confirm, self._trail.move, self._line.follow, max_lag, tell, control or NoControl())
         self._walk_counts: Counter[tuple[str, str]] = Counter()

@@ -53,7 +53,8 @@ class Keeping:
     """What one execution of a migration keeps, and what its rollback finds.
 
     ``store`` is None outside of a run: then it is the collection beside the first that something is kept of.
-    ``registered_run`` says which execution is registered: 0 if that has kept nothing, None if it is not known.
+    ``registered`` is the name and the number under which the registered execution has kept something: 0 if it has kept
+    nothing, None for the number if it is not known.
     """
 
     def __init__(
@@ -61,12 +62,12 @@ class Keeping:
         trail: Trail | NoTrail,
         store: KeptStore | None,
         now: Callable[[], datetime],
-        registered_run: int | None = None,
+        registered: tuple[str, int | None] | None = None,
     ) -> None:
         self._trail = trail
         self._store = store
         self._now = now
-        self._registered_run = registered_run
+        self._registered = registered
         self.run: int | None = None
         """Which execution of the migration this is; None as long as nothing is kept."""
         self._walks: list[KeptWalk] = []
@@ -139,8 +140,8 @@ class Keeping:
         """The walks of the execution that is rolled back, the last one first. Raises ``BatchFailed`` for none."""
         if self._trail.direction == "up":
             raise BatchFailed("restore() is for down(): it puts back what up() has kept.")
-        run = self._registered_run if self.run is None else self.run
-        found = self._store.walks_of_run(self._trail.migration, run) if self._store else []
+        name, run = self._registered or (self._trail.migration, self.run)
+        found = self._store.walks_of_run(name, run) if self._store else []
         walks = [walk for walk in found if walk.keeps]
         if self._store is None or not walks:
             of = f" of {self._trail.migration}" if self._trail.migration else " by this object"

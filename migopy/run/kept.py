@@ -35,10 +35,14 @@ def find(workspace: Workspace, drop: str | None, older: str | None) -> list[Kept
 
 def _name(workspace: Workspace, drop: str, names: Sequence[str]) -> str:
     """The full name of the migration. Its file and its registration may be gone."""
-    name = drop if drop in names else workspace.inventory().name(drop)
-    if name not in names:
+    if drop in names:
+        return drop
+    inventory = workspace.inventory()
+    name = inventory.name(drop)
+    kept_name = inventory.records[name].to_restore[0] if name in inventory.records else name
+    if kept_name not in names:
         raise MigrationNotFound(f"Nothing is kept of {name}. Nothing was done.", migration=name)
-    return name
+    return kept_name
 
 
 def print_all(found: Sequence[Kept], *, as_json: bool) -> None:

@@ -189,8 +189,8 @@ def restore_kept(db: object, batches: Batches) -> None:
 
 def require_all_kept(name: str, inventory: Inventory, workspace: Workspace) -> None:
     """Raises ``BadMigration`` or ``WrongState`` unless everything that ``up()`` has replaced is kept."""
-    run = inventory.records[name].run_to_restore
-    walks = workspace.kept.walks_of_run(name, run)
+    kept_name, run = inventory.records[name].to_restore
+    walks = workspace.kept.walks_of_run(kept_name, run)
     kept, not_kept = ([walk.name for walk in walks if walk.keeps == keeps] for keeps in (True, False))
     if not kept:
         nothing = " and nothing of what it replaced is kept any more" if run else ""

@@ -179,7 +179,7 @@ class Workspace:
             control=Control(self.lock, lambda text: line.say(f"{migration.name}: {text}"), throttle, pace),
             kept=self.kept,
             now=self.lock.now,
-            registered_run=record.run_to_restore if record else None,
+            registered=record.to_restore if record else None,
         )
 
     def context(self, direction: Direction, status: Status, team: Team, dump: Mapping[str, Any]) -> RunContext:

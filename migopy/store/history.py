@@ -60,8 +60,8 @@ class Record(NamedTuple):
 
     ``at`` is the server's time, ``seconds`` how long ``up()`` took, ``by`` is ``user@host``. ``dump`` is the path of
     the dump taken before, with the number of documents in it and its size on disk. ``kept_documents`` is how many
-    documents ``up()`` has kept, and ``kept_run`` the number under which they are kept. ``walks`` is what it did in
-    batches, by collection, as ``Walked.facts()``.
+    documents ``up()`` has kept, and ``kept_run`` the number under which they are kept; ``kept_name`` is the name, if
+    the file was renamed since. ``walks`` is what it did in batches, by collection, as ``Walked.facts()``.
     """
 
     name: str
@@ -76,12 +76,16 @@ class Record(NamedTuple):
     dump_bytes: int | None = None
     kept_run: int | None = None
     kept_documents: int | None = None
+    kept_name: str | None = None
     walks: Sequence[Mapping[str, Any]] | None = None
 
     @property
-    def run_to_restore(self) -> int | None:
-        """Which execution a rollback restores: 0 if this one has kept nothing, None for the last that has kept."""
-        return None if self.state == "ignored" else self.kept_run or 0
+    def to_restore(self) -> tuple[str, int | None]:
+        """The name and the number under which a rollback finds what is kept.
+
+        The number is 0 if this execution has kept nothing, and None for the last one that has.
+        """
+        return self.kept_name or self.name, None if self.state == "ignored" else self.kept_run or 0
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Record | None:
@@ -92,7 +96,8 @@ class Record(NamedTuple):
             return None
         if at is None and isinstance(get("_id"), ObjectId):  # migopy 1.0 stored no other time
             at = document["_id"].generation_time
-        texts: dict[str, Any] = {key: documents.text(get(key)) for key in ("by", "checksum", "code_checksum", "dump")}
+        text_keys = ("by", "checksum", "code_checksum", "dump", "kept_name")
+        texts: dict[str, Any] = {key: documents.text(get(key)) for key in text_keys}
         state: State = "ignored" if get("state") == "ignored" else "executed"
         counts = ("dump_documents", "dump_bytes", "kept_run", "kept_documents")
         numbers: dict[str, Any] = {key: documents.number(get(key)) for key in counts}
@@ -110,7 +115,10 @@ class Record(NamedTuple):
 
     def of_file(self, name: str, fingerprint: Fingerprint) -> Record:
         """The same registration for this file."""
-        return self._replace(name=name, checksum=fingerprint.checksum, code_checksum=fingerprint.code_checksum)
+        kept_name = self.to_restore[0] if name != self.name and self.to_restore[1] != 0 else self.kept_name
+        return self._replace(
+            name=name, kept_name=kept_name, checksum=fingerprint.checksum, code_checksum=fingerprint.code_checksum
+        )
 
     def fits(self, fingerprint: Fingerprint) -> bool:
         """Whether the file has the code that was registered. An older migopy has stored no ``code_checksum``."""

@@ -588,6 +588,46 @@ class TestInRuns(InProcessTestCase):
         self.assertEqual(expected, {user["_id"]: user["tags"] for user in self.db.users.find()})
         self.assertRegex(self.run_well("kept"), "1_tags.py +users +3 ")
 
+    def test_a_renamed_file_that_was_accepted_is_rolled_back_from_what_is_kept(self) -> None:
+        self.migration()
+        files = self.team.path / "mongomigrations"
+        for subtask in ("execute", "ignore"):
+            with self.subTest(subtask):
+                self.run_well("execute")
+                if subtask == "ignore":
+                    self.run_well("forget", "1")
+                    self.run_well("ignore", "1")
+                for old, new in (("1_tags", "2_labels"), ("2_labels", "3_words")):
+                    (files / f"{old}.py").rename(files / f"{new}.py")
+                    self.run_well("accept", new)
+                refused = self.run_task("kept", drop="3")
+                self.assertIn("Delete what is kept of 250 documents by 1_tags.py?", refused.stderr)
+                self.run_well("rollback", "3")
+                self.assertEqual((self.before, []), (self.tags(), self.registered()))
+                (files / "3_words.py").rename(files / "1_tags.py")
+
+    def test_what_a_failed_run_has_done_is_taken_back(self) -> None:
+        """With the commands that rollback names."""
+        self.migration(
+            "def once(user):\n    if user['_id'] == 77:\n        raise ValueError\n    return {'$set': {'tags': 1}}\n"
+            "batches.update(db.users, {}, once, size=20, keep=['tags'])"
+        )
+        self.assertEqual(1, self.run_task("execute").code)
+        self.assertEqual(1, self.tags()[0])
+        self.assertIn("fab migrations:ignore,1_tags.py", self.run_task("rollback", "1").stderr)
+        self.run_well("ignore", "1")
+        self.run_well("rollback", "1")
+        self.assertEqual((self.before, []), (self.tags(), self.registered()))
+
+    def test_a_down_that_fails_after_it_has_restored(self) -> None:
+        self.migration(down="batches.restore()\n1 / 0")
+        self.run_well("execute")
+        self.assertEqual(1, self.run_task("rollback", "1").code)
+        self.assertEqual((self.before, ["1_tags.py"]), (self.tags(), self.registered()))
+        self.migration(down="batches.restore()")
+        self.run_well("rollback", "1")
+        self.assertEqual((self.before, []), (self.tags(), self.registered()))
+
     def test_restore_in_the_down_of_another_migration(self) -> None:
         self.migration()
         self.run_well("execute")
