@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+from tests.browser import View, Window, views
 from tests.test_integrations.rehearsal.test_preflight import GRAVE, PreflightTestCase
 
 NASTY = "a|b `c` <script>alert(1)</script>\n# d & \u001b[31m*e* @f"
 UP = f"db.small.update_many({{}}, {{'$set': {{'text': {NASTY!r}}}}})"
+WINDOWS = [Window(*size, is_dark) for size in ((400, 1500), (1400, 600)) for is_dark in (False, True)]
+
+LIGHT = ("#ffffff", "#1c1e21", "#3b6fb6", "#b3261e")
+DARK = ("#15171a", "#e6e8eb", "#7aa7e6", "#ff8a80")
+"""The colors of paper, words, bars and troubles."""
 
 
 class Elements(HTMLParser):
@@ -66,6 +72,39 @@ class TestReportFiles(PreflightTestCase):
         self.assertIn("prefers-color-scheme: dark", report)
         self.assertRegex(report, r'<li class="bad">users: no index fits')
         self.assertIn("What down() does not restore", report)
+
+    def test_in_a_browser_all_of_it_is_seen_on_any_screen(self) -> None:
+        self.write_both()
+        name = f"3_{'a_long_name_' * 5}.py"
+        self.team.migration(name, "db.users.update_many({}, {'$unset': {'email': 1}})", None)
+        self.report("report.html")
+        for view in views(self.team.path / "report.html", WINDOWS):
+            with self.subTest(view.window):
+                self.assertEqual(view.window.width, view.width, "the page is wider than the window")
+                self.assert_inside(view)
+                shown = [box.text for box in view.boxes if box.height]
+                self.assertIn("COLLSCAN", shown)
+                self.assertIn(name, shown)
+                self.assertIn("'a|b `c` <script>alert(1)</script>\\n# d & \\x1b[31m*e* @f'", shown)
+                self.assertEqual(view.window.width > 1000, "up() again" in shown)  # the head of the table
+                self.assert_colors(view)
+
+    def assert_inside(self, view: View) -> None:
+        """Nothing that is shown begins or ends outside of the window, and each bar has a length."""
+        for box in view.boxes:
+            if box.height:
+                self.assertLessEqual(0, box.left, box)
+                self.assertGreaterEqual(view.window.width, box.right, box)
+        bars = [box.right - box.left for box in view.boxes if box.element == "rect"]
+        self.assertGreaterEqual(len(bars), 6)  # three migrations, and a command of each
+        self.assertGreater(min(bars), 0)
+
+    def assert_colors(self, view: View) -> None:
+        """The picture has the colors of its scheme: most of it is paper, and words, bars and troubles are seen."""
+        paper, *others = DARK if view.window.is_dark else LIGHT
+        self.assertGreater(view.pixels[paper], 0.6 * view.window.width * view.window.height)
+        for color in others:
+            self.assertGreater(view.pixels.get(color, 0), 300, color)
 
     def test_a_rehearsal_that_fails_is_reported_too(self) -> None:
         self.team.migration("1_a.py", "1 / 0")
