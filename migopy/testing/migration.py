@@ -16,18 +16,22 @@ from pymongo.monitoring import CommandListener
 
 from ..batches import pace
 from ..errors import MigrationFailed
-from ..files.allowances import OTHER_VALUES
+from ..files.allowances import OTHER_VALUES, example_of_allow
 from ..manager import MigrationsManager
+from ..rehearsal import Results, open_stage
+from ..rehearsal.preflight.questions import ALL_SECONDS
 from ..rehearsal.report import change_lines
 from ..rehearsal.scratch.comparing import Change, Snapshot, compare, only_values_differ
 from ..rehearsal.scratch.digest import Digester
 from ..rehearsal.scratch.raw import server_time
 from ..terminal import ColorsLogger
+from ..terminal.texts import one_line
 from ..terminal.tracebacks import is_team_frame
 from .server import server_uri
 
 if TYPE_CHECKING:
     from ..files.migration import LoadedMigration
+    from ..rehearsal.result import RehearsedMigration
 
 MAX_STOPS = 1_000
 """How often ``assert_resumes()`` stops a migration at most."""
@@ -122,6 +126,28 @@ class MigrationTest:
                 changes = compare(whole, self._snapshot(whole))
                 self._fail_for(f"{self.name}, stopped at its batch {place} and executed again, differs:", changes)
 
+    def assert_clean(self) -> None:
+        """Fail if ``up()`` would lose values of these documents, meet duplicates, or do what else a preflight warns of.
+
+        What ``ALLOW`` in the file names is allowed. Afterwards the database is as it was before ``up()``.
+        """
+        __tracebackhide__ = True
+        self._begin_anew()
+        rehearsed: RehearsedMigration = self._call(self._rehearse)
+        grave = [finding for finding in rehearsed.preflight or () if finding.is_grave]
+        if grave:
+            lines = [f"{self.name} will have trouble with data like these:", *(f"  {one_line(each)}" for each in grave)]
+            lines.append(f"If that is known, write {example_of_allow(grave[0].kind)} into the file.")
+            raise AssertionError("\n".join(lines))
+
+    def _rehearse(self) -> RehearsedMigration:
+        workspace, results = self._manager._workspace(), Results()
+        chosen = workspace.inventory().to_execute(self.name, None)
+        with open_stage(workspace, self._manager.MongoClient, keep=False) as stage:
+            rehearsal = self._manager._rehearsal(stage, None, ALL_SECONDS)
+            rehearsal.run(chosen, _do_nothing, results, self._manager.logger)
+        return results.rehearsed[0]
+
     def _up_stopped_at(self, place: int) -> bool:
         """Run ``up()`` and stop it before the note of a batch is written. Returns whether it has so many batches."""
         self._stopper.begin(self._names.batches, place)
@@ -170,11 +196,10 @@ class MigrationTest:
         if real:
             raise AssertionError("\n".join([title, *change_lines(real)]))
 
-    def _call(self, subtask: Callable[..., object], *options: str, **named: str) -> None:
+    def _call(self, subtask: Callable[..., Any], *options: str, **named: str) -> Any:
         __tracebackhide__ = True
         try:
-            subtask(*options, **named)
-            return
+            return subtask(*options, **named)
         except MigrationFailed as error:
             cause = error.__cause__
             if cause is None:
@@ -225,6 +250,10 @@ class Stopper(CommandListener):
     def failed(self, event: Any) -> None: ...
 
 
+def _do_nothing(*_: object) -> None:
+    """Stands in for the hooks."""
+
+
 class Silence(ColorsLogger):
     """Shows nothing: a test says itself what went wrong."""
 
@@ -248,7 +277,9 @@ def _for_tests(manager: type[MigrationsManager], folder: Path, stopper: Stopper)
         "DO_MONGO_DUMP": False,
         "STRICT": False,
         "logger": Silence(),
-        **{hook: lambda *_: None for hook in ("before_each", "after_each", "on_failure")},
+        "REHEARSAL_URI": None,
+        "REHEARSAL_DATABASE": None,
+        **{hook: _do_nothing for hook in ("before_each", "after_each", "on_failure")},
         "_folder": folder,
     }
     return type(manager.__name__, (manager,), settings)

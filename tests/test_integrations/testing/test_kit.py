@@ -74,6 +74,37 @@ notes.assert_restored()
         self.assertIn("006_words.py, stopped at its batch 1 and executed again, differs:\n", shown)
         self.assertIn("seen: 1 -> 2\n", shown)
 
+    def test_what_a_preflight_warns_of(self) -> None:
+        path = self.team.write(
+            "mongomigrations/7_a.py",
+            """
+            def up(db):
+                db.users.update_many({}, {"$unset": {"phone": 1}})
+                db.users.create_index("email")
+            """,
+        )
+        test = """
+users = self.migration("7", users=[{"_id": n, "phone": n, "email": "a@b.c"} for n in range(2)])
+users.up()
+users.assert_clean()
+self.assertEqual([0, 1], [user["phone"] for user in users.documents("users")])
+users.up()
+"""
+        shown = self.run_it(test, code=1)
+        self.assertIn(
+            "AssertionError: 7_a.py will have trouble with data like these:\n"
+            "  users: removes phone from 2 documents, and nothing brings that back [lost values]\n"
+            'If that is known, write ALLOW = {"lost values": "nobody needs the old tags"} into the file.\n',
+            shown,
+        )
+        allowed = f"{path.read_text()}\n\nALLOW = {{'lost values': 'nobody calls'}}\n"
+        path.write_text(allowed)
+        self.run_it(test)
+        path.write_text(allowed.replace('"email"', '"email", unique=True'))
+        shown = self.run_it('self.migration("7", users=[{"email": 1}, {"email": 1}]).assert_clean()', code=1)
+        self.assertIn("DuplicateKeyError", shown)
+        self.assertIn('7_a.py", line 4, in up\n', shown)
+
     def test_another_second_up(self) -> None:
         text = "import uuid\n\n\ndef up(db):\n    db.a.insert_one({'_id': 1, 'key': str(uuid.uuid4())})\n"
         path = self.team.write("mongomigrations/7_a.py", f"{text}\n\ndef down(db):\n    db.a.delete_many({{}})\n")
