@@ -63,12 +63,10 @@ def fingerprint(value: Any, what: str) -> str:
         raise BatchFailed(f"The {what} {value!r} cannot be sent to MongoDB: {error}.") from error
 
 
-def valid_size(value: Any, default: int) -> int:
-    if value is None:
-        return default
-    if not isinstance(value, int) or value < 1:
-        raise BatchFailed(f"The size of a batch has to be a number of documents, at least 1, not {value!r}.")
-    return value
+def valid_size(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and value >= 1):
+        return value
+    raise BatchFailed(f"The size of a batch has to be a number of documents, at least 1, not {value!r}.")
 
 
 def valid_keep(value: Any, *, of_delete: bool = False) -> Keep | None:
@@ -99,11 +97,20 @@ def is_update(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(stage, abc.Mapping) for stage in value)
 
 
-def require_id(projection: Any) -> None:
-    """Raises ``BatchFailed`` for a projection without ``_id``."""
-    # Without its _id nobody could write to the document.
-    if isinstance(projection, abc.Mapping) and "_id" in projection and not projection["_id"]:
-        raise BatchFailed("The projection for batches has to include _id.")
+def valid_projection(value: Any) -> Mapping[str, Any] | None:
+    """The projection as a document; None for whole documents. Raises ``BatchFailed`` for one without ``_id``."""
+    if value is None or isinstance(value, abc.Mapping):
+        # Without its _id nobody could write to the document.
+        if value and "_id" in value and not value["_id"]:
+            raise BatchFailed("The projection for batches has to include _id.")
+        return value or None
+    if (
+        isinstance(value, str)
+        or not isinstance(value, (abc.Sequence, abc.Set))
+        or not all(isinstance(name, str) for name in value)
+    ):
+        raise BatchFailed(f"The projection for batches has to be a dict or a list of names, not {value!r}.")
+    return dict.fromkeys(value, 1) or None
 
 
 def collection_uuid(collection: Collection[Any]) -> bytes | None:

@@ -19,7 +19,7 @@ from .control import Control, NoControl
 from .ids import BY_ID, greatest_id
 from .keeping import Keeper, Keeping
 from .lag import ReplicaSet
-from .pace import MAX_BYTES_IN_PYTHON, MAX_BYTES_IN_SERVER, Pace
+from .pace import IN_PYTHON, IN_SERVER, Limits, Pace
 from .progress import Line, NoLine
 from .restoring import Restore, left_sentences
 from .trail import NoTrail, Trail, WalkStart
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
-
-SIZE_IN_SERVER, SIZE_IN_PYTHON = 10_000, 1_000
-"""Default number of documents in a batch: where the server changes them, and where Python reads them."""
 
 MAX_LAG_SECONDS = 10.0
 """How far a member of the replica set may be behind before a walk waits for it."""
@@ -100,18 +97,16 @@ class Batches:
         ``update`` is what ``update_many`` takes: operators or a pipeline, which the server applies. Or it is a
         function of one document that returns such an update, or None to leave the document as it is; it may be called
         more than once for the same document. ``size`` is the number of documents in a batch, 10,000 or (for a
-        function) 1,000 by default, at most: the first batches are smaller. ``array_filters`` is what ``update_many``
-        takes, for operators. ``keep`` names the top-level fields whose values are kept for ``restore()``, as they were
-        before, or is True for whole documents. Raises ``BatchFailed`` that names the document on which a batch failed.
+        function) 1,000 by default, at most: the first batches are smaller. Without transactions the server gets up to
+        50,000, as many as take about half a second. ``array_filters`` is what ``update_many`` takes, for operators.
+        ``keep`` names the top-level fields whose values are kept for ``restore()``, as they were before, or is True for
+        whole documents. Raises ``BatchFailed`` that names the document on which a batch failed.
         """
         arguments.require_update(update, array_filters)
         kept = arguments.valid_keep(keep)
-        default, max_bytes = (
-            (SIZE_IN_PYTHON, MAX_BYTES_IN_PYTHON) if callable(update) else (SIZE_IN_SERVER, MAX_BYTES_IN_SERVER)
-        )
-        batch_size = arguments.valid_size(size, default)
-        pymongo_collection, valid_filter = arguments.pymongo_collection(collection), arguments.valid_filter(filter)
-        with self._walk(pymongo_collection, valid_filter, update, batch_size, max_bytes) as walk:
+        limits = IN_PYTHON if callable(update) else IN_SERVER
+        checked = arguments.pymongo_collection(collection), arguments.valid_filter(filter)
+        with self._walk(*checked, update, arguments.valid_size(size), limits) as walk:
             keeper = self._keeping.begin(walk, kept)
             if callable(update):
                 with walk.inserts.watch(walk.collection):
@@ -130,9 +125,8 @@ class Batches:
         documents for ``restore()``.
         """
         kept = arguments.valid_keep(keep, of_delete=True)
-        batch_size = arguments.valid_size(size, SIZE_IN_SERVER)
         checked = arguments.pymongo_collection(collection), arguments.valid_filter(filter)
-        with self._walk(*checked, "delete", batch_size, MAX_BYTES_IN_SERVER) as walk:
+        with self._walk(*checked, "delete", arguments.valid_size(size), IN_SERVER) as walk:
             keeper = self._keeping.begin(walk, kept, deletes=True)
             hint = BY_ID if server_kind(walk.collection.database.client).takes_hints_for_deletes else None
             write = functools.partial(delete_in_server, hint, walk)
@@ -190,8 +184,8 @@ class Batches:
             arguments.pymongo_collection(collection),
             {"restore": [kept_walk.run, kept_walk.nth]},
             "restore",
-            SIZE_IN_SERVER,
-            MAX_BYTES_IN_SERVER,
+            IN_SERVER.documents,
+            IN_SERVER,
             total=lambda: sum(part.documents for part in parts),
             end=lambda: [None],
         ) as walk:
@@ -206,23 +200,23 @@ class Batches:
         collection: Collection[Any],
         filter: Mapping[str, Any] | None = None,
         projection: Any = None,
-        size: int = SIZE_IN_PYTHON,
+        size: int = 1_000,
     ) -> Iterator[Documents]:
         """Lists of at most ``size`` documents that match the filter, in the order of their ``_id``s.
 
         What the loop gives to ``documents.write(collection, requests)`` is written when it asks for the next list.
         Raises ``BatchFailed`` that names the document on which a batch failed.
         """
-        arguments.require_id(projection)
-        batch_size = arguments.valid_size(size, SIZE_IN_PYTHON)
+        checked_projection = arguments.valid_projection(projection)
+        checked_size = arguments.valid_size(size)
         pymongo_collection = arguments.pymongo_collection(collection)
         valid_filter = arguments.valid_filter({} if filter is None else filter)
-        return self._loop(pymongo_collection, valid_filter, projection, batch_size)
+        return self._loop(pymongo_collection, valid_filter, checked_projection, checked_size)
 
     def _loop(
-        self, collection: Collection[Any], filter: Mapping[str, Any], projection: Any, size: int
+        self, collection: Collection[Any], filter: Mapping[str, Any], projection: Any, size: int | None
     ) -> Iterator[Documents]:
-        with self._walk(collection, filter, None, size, MAX_BYTES_IN_PYTHON) as walk, walk.inserts.watch(collection):
+        with self._walk(collection, filter, None, size, IN_PYTHON) as walk, walk.inserts.watch(collection):
             self._keeping.begin(walk, None)
             for batch in walk.batches(projection):
                 documents = Documents(batch.documents, collection.database.client)
@@ -242,8 +236,8 @@ class Batches:
         collection: Collection[Any],
         filter: Mapping[str, Any],
         update: Any,
-        size: int,
-        max_bytes: int,
+        size: int | None,
+        limits: Limits,
         **facts: Callable[[], Any],
     ) -> Iterator[Walk]:
         """Begin or resume a walk; only one is open at a time. ``facts`` are those of its ``WalkStart``."""
@@ -261,7 +255,8 @@ class Batches:
                 }
                 checkpoint = self._begin(collection, filter, update, known, session)
                 replica_set = ReplicaSet(client.get_database("admin")) if in_transactions else None
-                pace = Pace(size, average_bytes, max_bytes)
+                most = limits.documents if in_transactions else limits.documents_alone
+                pace = Pace(size or most, average_bytes, limits.bytes)
                 asked = checkpoint.filter(filter)
                 walk = Walk(collection, asked, checkpoint, pace, session, replica_set, in_transactions, self._hooks)
                 self._last_walk = walk

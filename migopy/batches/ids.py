@@ -58,7 +58,13 @@ class Between:
             return
         if not self._last:
             yield {**ordered, "limit": size, "batch_size": size}
-        elif not isinstance(self._last[0], MaxKey):
+        elif isinstance(self._last[0], MaxKey):
+            pass
+        elif size == 1:
+            # One reply holds at most 16 MB, so it may hold only one of two documents.
+            other = {"$and": [self._filter, {"_id": {"$ne": self._last[0]}}]}
+            yield {**ordered, "filter": other, "min": {"_id": self._last[0]}, "limit": 1, "batch_size": 1}
+        else:
             more = size + 1
             # $gt would find values of the same type only; min() is a place in the index, which orders all types.
             yield {**ordered, "min": {"_id": self._last[0]}, "limit": more, "batch_size": more}

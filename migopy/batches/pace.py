@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 # A transaction may take 60 s on the server, and other writers of its documents wait for it.
 SLOW_BATCH_SECONDS = 1.0
 
-MAX_BYTES_IN_PYTHON = 4 * 1024 * 1024
-"""Bytes of documents that are read at once; decoded they take several times as much memory."""
 
-MAX_BYTES_IN_SERVER = 16 * 1024 * 1024
-"""Bytes of documents that the server changes at once, in one transaction."""
+class Limits(NamedTuple):
+    """The most that a batch has, unless the migration gives a size: documents and bytes.
 
+    ``documents_alone`` is for a server without transactions, which never holds up the writers of a whole batch.
+    """
+
+    documents: int
+    documents_alone: int
+    bytes: int
+
+
+# Decoded, the documents take several times as much memory.
+IN_PYTHON = Limits(1_000, 1_000, 4 * 1024 * 1024)
+
+IN_SERVER = Limits(10_000, 50_000, 16 * 1024 * 1024)
 
 FIRST_BATCH = 100
 """Documents of the first batch; the next ones have twice as many, as long as they are quick."""

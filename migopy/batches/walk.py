@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 import bson
+from bson import Int64
 from bson.errors import InvalidBSON
 from pymongo.errors import AutoReconnect, DocumentTooLarge, OperationFailure, PyMongoError, WriteError
 
@@ -18,6 +18,7 @@ from ..mongo.failures import server_message
 from ..mongo.inserts import inserts_of
 from ..mongo.transaction import Transaction
 from .arguments import collection_uuid
+from .commands import Reply, find_raw
 from .ids import BY_ID, Between, IdRange, Ids, filter_within, next_ids, next_range, require_writable_ids
 from .lag import Lag, ReplicaSet
 from .pace import SLOW_BATCH_SECONDS, Pace
@@ -49,7 +50,10 @@ TOO_MUCH_AT_ONCE = (112, 139, 251, 257, 290, 388)
 
 
 class Batch(NamedTuple):
-    """The documents of a batch as the team's code gets them, and their exact ``_id``s; ``raw`` is what was read."""
+    """The documents of a batch as the team's code gets them, and their exact ``_id``s.
+
+    ``raw`` is what was read, or empty if nobody compares it.
+    """
 
     ids: Ids
     documents: list[Any]
@@ -157,21 +161,27 @@ class Walk:
         require_writable_ids(self.collection, ids)
         return ids
 
-    def documents(self, projection: Any = None, session: ClientSession | None = None) -> Batch:
-        """The next batch for Python; empty at the end. Raises ``BatchTooLarge``."""
+    def documents(
+        self, projection: Any = None, session: ClientSession | None = None, *, keeps_raw: bool = True
+    ) -> Batch:
+        """The next batch for Python; empty at the end. Raises ``BatchTooLarge``.
+
+        ``keeps_raw`` says whether ``require_unchanged()`` will compare it.
+        """
         self._batch_began = time.monotonic()
         size = self.batch_size = self.next_size
+        found = Batch([], [], [])
         if self.checkpoint.finished:
-            return Batch([], [], [])
+            return found
         between = Between(self.filter, self.checkpoint.last, self.checkpoint.end)
-        found = b""
         for arguments in between.find_arguments(size):
-            found += self._read_raw(arguments, projection, session)
-            if sum(1 for _ in _split(found)) > size:
+            reply = self._read(arguments, projection, session)
+            read = self._decode(reply, found.ids[-1:] or self.checkpoint.last, keeps_raw)
+            begin = 1 if between.starts_with_last(read.ids) else 0
+            found = Batch(*(before + part[begin:] for before, part in zip(found, read)))
+            if len(found.ids) >= size:
                 break
-        batch = self._decode(found)
-        begin = 1 if between.starts_with_last(batch.ids) else 0
-        return Batch(*(part[begin : begin + size] for part in batch))
+        return Batch(*(part[:size] for part in found))
 
     def begin_batch(self, documents: int) -> None:
         """Begin a batch of so many documents that is not found by going through the collection."""
@@ -194,42 +204,41 @@ class Walk:
                 return
             yield batch
 
-    def _read_raw(self, find: Mapping[str, Any], projection: Any, session: ClientSession | None) -> bytes:
-        # Undecoded, because only then their size is known before they take more memory.
-        found: list[bytes] = []
-        size = 0
-        with self._explain_errors(), self.collection.find_raw_batches(
-            projection=projection, session=session, **find
-        ) as cursor:
-            for piece in cursor:
-                found.append(piece)
-                size += len(piece)
-                if not self._pace.fits(size) and self.batch_size > 1:
-                    raise BatchTooLarge
-        self._pace.set_average_bytes(size / self.batch_size)
-        return b"".join(found)
+    def _read(self, find: Mapping[str, Any], projection: Any, session: ClientSession | None) -> Reply:
+        with self._explain_errors():
+            # Undecoded, because only then its size is known before it takes more memory.
+            reply = find_raw(self.collection, find, projection, session)
+        if reply.open_cursor:
+            cursors = [Int64(reply.open_cursor)]
+            self.collection.database.command("killCursors", self.collection.name, cursors=cursors, session=session)
+        if reply.open_cursor or (not self._pace.fits(len(reply)) and self.batch_size > 1):
+            raise BatchTooLarge
+        self._pace.set_average_bytes(len(reply) / self.batch_size)
+        return reply
 
-    def _decode(self, found: bytes) -> Batch:
+    def _decode(self, reply: Reply, before: Sequence[Any], keeps_raw: bool) -> Batch:
+        """The documents of a reply, which follow those of the ``_id`` in ``before``, if there is one."""
         codec_options = self.collection.codec_options
         try:
-            documents = bson.decode_all(found, codec_options)
+            documents = reply.documents(codec_options)
         except InvalidBSON as error:
-            raise BatchFailed(f"{self.collection.name}, {self._unreadable(found)} cannot be read: {error}") from error
-        exact = documents if is_exact(codec_options) else bson.decode_all(found, EXACTLY)
+            which = self._unreadable(reply, before)
+            raise BatchFailed(f"{self.collection.name}, {which} cannot be read: {error}") from error
+        exact = documents if is_exact(codec_options) else reply.documents(EXACTLY)
         ids = [document["_id"] for document in exact]
         require_writable_ids(self.collection, ids)
-        return Batch(ids, documents, list(_split(found)))
+        return Batch(ids, documents, reply.raw_documents() if keeps_raw else [])
 
-    def _unreadable(self, found: bytes) -> str:
+    def _unreadable(self, reply: Reply, before: Sequence[Any]) -> str:
         """The first document that cannot be decoded, in words."""
-        place, before = 0, self.checkpoint.last
-        with contextlib.suppress(InvalidBSON):
-            for document in bson.decode_iter(found, self.collection.codec_options):
-                place, before = place + 1, (document["_id"],)
-        # Before PyMongo 4.3 some dates cannot be decoded with any codec options.
-        with contextlib.suppress(InvalidBSON):
-            document = next(itertools.islice(bson.decode_iter(found, EXACTLY), place, None))
-            return f"_id {document['_id']!r}"
+        for raw in reply.raw_documents():
+            try:
+                before = (bson.decode(raw, self.collection.codec_options)["_id"],)
+            except InvalidBSON:
+                # Before PyMongo 4.3 some dates cannot be decoded with any codec options.
+                with contextlib.suppress(InvalidBSON):
+                    return f"_id {bson.decode(raw, EXACTLY)['_id']!r}"
+                break
         return f"the document after _id {before[0]!r}" if before else "the first document"
 
     @contextlib.contextmanager
@@ -388,12 +397,3 @@ def depends_on_documents(error: Exception) -> bool:
     if isinstance(error, PyMongoError) and error.has_error_label("TransientTransactionError"):
         return True
     return isinstance(error, (BatchTooLarge, BatchInTheWay, DocumentsChanged, DocumentTooLarge))
-
-
-def _split(found: bytes) -> Iterator[bytes]:
-    """The documents that BSON consists of; each begins with its own length."""
-    position = 0
-    while position < len(found):
-        end = position + int.from_bytes(found[position : position + 4], "little")
-        yield found[position:end]
-        position = end

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterable, List
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, List
 
 import bson
 from bson.errors import BSONError
@@ -15,9 +16,10 @@ from ..mongo.failures import server_message
 from ..mongo.internals import content_of, filter_of
 from ..terminal.texts import summary, without_reply, write_refusal
 from . import arguments
+from .commands import Updates, update_each
 from .ids import BY_ID, IdRange, Ids, filter_within
 from .pace import SLOW_BATCH_SECONDS
-from .walk import Batch, BatchResult, Walk, WriteBatch, depends_on_documents
+from .walk import TOO_MUCH_AT_ONCE, Batch, BatchInTheWay, BatchResult, Walk, WriteBatch, depends_on_documents
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -64,46 +66,48 @@ class FunctionUpdate:
         if not self._is_slow:
             return self._read_and_write
         batch = self._walk.documents()
-        asked, requests = self._ask(batch)
+        asked, updates = self._ask(batch)
 
         def write(session: ClientSession | None) -> BatchResult:
             if asked.ids:
                 self._walk.require_unchanged(asked, None, session)
-            return self._write(asked, requests, session)
+            return self._write(asked, updates, session)
 
         return write
 
     def _read_and_write(self, session: ClientSession | None) -> BatchResult:
         # In a transaction nobody can change a document between its reading and its writing.
-        asked, requests = self._ask(self._walk.documents(session=session))
-        return self._write(asked, requests, session)
+        asked, updates = self._ask(self._walk.documents(session=session, keeps_raw=False))
+        return self._write(asked, updates, session)
 
-    def _write(self, asked: Batch, requests: list[Any], session: ClientSession | None) -> BatchResult:
+    def _write(self, asked: Batch, updates: Updates, session: ClientSession | None) -> BatchResult:
         def write(session: ClientSession | None) -> BatchResult:
-            return BatchResult(asked.ids[-1:], len(asked.ids), _bulk_write(self._walk.collection, requests, session))
+            with _explain_refusal(self._walk, self._walk.collection, (({"_id": id}, update) for id, update in updates)):
+                changed = update_each(self._walk.collection, updates, session)
+            return BatchResult(asked.ids[-1:], len(asked.ids), changed)
 
-        if self._keeper is None or not requests:
+        if self._keeper is None or not updates:
             return write(session)
-        to_change = filter_within({}, [filter_of(request)["_id"] for request in requests])
+        to_change = filter_within({}, [id for id, _ in updates])
         return self._keeper.replace(to_change, to_change, write, session)
 
-    def _ask(self, batch: Batch) -> tuple[Batch, list[Any]]:
+    def _ask(self, batch: Batch) -> tuple[Batch, Updates]:
         """Call the function for the documents, as long as a batch may take. Returns the part that was asked, too."""
-        requests = []
+        updates = []
         began = time.monotonic()
         count = 0
         for id, document in zip(batch.ids, batch.documents):
             called = time.monotonic()
             update = _update_for(document, id, self._function, self._walk.collection)
             if update is not None:
-                requests.append(UpdateOne({"_id": id}, update))
+                updates.append((id, update))
             count += 1
             self._is_slow = self._is_slow or time.monotonic() - called > SLOW_CALL_SECONDS
             # Other writers of these documents wait for the transaction.
             if time.monotonic() - began > SLOW_BATCH_SECONDS:
                 break
         self._walk.batch_size = count
-        return Batch(batch.ids[:count], batch.documents[:count], batch.raw[:count]), requests
+        return Batch(batch.ids[:count], batch.documents[:count], batch.raw[:count]), updates
 
 
 def _update_for(document: Any, id: Any, function: Callable[[Any], Any], collection: Collection[Any]) -> Any:
@@ -156,27 +160,40 @@ class Documents(List[Any]):
         if self.writes:
             walk.require_unchanged(batch, projection, session)
         ids = batch.ids
-        changed = sum(_bulk_write(collection, requests, session) for collection, requests in self.writes)
+        changed = sum(_bulk_write(walk, collection, requests, session) for collection, requests in self.writes)
         return BatchResult(ids[-1:], len(ids), changed)
 
 
-def _bulk_write(collection: Collection[Any], requests: list[Any], session: ClientSession | None) -> int:
+def _bulk_write(walk: Walk, collection: Collection[Any], requests: list[Any], session: ClientSession | None) -> int:
     """How many documents were changed. Raises ``BatchFailed`` that names a document that could not be written."""
     if not requests:
         return 0
-    try:
+    with _explain_refusal(walk, collection, ((filter_of(request), content_of(request)) for request in requests)):
         return collection.bulk_write(requests, session=session).modified_count
+
+
+@contextlib.contextmanager
+def _explain_refusal(walk: Walk, collection: Collection[Any], writes: Iterable[tuple[Any, Any]]) -> Iterator[None]:
+    """Raises ``BatchFailed`` that names a document that could not be written.
+
+    ``writes`` has the filter, which an insert has not, and the content of each. Raises ``BatchInTheWay`` where fewer
+    documents may be written.
+    """
+    try:
+        yield
     except BulkWriteError as error:
         failures = error.details.get("writeErrors") if error.details else None
         if not failures or error.has_error_label("TransientTransactionError"):
             raise
         failed = failures[0]
+        if walk.in_transactions and walk.batch_size > 1 and failed["code"] in TOO_MUCH_AT_ONCE:
+            raise BatchInTheWay(write_refusal(failed)) from error
         raise BatchFailed(f"{collection.name}, {_target_of(failed['op'])}: {write_refusal(failed)}") from error
     except (BSONError, DocumentTooLarge, OverflowError, OperationFailure) as error:
         if isinstance(error, OperationFailure) and error.code != OBJECT_TOO_LARGE:
             raise
         raise BatchFailed(
-            f"{collection.name}, {_unencodable(requests, collection)}: {without_reply(str(error))}"
+            f"{collection.name}, {_unencodable(writes, collection)}: {without_reply(str(error))}"
         ) from error
 
 
@@ -187,16 +204,15 @@ def _target_of(operation: Any) -> str:
     return next((f"_id {condition['_id']!r}" for condition in conditions if "_id" in condition), f"{about!r}")
 
 
-def _unencodable(requests: list[Any], collection: Collection[Any]) -> str:
-    """The first request that cannot be sent, in words."""
-    for request in requests:
-        content = content_of(request)
+def _unencodable(writes: Iterable[tuple[Any, Any]], collection: Collection[Any]) -> str:
+    """The first document that cannot be sent, in words."""
+    for filter, content in writes:
         try:
             if len(bson.encode({"": content}, codec_options=collection.codec_options)) <= MAX_DOCUMENT_BYTES:
                 continue
         except (BSONError, OverflowError):
             pass
-        return _target_of(filter_of(request) or content)
+        return _target_of(filter or content)
     return "a request"
 
 

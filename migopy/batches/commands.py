@@ -1,0 +1,103 @@
+"""The commands of the batches that Python changes: a read that is decoded once, and one update for all documents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, List, Mapping, Tuple
+
+import bson
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import AutoReconnect, BulkWriteError, DocumentTooLarge, ServerSelectionTimeoutError
+
+from ..mongo.raw import elements
+
+if TYPE_CHECKING:
+    from pymongo.client_session import ClientSession
+    from pymongo.collection import Collection
+
+RAW: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
+
+Updates = List[Tuple[Any, Any]]
+"""The ``_id``s of documents, each with the update for it."""
+
+MAX_STATEMENTS = 100_000
+"""Of one command, which the server takes."""
+
+
+class Reply:
+    """What the server answers to ``find``: as many of the documents as fit into 16 MB, as bytes."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    @property
+    def open_cursor(self) -> int:
+        """Where the server holds the documents that did not fit; 0 if all are here."""
+        return int.from_bytes(_value(_value(self._raw, b"cursor"), b"id"), "little")
+
+    def documents(self, codec_options: CodecOptions[Any]) -> list[Any]:
+        """Raises ``InvalidBSON``."""
+        found: list[Any] = bson.decode(self._raw, codec_options)["cursor"]["firstBatch"]
+        return found
+
+    def raw_documents(self) -> list[bytes]:
+        """The documents as they were sent."""
+        return [document.raw for document in self.documents(RAW)]
+
+
+def _value(document: bytes, name: bytes) -> bytes:
+    return next(element.value for element in elements(document) if element.name == name)
+
+
+def find_raw(
+    collection: Collection[Any], find: Mapping[str, Any], projection: Any, session: ClientSession | None
+) -> Reply:
+    """``find`` has the arguments of PyMongo's method."""
+    command: dict[str, Any] = {"find": collection.name, "filter": find["filter"]}
+    command.update({name: dict(find[name]) for name in ("sort", "hint", "min", "max") if name in find})
+    if "limit" in find:
+        # With a batch as large as the limit some servers leave the cursor open.
+        command.update(limit=find["limit"], batchSize=find["limit"] + 1)
+    if projection:
+        command["projection"] = projection
+    # find_raw_batches() cuts the reply into documents and joins them again.
+    is_in_transaction = session is not None and session.in_transaction
+    try:
+        reply = collection.database.command(command, codec_options=RAW, session=session)
+    except AutoReconnect as error:
+        # PyMongo retries a find(), but no command(). A transaction is done again as a whole.
+        if is_in_transaction or isinstance(error, ServerSelectionTimeoutError):
+            raise
+        reply = collection.database.command(command, codec_options=RAW, session=session)
+    return Reply(reply.raw)
+
+
+def update_each(collection: Collection[Any], updates: Updates, session: ClientSession | None) -> int:
+    """Update each document by its ``_id``; returns how many were changed. Raises what ``bulk_write()`` raises."""
+    # PyMongo would not retry these writes either: it does that in replica sets, and there they are in a transaction.
+    changed = 0
+    for begin in range(0, len(updates), MAX_STATEMENTS):
+        changed += _update(collection, updates[begin : begin + MAX_STATEMENTS], session)
+    return changed
+
+
+def _update(collection: Collection[Any], updates: Updates, session: ClientSession | None) -> int:
+    statements = [{"q": {"_id": id}, "u": update} for id, update in updates]
+    try:
+        reply = collection.database.command(
+            "update", collection.name, updates=statements, codec_options=collection.codec_options, session=session
+        )
+    except DocumentTooLarge:
+        # PyMongo sends no command of more than 16 MB: nothing is written yet.
+        if len(updates) == 1:
+            raise
+        half = len(updates) // 2
+        return _update(collection, updates[:half], session) + _update(collection, updates[half:], session)
+    if reply.get("writeErrors"):
+        refused = reply["writeErrors"][0]
+        raise BulkWriteError({**reply, "writeErrors": [{**refused, "op": statements[refused["index"]]}]})
+    changed: int = reply["nModified"]
+    return changed
