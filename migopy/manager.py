@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, TypeVar
 from . import fab, lazy
 from .errors import CheckFailed
 from .fab import env, task
-from .settings import Settings
+from .settings import Hooks, Settings
 from .terminal import ColorsLogger, show
 from .terminal.messages import require_yes
 from .terminal.options import is_yes, positive_number, require_exactly_one, require_not_empty
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Manager = TypeVar("Manager", bound="MigrationsManager")
 
 
-class MigrationsManager(Settings):
+class MigrationsManager(Settings, Hooks):
     """The base class for a fabfile. Set its attributes, then ``migrations = Migrations.create_task()``."""
 
     logger: ColorsLogger = ColorsLogger()
@@ -104,12 +104,7 @@ class MigrationsManager(Settings):
         with lazy.run.open_outcome("execute", json) as outcome:
             self._require_name("execute", spec_migr)
             workspace = self._workspace(keeps_filters=is_yes("resume", resume), pace=pace)
-            inventory = workspace.inventory()
-            if not inventory.to_execute(spec_migr, to):
-                return self.logger.green(inventory.nothing_to_execute(to))
-            with workspace.hold_lock("execute"):
-                inventory = workspace.inventory()
-                chosen = inventory.to_execute(spec_migr, to)
+            with workspace.hold_lock_to_register("execute", spec_migr, to) as (inventory, chosen):
                 if not chosen:
                     return self.logger.green(inventory.nothing_to_execute(to))
                 plan = self._planning(workspace).plan("up", chosen, inventory, named=spec_migr)
@@ -126,12 +121,7 @@ class MigrationsManager(Settings):
         with lazy.run.open_outcome("ignore", json) as outcome:
             self._require_name("ignore", spec_migr)
             workspace = self._workspace()
-            inventory = workspace.inventory()
-            if not inventory.to_execute(spec_migr, to):
-                return self.logger.green(inventory.nothing_to_execute(to))
-            with workspace.hold_lock("ignore"):
-                inventory = workspace.inventory()
-                chosen = inventory.to_execute(spec_migr, to)
+            with workspace.hold_lock_to_register("ignore", spec_migr, to) as (inventory, chosen):
                 if not chosen:
                     return self.logger.green(inventory.nothing_to_execute(to))
                 for migration in chosen:
@@ -156,12 +146,11 @@ class MigrationsManager(Settings):
         (rollback,to=NAME); newest first. plan=yes only shows which
         """
         with lazy.run.open_outcome("rollback", json) as outcome:
-            usages = [self._command(f"rollback,{target}") for target in lazy.run.ROLLBACK_TARGETS]
+            usages = [self.command(f"rollback,{target}") for target in lazy.run.ROLLBACK_TARGETS]
             require_exactly_one("Which migrations should be rolled back?", usages, spec_migr, last, to)
             workspace = self._workspace(keeps_filters=is_yes("resume", resume))
             if not workspace.to_roll_back(workspace.inventory(), spec_migr, last, to):
-                self.logger.green(f"No migration was executed after {to}, nothing to roll back")
-                return
+                return self.logger.green(f"No migration was executed after {to}, nothing to roll back")
             if is_yes("plan", plan):
                 return show(self._planning(workspace).rollback_table(workspace.inventory(), spec_migr, last, to))
             with workspace.hold_lock("rollback"):
@@ -190,8 +179,7 @@ class MigrationsManager(Settings):
         """
         workspace = self._workspace()
         if not lazy.run.find_acceptance(workspace, workspace.inventory(), name, was):
-            self.logger.green(f"{name} is the file that was executed, nothing to accept")
-            return
+            return self.logger.green(f"{name} is the file that was executed, nothing to accept")
         with workspace.hold_lock("accept") as lock:
             accepted = lazy.run.find_acceptance(workspace, workspace.inventory(), name, was)
             if accepted:
@@ -220,7 +208,7 @@ class MigrationsManager(Settings):
                 self.logger.white(doubt)
             lazy.run.screen.show_obstacles(self.logger, obstacles, status)
         if obstacles:
-            raise CheckFailed(f"{self._command('execute')} would stop, see above.")
+            raise CheckFailed(f"{self.command('execute')} would stop, see above.")
 
     @task
     def rehearse(
@@ -283,8 +271,8 @@ class MigrationsManager(Settings):
                 self.logger.red(f"{migration.name}: unregistered")
             lazy.run.screen.show_obstacles(self.logger, obstacles, status)
         if found:
-            raise CheckFailed(f"{found}. See {self._command('plan')}.")
-        self.logger.green(lazy.run.report.nothing_wrong(status, self._command("execute")))
+            raise CheckFailed(f"{found}. See {self.command('plan')}.")
+        self.logger.green(lazy.run.report.nothing_wrong(status, self.command("execute")))
 
     @task
     def history(self, name: str | None = None, last: str | None = None, json: str | None = None) -> None:
@@ -292,30 +280,19 @@ class MigrationsManager(Settings):
 
         One with its events (history,NAME), or the N executed last (history,last=N)
         """
-        report = lazy.run.report
-        workspace = self._workspace()
-        inventory = workspace.inventory()
-        status = workspace.status(inventory, with_contents=True)
-        rows = report.history_rows(status)
-        events = None
         if name is not None:
             self._require_name("history", name)
-            name = inventory.name(name, also=status.last_events)
-            rows = [row for row in rows if row["name"] == name]
-            events = report.event_rows(workspace.history.events(name), inventory.records.get(name))
-        elif last is not None:
-            rows = report.newest_executed(rows, positive_number("last", last))
-        problems = [problem for problem in status.problems if name in (None, problem.name)]
+        newest = None if last is None else positive_number("last", last)
+        history = lazy.run.find_history(self._workspace(), name, newest)
         if is_yes("json", json):
-            show(report.as_json(report.history_document(rows, problems, events)))
-        else:
-            show(report.history_text(rows, events))
-            lazy.run.screen.show_problems(self.logger, problems)
+            return show(lazy.run.report.as_json(history.document))
+        show(lazy.run.report.history_text(history.rows, history.events))
+        lazy.run.screen.show_problems(self.logger, history.problems)
 
     @task
     def create(self, words: str) -> str:
         """Write a new file: create,words of its name"""
-        require_not_empty("WORDS", words, f"{self._command('create')},WORDS")
+        require_not_empty("WORDS", words, f"{self.command('create')},WORDS")
         registered = self._workspace().history.records()
         directory = self._folder / self.MIGRATIONS_DIRECTORY
         path = lazy.files.create(directory, words, registered, self.MIGRATIONS_FILE_PATTERN, self.MIGRATION_TEMPLATE)
@@ -363,8 +340,8 @@ class MigrationsManager(Settings):
         dbrestore,DUMP, after a question, which force=yes answers; from=NAME restores the dump of another database.
         Without a name, the dumps are listed
         """
-        lazy.dumps.require_name(dump_folder, self._dumps_folder, self._command("dbrestore,DUMP"))
-        require_not_empty("from", from_, self._command("dbrestore,DUMP,from=NAME"))
+        lazy.dumps.require_name(dump_folder, self._dumps_folder, self.command("dbrestore,DUMP"))
+        require_not_empty("from", from_, self.command("dbrestore,DUMP,from=NAME"))
         mongorestore = self._tool("mongorestore")
         database = self._server.database_name()
         dump = lazy.dumps.find(dump_folder, self._dumps_folder, from_ or database)
@@ -408,8 +385,7 @@ class MigrationsManager(Settings):
         workspace = self._workspace()
         holder = workspace.lock.holder()
         if holder is None:
-            self.logger.green("Nobody holds the lock.")
-            return
+            return self.logger.green("Nobody holds the lock.")
         self.logger.white_bold(workspace.lock_sentence(holder))
         self._require_yes("Free it? If that run still works, it will lose the lock and register nothing more.", force)
         freed = workspace.unlock(holder)
@@ -442,7 +418,7 @@ class MigrationsManager(Settings):
 
         show(help_text(self, topic))
 
-    # For the team to use, and hooks to override
+    # For the team to use
 
     @cached_property
     def mongo_client(self) -> Client:
@@ -471,21 +447,6 @@ class MigrationsManager(Settings):
     def sorted(self, names: list[str]) -> list[str]:
         """The names by number, then by name. Raises ``BadMigration`` if a name does not match the pattern."""
         return lazy.files.sort_names(names, self.MIGRATIONS_FILE_PATTERN)
-
-    def before_each(self, name: str) -> None:
-        """Override it to run code before each ``up()`` and ``down()``. An exception stops the run."""
-
-    def after_each(self, name: str) -> None:
-        """Override it to run code after each ``up()`` and ``down()``. An exception stops the run."""
-
-    def before_rehearsal(self, db: Database[dict[str, Any]]) -> None:
-        """Override it to change the copy before a rehearsal, for example to mask personal data."""
-
-    def throttle(self, db: Database[dict[str, Any]]) -> str | None:
-        """Override it to make a run in batches wait: return why, as a string. Called at most once a second."""
-
-    def on_failure(self, name: str, error: BaseException) -> None:
-        """Override it to report that ``up()``, ``down()`` or a hook failed. Its own exceptions are only printed."""
 
     def close(self) -> None:
         """Close the client, if there is one."""
@@ -558,8 +519,5 @@ class MigrationsManager(Settings):
     def _require_yes(self, question: str, force: str | None) -> None:
         require_yes(question, force, may_ask=not env.abort_on_prompts)
 
-    def _command(self, subtask: str) -> str:
-        return f"fab {self.FAB_TASK}:{subtask}"
-
     def _require_name(self, subtask: str, name: str | None) -> None:
-        require_not_empty("NAME", name, f"{self._command(f'{subtask},NAME')}, or {self._command(subtask)} for all")
+        require_not_empty("NAME", name, f"{self.command(f'{subtask},NAME')}, or {self.command(subtask)} for all")

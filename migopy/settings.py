@@ -1,13 +1,16 @@
-"""The settings: their defaults, the values that each accepts, and the checked settings of one manager."""
+"""What a team sets on its class: the settings with their defaults and the values that each accepts, and the hooks."""
 
 from __future__ import annotations
 
 import collections.abc
 import os
 import re
-from typing import Any, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
 
 TEMPLATE = '''"""{words}"""
 
@@ -95,6 +98,25 @@ class Settings:
     def command(self, subtask: str) -> str:
         """``fab migrations:execute``"""
         return f"{self.task}:{subtask}"
+
+
+class Hooks:
+    """The methods that a team overrides on its class, to run code around each migration."""
+
+    def before_each(self, name: str) -> None:
+        """Override it to run code before each ``up()`` and ``down()``. An exception stops the run."""
+
+    def after_each(self, name: str) -> None:
+        """Override it to run code after each ``up()`` and ``down()``. An exception stops the run."""
+
+    def before_rehearsal(self, db: Database[dict[str, Any]]) -> None:
+        """Override it to change the copy before a rehearsal, for example to mask personal data."""
+
+    def throttle(self, db: Database[dict[str, Any]]) -> str | None:
+        """Override it to make a run in batches wait: return why, as a string. Called at most once a second."""
+
+    def on_failure(self, name: str, error: BaseException) -> None:
+        """Override it to report that ``up()``, ``down()`` or a hook failed. Its own exceptions are only printed."""
 
 
 class Kind:

@@ -10,6 +10,7 @@ from .acceptance import find_acceptance as find_acceptance
 from .direction import EXECUTE as EXECUTE
 from .direction import ROLL_BACK as ROLL_BACK
 from .direction import ROLLBACK_TARGETS as ROLLBACK_TARGETS
+from .history_view import find_history as find_history
 from .operating import Operator as Operator
 from .outcome import json_output as json_output
 from .outcome import open_outcome as open_outcome

@@ -233,12 +233,6 @@ def nothing_wrong(status: Status, execute: str) -> str:
     return f"{execute} settles this: {to_execute}" if status.problems else f"Nothing is wrong, {to_execute}"
 
 
-def history_document(rows: Sequence[Row], problems: Sequence[Problem], events: Sequence[Row] | None) -> dict[str, Any]:
-    """For programs. ``events`` are those of the one migration that was asked for, if one was."""
-    document = {"migrations": rows, "problems": [problem._asdict() for problem in problems]}
-    return document if events is None else {**document, "events": events}
-
-
 def history_text(rows: Sequence[Row], events: Sequence[Row] | None) -> str:
     """For people: the table, and the events and dumps of the one migration that was asked for."""
     parts = [history_table(rows)]

@@ -277,6 +277,20 @@ class Workspace:
                     self.lock.clear_dead_run()
                 yield self.lock
 
+    @contextlib.contextmanager
+    def hold_lock_to_register(
+        self, subtask: str, spec_migr: str | None, to: str | None
+    ) -> Iterator[tuple[Inventory, list[Migration]]]:
+        """Hold the lock unless there is nothing to execute or ignore: the inventory, and what is chosen."""
+        inventory = self.inventory()
+        chosen = inventory.to_execute(spec_migr, to)
+        if not chosen:
+            yield inventory, chosen
+            return
+        with self.hold_lock(subtask):
+            inventory = self.inventory()
+            yield inventory, inventory.to_execute(spec_migr, to)
+
     def unlock(self, holder: Holder) -> bool:
         """Take the lock away from this holder and no other, and log what it was doing; False if it has ended."""
         with signals.hold_back():

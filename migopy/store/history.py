@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, NamedTuple, Sequence, cast
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Literal, Mapping, NamedTuple, Protocol, Sequence, cast
 
 from bson import ObjectId
 from pymongo.errors import AutoReconnect, DuplicateKeyError
@@ -24,10 +24,20 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
-    from ..files.fingerprint import Fingerprint
     from .names import Names
 
 State = Literal["executed", "ignored"]
+
+
+class Checksums(Protocol):
+    """What a file is recognized by."""
+
+    @property
+    def checksum(self) -> str: ...
+
+    @property
+    def code_checksum(self) -> str | None: ...
+
 
 EventKind = Literal[
     "failed",
@@ -113,14 +123,14 @@ class Record(NamedTuple):
             "state": self.state,
         }
 
-    def of_file(self, name: str, fingerprint: Fingerprint) -> Record:
+    def of_file(self, name: str, fingerprint: Checksums) -> Record:
         """The same registration for this file."""
         kept_name = self.to_restore[0] if name != self.name and self.to_restore[1] != 0 else self.kept_name
         return self._replace(
             name=name, kept_name=kept_name, checksum=fingerprint.checksum, code_checksum=fingerprint.code_checksum
         )
 
-    def fits(self, fingerprint: Fingerprint) -> bool:
+    def fits(self, fingerprint: Checksums) -> bool:
         """Whether the file has the code that was registered. An older migopy has stored no ``code_checksum``."""
         return fingerprint.checksum == self.checksum or (
             self.code_checksum is not None and fingerprint.code_checksum == self.code_checksum
@@ -271,14 +281,14 @@ class History:
         self._collection.update_one({"_id": name}, {"$set": {"seconds": seconds}}, session=session)
 
     @explains_server_errors
-    def ignore(self, fingerprints: Mapping[str, Fingerprint], at: datetime) -> None:
+    def ignore(self, fingerprints: Mapping[str, Checksums], at: datetime) -> None:
         """Register migrations that were not executed, in one write; ``fingerprints`` are by name."""
         ignored = Record("", at=at, state="ignored", by=self.by)
         records = [ignored.of_file(name, fingerprint) for name, fingerprint in fingerprints.items()]
         self._collection.insert_many([self._document(record) for record in records])
 
     @explains_server_errors
-    def accept(self, record: Record, name: str, fingerprint: Fingerprint) -> None:
+    def accept(self, record: Record, name: str, fingerprint: Checksums) -> None:
         """Take this file as the one that was executed; ``record`` has another name if the file was renamed."""
         accepted = record.of_file(name, fingerprint)
         if record.name == name:
