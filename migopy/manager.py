@@ -297,6 +297,8 @@ class MigrationsManager(Settings, Hooks):
         directory = self._folder / self.MIGRATIONS_DIRECTORY
         path = lazy.files.create(directory, words, registered, self.MIGRATIONS_FILE_PATTERN, self.MIGRATION_TEMPLATE)
         show(str(path))
+        if self.MIGRATION_TEST_TEMPLATE is not None:
+            show(str(lazy.files.create_test(path, words, self.MIGRATION_TEST_TEMPLATE)))
         return str(path)
 
     @task

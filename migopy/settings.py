@@ -53,6 +53,9 @@ class Settings:
     MIGRATION_TEMPLATE: str = TEMPLATE
     """The text of a file that ``create`` writes. ``{words}`` is replaced by the words of the command."""
 
+    MIGRATION_TEST_TEMPLATE: str | None = None
+    """The text of a test that ``create`` writes beside the file; None for none. ``{name}`` is the name without .py."""
+
     DO_MONGO_DUMP: bool = False
     MONGO_DUMP_DIRECTORY: str = "mongodumps"
 
@@ -170,6 +173,7 @@ KINDS = {
     "MIGRATIONS_DIRECTORY": PATH,
     "MIGRATIONS_FILE_PATTERN": Kind((str, re.Pattern), "a regular expression"),
     "MIGRATION_TEMPLATE": STRING,
+    "MIGRATION_TEST_TEMPLATE": STRING_OR_NONE,
     "DO_MONGO_DUMP": YES_OR_NO,
     "MONGO_DUMP_DIRECTORY": PATH,
     "LOCK_LEASE": Kind((int, float), "a number of seconds, at least 1", minimum=1),

@@ -15,6 +15,9 @@ from .migration import Migration, sort_key
 EXAMPLE = "012_add_tags.py"
 """The name of a migration, for messages."""
 
+TESTS = "tests"
+"""The folder of the tests, in the migrations directory."""
+
 NUMBER_WIDTH = 3
 """Digits in the number of the first file that ``create`` writes."""
 
@@ -143,3 +146,18 @@ def create(directory: Path, words: str, registered: Iterable[str], pattern: str,
         with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
             file.write(text)
             return path
+
+
+def create_test(migration: Path, words: str, template: str) -> Path:
+    """Write a test of a new migration. Never overwrites a file.
+
+    Raises ``ConfigurationError`` if it cannot be written.
+    """
+    path = migration.parent / TESTS / f"test_{migration.name}"
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
+            file.write(template.replace("{words}", words).replace("{name}", migration.stem))
+    except OSError as error:
+        raise ConfigurationError(f"The test {path} cannot be written: {error.strerror}.") from error
+    return path

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 
 from tests.cases import TeamTestCase
+from tests.documents import example
+from tests.support import clean_environment
 
 
 class TestCreate(TeamTestCase):
@@ -36,6 +40,26 @@ class TestCreate(TeamTestCase):
         self.assertEqual(
             "# tags, {not ours}\ndef up(db): pass\n", (self.team.path / "mongomigrations" / name).read_text()
         )
+
+    def test_a_test_beside_it(self) -> None:
+        self.team = self.project(example("MIGRATION_TEST_TEMPLATE = ").partition("\n")[2])
+        shown = self.fab("--hide=status", "migrations:create,add tags").stdout.splitlines()
+        folder = self.team.path / "mongomigrations"
+        test = folder / "tests" / "test_001_add_tags.py"
+        self.assertEqual([str(folder / "001_add_tags.py"), str(test)], shown)
+        self.assertTrue(test.read_text().startswith('"""add tags"""\n'))
+        command = [sys.executable, "-m", "unittest", "discover", "mongomigrations/tests"]
+        uri = {"MIGOPY_TEST_URI": self.server.uri}
+        done = subprocess.run(command, cwd=self.team.path, env={**clean_environment(), **uri}, capture_output=True)
+        self.assertEqual((0, 1), (done.returncode, done.stderr.count(b"Ran 1 test ")), done.stderr)
+        self.fab("migrations:execute")
+        (folder / "tests" / "test_002_more.py").write_text("ours")
+        self.fab("migrations:create,more")
+        self.assertEqual("ours", (folder / "tests" / "test_002_more.py").read_text())
+        (folder / "tests").rename(folder / "old")
+        (folder / "tests").write_text("")
+        refused = self.fab("migrations:create,more again", code=1)
+        self.assertRegex(refused.stderr, r"^The test .*/tests/test_003_more_again\.py cannot be written: .*\.\n$")
 
     def test_what_would_not_match_the_pattern_is_refused(self) -> None:
         self.team = self.project(MIGRATIONS_FILE_PATTERN=r"m(?P<migr_nr>[0-9]+)\.py")

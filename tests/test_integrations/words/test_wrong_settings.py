@@ -55,6 +55,7 @@ WRONG_TYPES: list[tuple[str, Any, str]] = [
     ("MIGRATIONS_DIRECTORY", 5, "has to be a path; its type is int."),
     ("MIGRATIONS_FILE_PATTERN", 5, "has to be a regular expression; its type is int."),
     ("MIGRATION_TEMPLATE", None, "has to be a string; it is None."),
+    ("MIGRATION_TEST_TEMPLATE", True, STRING.format("bool")),
     ("DO_MONGO_DUMP", "no", YES_OR_NO.format("str")),
     ("MONGO_DUMP_DIRECTORY", ["dumps"], "has to be a path; its type is list."),
     ("LOCK_LEASE", "60", SECONDS.format(1, "its type is str")),

@@ -26,6 +26,7 @@ TRIED = {
     "def staging": "test_readme and test_recipes",
     "def deploy():": "test_recipes",
     "search_queue": "test_operated",
+    "MIGRATION_TEST_TEMPLATE": "test_create",
 }
 """The examples that are no file of their own, by something in them, and what tries them."""
 
