@@ -1,4 +1,5 @@
 import re
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -22,6 +23,23 @@ class SdistWithTests(sdist):
         super().make_distribution()
 
 
+COMMANDS = {"sdist": SdistWithTests}
+PLUGIN = HERE / "migopy" / "testing" / "plugin"
+
+if "develop" in sys.argv:
+    # An editable install with setuptools before 64 puts only this folder on the path, where the plugin is not.
+    from setuptools.command.develop import develop
+
+    class DevelopWithPlugin(develop):
+        """With the plugin of pytest, which is a package of its own."""
+
+        def install_for_development(self):
+            super().install_for_development()
+            Path(self.install_dir, "migopy_pytest.pth").write_text(f"{PLUGIN}\n", encoding="utf-8")
+
+    COMMANDS["develop"] = DevelopWithPlugin
+
+
 setup(
     name="migopy",
     version=re.search(r'__version__ = "(.+)"', (HERE / "migopy" / "version.py").read_text()).group(1),
@@ -30,10 +48,10 @@ setup(
     long_description_content_type="text/markdown",
     author="The migopy authors",
     license="MIT",
-    cmdclass={"sdist": SdistWithTests},
+    cmdclass=COMMANDS,
     # pytest loads the plugin in every project, so it has a name that does not import the rest of migopy.
     packages=[*find_packages(include=["migopy", "migopy.*"]), "migopy_pytest"],
-    package_dir={"migopy_pytest": "migopy/testing/plugin"},
+    package_dir={"migopy_pytest": "migopy/testing/plugin/migopy_pytest"},
     entry_points={"pytest11": ["migopy = migopy_pytest"]},
     package_data={"migopy": ["py.typed", "docs/*.md"]},
     python_requires=">=3.8",
