@@ -7,16 +7,19 @@ import re
 from fnmatch import fnmatchcase
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
-from ..errors import ConfigurationError, UnknownSubtask
+from ..errors import ConfigurationError, MigopyException, UnknownSubtask
 from ..mongo import server_errors
 from ..run.status import UNFINISHED
 from ..terminal.options import closest_word
+from ..terminal.streams import say
+from ..terminal.texts import mask, summary
+from ..terminal.tracebacks import team_traceback
 
 SHOWN_NAMES = 5
 """How many names a message for people lists."""
 
-STATES = ("failed", "behind")
-"""What ``databases=`` may say in place of names: those that need a look, and those with unregistered migrations."""
+STATES = ("failed", "behind", "running")
+"""What ``databases=`` may say in place of names: those that need a look, have unregistered migrations, or a run."""
 
 
 class Target(NamedTuple):
@@ -39,26 +42,46 @@ def all_targets(manager_class: type[Any], client: Callable[[], Any]) -> list[Tar
     """The databases in ``MONGO_DATABASES``, in its order. Raises ``ConfigurationError`` if these are no names."""
     given = manager_class.MONGO_DATABASES
     if callable(given):
-        # In a class, a function is a method: it may take the manager before the client, or the client alone.
-        takes_manager = len(inspect.signature(given).parameters) > 1
-        with server_errors("the server"):
-            given = given(manager_class(), client()) if takes_manager else given(client())
-    names = [] if isinstance(given, str) or not isinstance(given, Iterable) else [*dict.fromkeys(given)]
+        given = _call(given, manager_class, client())
+    names = [] if isinstance(given, str) or not isinstance(given, Iterable) else [*given]
     if not names or not all(isinstance(name, str) and name for name in names):
         raise ConfigurationError(
             "MONGO_DATABASES has to be a list of at least one name, or a function that returns one."
         )
     uris = given if isinstance(given, Mapping) else {}
-    return [Target(name, uris.get(name)) for name in names]
+    if not all(isinstance(uri, str) for uri in uris.values()):
+        raise ConfigurationError("MONGO_DATABASES, as a dictionary, has to have a connection string for each name.")
+    return [Target(name, uris.get(name)) for name in dict.fromkeys(names)]
+
+
+def _call(function: Callable[..., Any], manager_class: type[Any], client: Any) -> Any:
+    """What the function returns, a list if it yields names. Raises ``ConfigurationError`` for what it raises."""
+    try:
+        # In a class, a function is a method: it may take the manager before the client, or the client alone.
+        takes_manager = len(inspect.signature(function).parameters) > 1
+        with server_errors("the server of MONGO_DATABASES"):
+            given = function(manager_class(), client) if takes_manager else function(client)
+            return [*given] if inspect.isgenerator(given) else given
+    except MigopyException:
+        raise
+    except Exception as error:
+        say(mask(team_traceback(error)))
+        raise ConfigurationError(f"Nothing was done: MONGO_DATABASES failed ({summary(error)}).") from error
 
 
 def states(status: Mapping[str, Any]) -> set[str]:
-    """``failed`` if a migration has not ended well or nothing is known, ``behind`` with unregistered ones.
-
-    ``status`` is the document of ``show_status``, or empty.
-    """
-    failed = not status or any(problem["kind"] in (*UNFINISHED, "half restored") for problem in status["problems"])
-    return {*(["failed"] if failed else []), *(["behind"] if status.get("unregistered") else [])}
+    """Which of ``STATES`` a database is in. ``status`` is the document of ``show_status``, empty if it failed."""
+    if not status:
+        return {"failed"}
+    lock = status["lock"] or {}
+    is_left = lock.get("migration") and (lock["gone"] or not lock["held"])
+    has_failed = any(problem["kind"] in (*UNFINISHED, "half restored") for problem in status["problems"])
+    found = {
+        "failed": has_failed or is_left,
+        "behind": status["unregistered"],
+        "running": lock.get("held") and not lock["gone"],
+    }
+    return {state for state, is_so in found.items() if is_so}
 
 
 def choose(targets: Sequence[Target], wanted: str) -> list[Target]:
@@ -82,7 +105,7 @@ def _not_found(word: str, names: Sequence[str]) -> str:
     hint = f" Did you mean {similar}?" if similar else ""
     return (
         f"Nothing was done: databases={word} matches none of MONGO_DATABASES ({some(names)}).{hint}"
-        " Write names, patterns such as tenant_*, all, failed or behind."
+        f" Write names, patterns such as tenant_*, all, {', '.join(STATES[:-1])} or {STATES[-1]}."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 from ..errors import CheckFailed, MigopyException
 from ..fab.dispatch import call
@@ -41,7 +41,8 @@ def find_groups(results: Sequence[Done]) -> list[Group]:
     """The databases by state, most of them first."""
     groups: dict[Any, Group] = {}
     for result in results:
-        state = (result.code, json.dumps(_lasting(result.document)) if result.document else result.error)
+        error = (result.error or "").replace(result.target.name, "")  # it may say where the user lacks a right
+        state = (result.code, json.dumps(_lasting(result.document)) if result.document else error)
         groups.setdefault(state, Group([], result)).targets.append(result.target)
     return sorted(groups.values(), key=lambda group: -len(group.targets))
 
@@ -53,7 +54,7 @@ def _lasting(value: Any) -> Any:
     return [_lasting(part) for part in value] if isinstance(value, list) else value
 
 
-def show_groups(managers: Managers, results: Sequence[Done], subtask: Subtask) -> None:
+def show_groups(managers: Managers, results: Sequence[Done], subtask: Subtask, logger: ColorsLogger) -> None:
     """Show each group: in a few lines, or as the subtask shows its first database.
 
     Raises what the subtask has raised, once for all.
@@ -61,22 +62,27 @@ def show_groups(managers: Managers, results: Sequence[Done], subtask: Subtask) -
     groups = find_groups(results)
     servers = {result.document["server"] for result in results if "server" in result.document}
     if len(results) > 1 and servers:
-        managers.logger.white(f"{plural(len(results), 'database')} at {some(sorted(servers))}")
+        logger.white(f"{plural(len(results), 'database')} at {some(sorted(servers))}")
     for group in groups[:MAX_GROUPS]:
-        with contextlib.closing(managers.manager(group.first.target)) as manager:
-            if not group.first.document:
-                manager.logger.red(f"{group.title}: {group.first.error}")
-            elif subtask.name == "show_status":
-                _show_status(group, manager.logger)
-            else:
-                manager.logger.white_bold(f"{group.title}:")
-                try:
-                    call(manager, subtask.name, subtask.options, subtask.named)
-                except MigopyException as error:
-                    manager.logger.red(str(error))
+        if not group.first.document:
+            logger.red(f"{group.title}: {group.first.error}")
+        elif subtask.name == "show_status":
+            _show_status(group, logger)
+        else:
+            logger.white_bold(f"{group.title}:")
+            _show_first(managers, group, subtask, logger)
     if len(groups) > MAX_GROUPS:
-        managers.logger.white(f"There are {len(groups) - MAX_GROUPS:,} more such groups; json=yes shows all.")
+        logger.white(f"There are {len(groups) - MAX_GROUPS:,} more such groups; json=yes shows all.")
     raise_worst([result for result in results if result.code], len(results))
+
+
+def _show_first(managers: Managers, group: Group, subtask: Subtask, logger: ColorsLogger) -> None:
+    """Show what the subtask says of the first database now."""
+    try:
+        with contextlib.closing(managers.manager(group.first.target)) as manager:
+            call(manager, subtask.name, subtask.options, subtask.named)
+    except MigopyException as error:
+        logger.red(managers.class_for(group.first.target).logger.qualified(error))
 
 
 def _show_status(group: Group, logger: ColorsLogger) -> None:
@@ -110,11 +116,16 @@ def show_documents(results: Sequence[Done]) -> None:
 
 def raise_worst(failed: Sequence[Done], total: int) -> None:
     """Raises ``CheckFailed`` where that is all that happened, otherwise ``MigopyException``."""
-    if not failed:
-        return
-    text = f"Something is wrong in {len(failed):,} of {plural(total, 'database')}: {some(_names(failed))}."
-    is_found = all(result.code == CheckFailed.exit_code for result in failed)
-    raise CheckFailed(text) if is_found else MigopyException(text)
+    if failed:
+        text = f"Something is wrong in {len(failed):,} of {plural(total, 'database')}: {some(_names(failed))}."
+        is_found = worst(result.code for result in failed) == CheckFailed.exit_code
+        raise CheckFailed(text) if is_found else MigopyException(text)
+
+
+def worst(codes: Iterable[int | None]) -> int:
+    """The exit code of those that failed, or 1 if they differ."""
+    different = {code for code in codes if code}
+    return different.pop() if len(different) == 1 else 1
 
 
 def _names(results: Sequence[Done]) -> list[str]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from typing import Any, Mapping, Sequence
+import shlex
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from ..errors import MigopyException, UnknownSubtask
-from ..fab.dispatch import call, method_name
+from ..fab.dispatch import bind, call, method_name
+from ..fab.syntax import option_text
 from ..terminal import ColorsLogger, show
 from ..terminal.options import is_yes
 from ..terminal.wording import plural
-from .choice import STATES, Target, all_targets, choose, some, states
+from .choice import SHOWN_NAMES, STATES, Target, all_targets, choose, some, states
 from .managers import Managers
-from .overview import most_filled, show_documents, show_groups
-from .pool import LOCKED, Pool, has_worked
+from .overview import most_filled, show_documents, show_groups, worst
+from .pool import Pool, has_worked
 from .workers import Done, Subtask, Worker, serve
 
 READING = ("show_status", "plan", "check", "history")
@@ -24,19 +26,28 @@ READING = ("show_status", "plan", "check", "history")
 OF_ALL = ("execute", "ignore", "dbdump", *READING)
 """They mean all databases if ``databases=`` is left out."""
 
-BAD = ("failed", "locked", "not begun")
-"""The results that make the exit code of the whole differ from 0."""
+RUNNING = ("execute", "ignore", "rollback")
+"""They tell in a document what they did."""
+
+OPERATING = ("pause", "resume", "pace", "stop")
+"""They change nothing in a database but its run, so that none is tried first."""
 
 OF_ONE = ("create", "rehearse", "sample")
 """They need one database, which stands for all."""
+
+BAD = ("failed", "locked", "not begun")
+"""The results that make the exit code of the whole differ from 0."""
 
 
 def run(manager_class: type[Any], subtask: str | None, options: list[str], named: Mapping[str, str]) -> Any:
     """Run a subtask in the databases that ``databases=`` means."""
     name, named = method_name(manager_class, subtask), dict(named)
+    command = Command(manager_class.FAB_TASK, name, options, dict(named))
     wanted = named.pop("databases", None)
     if name == "help":
         return call(manager_class(), name, options, named)
+    goes_on = name not in (*READING, *OF_ONE) and is_yes("go_on", named.pop("go_on", None))
+    bind(manager_class(), name, options, named)  # a mistake is told once, not for each database
     if wanted == "" or (wanted is None and name not in (*OF_ALL, *OF_ONE)):
         raise UnknownSubtask(
             f"Nothing was done: in which databases? Add databases=NAME to fab {manager_class.FAB_TASK}:{name}, or a"
@@ -48,7 +59,22 @@ def run(manager_class: type[Any], subtask: str | None, options: list[str], named
         return databases.in_one(name, options, named)
     if name in READING:
         return databases.read(name, options, named)
-    return databases.work(name, options, named)
+    return databases.work(command, named, goes_on=goes_on)
+
+
+class Command(NamedTuple):
+    """What was typed."""
+
+    task: str
+    subtask: str
+    options: list[str]
+    named: dict[str, str]
+
+    def text(self, **others: str) -> str:
+        """The command line, for a shell; ``others`` replace options."""
+        options = option_text(self.options, {**self.named, **others})
+        word = f"{self.task}:{self.subtask}" + (f",{options}" if options else "")
+        return f"fab {shlex.quote(word)}"
 
 
 class Databases:
@@ -65,7 +91,7 @@ class Databases:
             targets = choose(targets, self._wanted) if self._wanted else targets
             target = targets[0] if name == "create" or len(targets) == 1 else most_filled(managers, targets)
             if name != "create" and len(targets) > 1:
-                managers.logger.white(f"{target.name} has the most collections; it stands for all databases.")
+                self._class.logger.white(f"{target.name} has the most collections; it stands for all databases.")
             return call(managers.manager(target), name, options, named)
 
     def read(self, name: str, options: list[str], named: dict[str, str]) -> None:
@@ -76,18 +102,19 @@ class Databases:
         if as_json:
             return show_documents(results)
         with Managers(self._class) as managers:
-            show_groups(managers, results, subtask)
+            show_groups(managers, results, subtask, self._class.logger)
 
-    def work(self, name: str, options: list[str], named: dict[str, str]) -> None:
+    def work(self, command: Command, named: dict[str, str], *, goes_on: bool) -> None:
         """Run a subtask that changes something in each database."""
-        goes_on, as_json = is_yes("go_on", named.pop("go_on", None)), is_yes("json", named.pop("json", None))
-        has_document = "json" in inspect.signature(getattr(self._class, name)).parameters
-        if as_json and not has_document:
-            raise UnknownSubtask(f"fab {self._class.FAB_TASK}:{name}: there is no option 'json'.")
-        subtask = Subtask(name, options, named, has_document)
-        done, targets = self._run(subtask, goes_on=goes_on, tries_one=True, shows_stdout=not as_json)
+        name, is_operating = command.subtask, command.subtask in OPERATING
+        takes_json = "json" in inspect.signature(getattr(self._class, name)).parameters
+        as_json = takes_json and is_yes("json", named.pop("json", None))
+        subtask = Subtask(name, command.options, named, has_document=as_json or (takes_json and name in RUNNING))
+        done, targets = self._run(
+            subtask, goes_on=goes_on or is_operating, tries_one=not is_operating, shows_stdout=not as_json
+        )
         rows = _rows(targets, done)
-        error = _error(f"fab {self._class.FAB_TASK}:{name}", name, rows, self._class.logger)
+        error = _error(command, rows, self._class.logger)
         if as_json:
             facts = {"subtask": name, "ok": error is None, "error": str(error) if error else None}
             show(json.dumps({**facts, "databases": rows}, indent=2))
@@ -108,14 +135,17 @@ class Databases:
                 raise SystemExit(targets.code)
             targets = self._choose(targets)
             pool.run(targets)
+            if pool.interrupt and subtask.is_silent:
+                raise pool.interrupt
         order = {target: place for place, target in enumerate(targets)}
         return sorted(pool.done, key=lambda result: order[result.target]), targets
 
     def _choose(self, targets: list[Target]) -> list[Target]:
-        if self._wanted in (None, "all"):
+        is_name = any(target.name == self._wanted for target in targets)
+        if self._wanted is None or (self._wanted == "all" and not is_name):
             return targets
-        if self._wanted not in STATES:
-            return choose(targets, str(self._wanted))
+        if self._wanted not in STATES or is_name:
+            return choose(targets, self._wanted)
         statuses, _ = Databases(self._class, None)._run(STATUS, goes_on=True, tries_one=False)
         return [status.target for status in statuses if self._wanted in states(status.document)]
 
@@ -134,14 +164,14 @@ def _rows(targets: Sequence[Target], done: Sequence[Done]) -> list[dict[str, Any
 
 def _row(target: Target, result: Done | None) -> dict[str, Any]:
     if result is None:
-        return {"name": target.name, "result": "not begun", "code": None}
+        return {"name": target.name, "result": "not begun", "code": None, "error": None}
     word = "done" if has_worked(result) else "nothing to do"
     if result.code:
-        word = "locked" if result.code == LOCKED else "failed"
-    return {"name": target.name, "result": word, "code": result.code, **result.document}
+        word = "locked" if result.is_locked else "failed"
+    return {"name": target.name, "result": word, "code": result.code, "error": result.error, **result.document}
 
 
-def _error(command: str, name: str, rows: Sequence[Mapping[str, Any]], logger: ColorsLogger) -> MigopyException | None:
+def _error(command: Command, rows: Sequence[Mapping[str, Any]], logger: ColorsLogger) -> MigopyException | None:
     """Say how many databases ended in which way, or return it as the error that it is."""
     by_word: dict[str, list[str]] = {}
     for row in rows:
@@ -151,12 +181,19 @@ def _error(command: str, name: str, rows: Sequence[Mapping[str, Any]], logger: C
         for word in ("done", "nothing to do", *BAD)
         if word in by_word
     ]
-    text = f"{name} in {plural(len(rows), 'database')}: {', '.join(counts) or 'nothing to do'}"
-    bad = [word for word in BAD if word in by_word]
-    if not bad:
+    text = f"{command.subtask} in {plural(len(rows), 'database')}: {', '.join(counts) or 'nothing to do'}"
+    if not any(word in by_word for word in BAD):
         logger.green(text)
         return None
-    only_failed = f"; {command},databases=failed only those that failed" if "failed" in bad else ""
-    error = MigopyException(f"{text}. {command} continues{only_failed}.")
-    error.exit_code = LOCKED if bad == ["locked"] else 1
+    failed = by_word.get("failed", [])
+    only_failed = _only_failed(command, failed) if len(failed) < len(rows) else ""
+    error = MigopyException(f"{text}. {command.text()} continues{only_failed}.")
+    error.exit_code = worst(row["code"] for row in rows)
     return error
+
+
+def _only_failed(command: Command, failed: Sequence[str]) -> str:
+    """The command for those that failed, if a person can type it."""
+    if not failed or len(failed) > SHOWN_NAMES or any(set(name) & set(" ,") for name in failed):
+        return ""
+    return f"; {command.text(databases=' '.join(failed))} only where it failed"

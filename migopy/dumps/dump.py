@@ -113,7 +113,10 @@ def _new_folder(parent: Path) -> Path:
 def _remove_unfinished(parent: Path) -> None:
     """Remove what dead dumps have left."""
     for folder in parent.glob(f"*{UNFINISHED}"):
-        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # that dump has just ended
+            continue
         try:
             with contextlib.suppress(OSError):  # BlockingIOError: that dump is still running
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

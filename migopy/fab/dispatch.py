@@ -49,14 +49,25 @@ def run(manager_class: type[Manager], given: Sequence[object], named_options: Ma
 def call(manager: Manager, subtask: str | None, options: list[str], named: dict[str, str]) -> Any:
     """Call the method of the subtask. Raises ``UnknownSubtask`` if it does not exist or does not take the options."""
     name = method_name(type(manager), subtask)
+    bound = bind(manager, name, options, named)
+    return getattr(manager, name)(*bound.args, **bound.kwargs)
+
+
+def bind(manager: Manager, name: str, options: list[str], named: Mapping[str, str]) -> inspect.BoundArguments:
+    """The arguments of the method. Raises ``UnknownSubtask`` if it does not take the options."""
     method = getattr(manager, name)
     try:
-        bound = inspect.signature(method).bind(*options, **{parameter_name(name): named[name] for name in named})
+        return inspect.signature(method).bind(*options, **{parameter_name(name): named[name] for name in named})
     except TypeError as error:
         fab_task = manager.FAB_TASK
         wrong = "databases= needs MONGO_DATABASES" if "databases" in named else wrong_options(error)
-        raise UnknownSubtask(f"fab {fab_task}:{name}: {wrong}. Write {usage(fab_task, name, method)}.") from None
-    return method(*bound.args, **bound.kwargs)
+        raise UnknownSubtask(f"fab {fab_task}:{name}: {wrong}. Write {usage_of(manager, name)}.") from None
+
+
+def usage_of(manager: Manager, name: str) -> str:
+    """What to write for a subtask, in many databases too."""
+    text = usage(manager.FAB_TASK, name, getattr(manager, name))
+    return text if manager.MONGO_DATABASES is None or name == "help" else f"{text}[,databases=NAMES]"
 
 
 PYTHON_WORDS = {

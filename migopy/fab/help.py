@@ -8,8 +8,7 @@ from pathlib import Path
 from ..errors import UnknownSubtask
 from ..terminal.options import closest_word
 from ..terminal.tables import term_list
-from .dispatch import ALIASES
-from .syntax import usage
+from .dispatch import ALIASES, usage_of
 from .task import Manager, help_lines, subtask_names
 
 PAGES = Path(__file__).parents[1] / "docs"
@@ -31,7 +30,7 @@ def help_text(manager: Manager, word: str | None) -> str:
     for name in (word, ALIASES.get(word)):
         if name in subtasks:
             method = getattr(manager, name)
-            paragraphs = [usage(manager.FAB_TASK, name, method), inspect.getdoc(method)]
+            paragraphs = [usage_of(manager, name), inspect.getdoc(method)]
             return "\n\n".join(filter(None, paragraphs))
     if word in topics:
         return topics[word].read_text(encoding="utf-8").rstrip("\n")

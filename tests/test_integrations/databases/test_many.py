@@ -7,13 +7,15 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from tests.documents import PAGES, blocks
 from tests.server import Server, shared_replica_set, wait_for
-from tests.support import Project, Result, RunTestCase, WithUsersTestCase, basic_fabfile, until_file
+from tests.support import Project, Result, RunTestCase, WithUsersTestCase, basic_fabfile, tools_on_path, until_file
 from tests.test_integrations.project.test_readme import NewcomerTestCase
 
 NUMBER = 12
@@ -74,7 +76,7 @@ class TestExecute(DatabasesTestCase):
         self.assertRegex(result.stderr, r"(?m)^d01: ZeroDivisionError: division by zero$")
         self.assertEqual(
             "execute in 12 databases: 1 failed (d01), 11 not begun (d02, d03, d04, d05, d06 and 6 more)."
-            " fab migrations:execute continues; fab migrations:execute,databases=failed only those that failed.",
+            " fab migrations:execute continues; fab migrations:execute,databases=d01 only where it failed.",
             result.stderr.splitlines()[-1],
         )
 
@@ -299,6 +301,224 @@ class TestOverview(DatabasesTestCase):
         self.assertIn("There are 1 more such groups; json=yes shows all.", lines)
         result = self.fab("migrations:check", code=4)
         self.assertIn(f"in {MAX_GROUPS + 1} of {MAX_GROUPS + 1} databases", result.stderr.splitlines()[-1])
+
+
+class TestSignals(DatabasesTestCase):
+    number = 2
+
+    def test_while_the_databases_are_listed(self) -> None:
+        listing = f"    def MONGO_DATABASES(self, client):\n        {self.indented(self.touch_and_wait())}\n"
+        self.customers = self.project(listing, MONGO_DATABASE=None)
+        self.assert_ended_by_signal(self.customers.fab_start("migrations:execute"))
+
+    def test_while_they_are_read(self) -> None:
+        """What was read until then is not taken for all, and nothing is executed."""
+        uris = dict.fromkeys(self.names, self.server.uri)
+        connecting = f"    def MongoClient(self, *args, **options):\n        {self.indented(self.touch_and_wait())}\n"
+        self.customers = self.project(connecting, MONGO_DATABASES=uris, MONGO_DATABASE=None)
+        self.customers.trace("1_a.py")
+        self.assert_ended_by_signal(self.customers.fab_start("migrations:execute,databases=failed"))
+
+    def touch_and_wait(self) -> str:
+        begun = f"open({str(self.customers.path / 'begun')!r}, 'w').close()\n"
+        return begun + until_file(self.customers.path / "never")
+
+    def indented(self, text: str) -> str:
+        return text.rstrip("\n").replace("\n", "\n        ")
+
+    def assert_ended_by_signal(self, process: Any) -> None:
+        first = self.customers.path.parent
+        wait_for("begun", lambda: [*first.glob("*/begun")])
+        os.kill(process.pid, signal.SIGTERM)
+        result = self.end_of(process, timeout=20)
+        self.assertEqual((1, ""), (result.code, result.stdout), result.output)
+        self.assertNotIn("Traceback", result.stderr)
+        self.assertNotIn("database", result.stderr)
+
+
+class TestProcesses(DatabasesTestCase):
+    number = 3
+
+    def test_one_that_is_killed_beside_its_child(self) -> None:
+        """The child has the connection too, so its end does not show at the connection."""
+        child = "if not os.fork():\n    time.sleep(5)\n    os._exit(0)"
+        self.customers.migration("1_a.py", f"import os, time\n{child}\nos.kill(os.getpid(), 9)")
+        document = self.json("execute", code=1)
+        row = document["databases"][0]
+        self.assertEqual(
+            ("d01", "failed", 1, "its process was ended by SIGKILL"),
+            (self.short(row["name"]), row["result"], row["code"], row["error"]),
+        )
+        self.assertRegex(self.short(document["error"]), r"1 failed \(d01\), 2 not begun \(d02, d03\)\. fab ")
+        # The lock is there until its lease ends.
+        self.assertIn("d01: 0 executed", self.fab("migrations:show_status,databases=failed").stderr)
+
+    def test_streams_that_a_migration_closes_or_replaces(self) -> None:
+        for place, what in enumerate(("sys.stdout.close(); sys.stderr.close()", "sys.stdout = None", "os.close(1)"), 1):
+            self.customers.trace(f"{place}_a.py", f"import os, sys\nprint('told by', db.name)\n{what}")
+            result = self.fab("migrations:execute")
+            self.assertEqual("execute in 3 databases: 3 done", result.stderr.splitlines()[-1])
+            for name in map(self.short, self.names):
+                self.assertIn(f"{name}: told by {name}\n", result.stderr)
+
+    def test_output_of_any_kind(self) -> None:
+        long = "x" * 200_000
+        self.customers.migration(
+            "1_a.py",
+            f"""
+            import os, sys
+            print('y' * {len(long)})
+            os.write(1, b'1 %\\r2 %\\rdone\\n' + bytes([0xff, 0xfe, 0]) + b'\\n')
+            for number in range(2000):
+                print('line', number)
+            sys.stdout.write('no end')
+            """,
+        )
+        lines = self.fab("migrations:execute").stderr.splitlines()
+        for name in map(self.short, self.names):
+            told = [line[5:] for line in lines if line.startswith(f"{name}: ")]
+            self.assertEqual(len(long), sum(line.count("y") for line in told if set(line) == {"y"}))
+            for line in ("1 %", "2 %", "done", "\\xff\\xfe\0", *(f"line {number}" for number in range(2000))):
+                self.assertEqual(1, told.count(line), line)
+            self.assertRegex(told[-1], "^no endExecuted 1_a.py in ")
+
+    def test_a_client_that_was_made_before(self) -> None:
+        made = f"import pymongo\nCLIENT = pymongo.MongoClient({self.server.uri!r})\nCLIENT.admin.command('ping')\n"
+        path = self.customers.path / "fabfile.py"
+        body = "    MongoClient = staticmethod(lambda *args, **options: CLIENT)\n\n\nmigrations ="
+        path.write_text(made + path.read_text().replace("\n\nmigrations =", body))
+        self.customers.trace("1_a.py")
+        lines = self.fab("migrations:execute", code=1).stderr.splitlines()
+        self.assertRegex(lines[0], r"^d01: MongoClient returned a client that was made before the processes for many")
+        self.assertEqual(2, len(lines), lines)
+
+    def test_a_server_that_cannot_be_reached(self) -> None:
+        """It is tried once by a process, and the others are read and migrated."""
+        first, second, third = self.names
+        nowhere = "mongodb://127.0.0.1:nonsense/"
+        self.customers = self.project(
+            MONGO_DATABASES={first: self.server.uri, second: nowhere, third: nowhere}, MONGO_DATABASE=None
+        )
+        self.customers.trace("1_a.py")
+        lines = self.fab("migrations", code=1).stderr.splitlines()
+        self.assertRegex(lines[1], r"^2 databases \(d02, d03\): PyMongo refuses the settings of the server")
+        self.assertEqual("d01: 0 executed, 1 unregistered", lines[2])
+        result = self.fab("migrations:execute,go_on=yes", code=1)
+        self.assertRegex(result.stderr.splitlines()[-1], r"1 done, 2 failed \(d02, d03\)")
+        self.assertEqual(["d01"], self.databases_with("1_a.py"))
+        self.assertNotIn("Traceback", result.stderr)
+
+
+class TestTeam(DatabasesTestCase):
+    """What a team writes: its subtasks, its function for the databases, its dumps, names of all kinds."""
+
+    number = 3
+
+    SUBTASKS = """
+    @migopy.task
+    def tell(self, what="nothing", json=None):
+        print("told", what, "by", self.db.name)
+
+    @migopy.task
+    def leave(self, code="0"):
+        raise SystemExit(int(code))
+
+    @migopy.task
+    def execute(self, *options, **named):
+        print("before", self.db.name)
+        super().execute(*options, **named)
+"""
+
+    def test_own_subtasks(self) -> None:
+        self.customers = self.project(self.SUBTASKS, MONGO_DATABASES=self.names, MONGO_DATABASE=None)
+        self.customers.trace("1_a.py")
+        result = self.fab("migrations:tell,all,databases=*_02")
+        self.assertEqual(("d02: told all by d02\n", "tell in 1 database: 1 done\n"), result[1:])
+        self.assertEqual("leave in 3 databases: 3 done\n", self.fab("migrations:leave,databases=all").stderr)
+        self.assertEqual(
+            "leave in 3 databases: 1 failed (d01), 2 not begun (d02, d03). fab migrations:leave,2,databases=all"
+            " continues; fab migrations:leave,2,databases=d01 only where it failed.\n",
+            self.fab("migrations:leave,2,databases=all", code=2).stderr,
+        )
+        result = self.fab("migrations:execute")
+        self.assertIn("d03: before d03\n", result.stdout)
+        self.assertEqual(3, len(self.databases_with("1_a.py")))
+
+    def test_what_is_shown_without_json(self) -> None:
+        """`kept` and `rollback,plan=yes` have a document, and a table for people."""
+        self.customers.trace("1_a.py")
+        self.fab("migrations:execute")
+        result = self.fab("migrations:rollback,1,databases=all,plan=yes")
+        self.assertEqual(3, result.output.count("1_a.py"), result.output)
+        result = self.fab("migrations:kept,databases=all")
+        self.assertEqual(3, result.output.count("Nothing is kept"), result.output)
+        self.assertEqual([[]] * 3, [row["kept"] for row in self.json("kept,databases=all")["databases"]])
+
+    def test_a_wrong_option_is_told_once(self) -> None:
+        result = self.fab("migrations:execute,nonsense=1", code=1)
+        self.assertRegex(
+            result.stderr, r"^fab migrations:execute: there is no option 'nonsense'.*\[,databases=NAMES\]\.\n$"
+        )
+
+    def test_functions_that_fail(self) -> None:
+        for returned, sentence in (
+            ("1 / 0", r"Nothing was done: MONGO_DATABASES failed \(ZeroDivisionError: division by zero\)\."),
+            ("client.admin.command('nothing')", r"MongoDB at the server of MONGO_DATABASES refuses the command: .*"),
+            ("exit(0)", r"Nothing was done: the process that asks MONGO_DATABASES ended with exit code 0\."),
+            ("{'d': 5}", r"MONGO_DATABASES, as a dictionary, has to have a connection string for each name\."),
+        ):
+            with self.subTest(returned):
+                self.customers = self.project(f"    MONGO_DATABASES = lambda client: {returned}\n")
+                result = self.fab("migrations:execute", code=1)
+                self.assertRegex(result.stderr.splitlines()[-1], rf"^{sentence}$")
+                self.assertEqual("1 / 0" in returned, "Traceback" in result.stderr)
+                self.assertNotIn("migopy/", result.stderr)
+
+    def test_commands_can_be_typed_as_they_are_shown(self) -> None:
+        names = [self.database + name for name in ("a'b", "a,b", "a=b", "a&b;c", "a*", "ä")]
+        for name in names:
+            self.addCleanup(self.client.drop_database, name)
+        self.customers = self.project(MONGO_DATABASES=[*names, "failed"], MONGO_DATABASE=None)
+        self.addCleanup(self.client.drop_database, "failed")
+        self.customers.migration("1_a.py", "assert 0, 'no'")
+        result = self.fab("migrations:execute,go_on=yes", code=1)
+        texts = [row["error"] for row in self.json("execute,go_on=yes", code=1)["databases"]]
+        self.customers.trace("1_a.py")
+        for name, text in zip([*names, "failed"], texts):
+            command = re.search(r"fab '?migrations:execute,databases=.* runs it again", text)
+            assert command, text
+            self.assertIn(self.short(command[0]), result.stderr)
+            (word,) = shlex.split(command[0][: -len(" runs it again")])[1:]
+            self.fab(word)
+            self.assertEqual(1, self.client[name].ran.count_documents({}), name)
+
+    def test_dumps_at_the_same_time(self) -> None:
+        self.customers = self.project(MONGO_DATABASES=self.names, MONGO_DATABASE=None, DO_MONGO_DUMP=True)
+        self.customers.trace("1_a.py")
+        for name in self.names:
+            self.client[name].notes.insert_one({})
+        # As if another dump had ended between the look into the directory and the look into its folder.
+        (self.customers.path / "mongodumps").mkdir()
+        (self.customers.path / "mongodumps" / "gone.unfinished").symlink_to("nowhere")
+        path = tools_on_path(self.customers.path / "bin", self.customers.path / "calls")
+        self.fab("migrations:execute", env={"PATH": path})
+        dumps = [self.client[name].migrations.find_one()["dump"] for name in self.names]  # type: ignore[index]
+        self.assertEqual(3, len(set(dumps)))
+        for name, dump in zip(self.names, dumps):
+            self.assertTrue(Path(dump, name, "notes.bson").exists())
+
+    def test_running_ones(self) -> None:
+        self.customers.migration("1_wait.py", until_file(self.customers.path / "go"))
+        process = self.customers.fab_start("migrations:execute,databases=*_02")
+        wait_for("lock", lambda: self.client[self.names[1]].migrations_lock.find_one({"migrations": "1_wait.py"}))
+        result = self.fab("migrations:unlock,databases=running", code=1)
+        self.assertIn("d02: The lock is held by", result.stderr)
+        self.assertIn("unlock in 1 database: 1 failed (d02).", result.stderr)
+        (self.customers.path / "go").touch()
+        self.assertEqual(0, self.end_of(process).code)
+        self.assertEqual(
+            "unlock in 0 databases: nothing to do\n", self.fab("migrations:unlock,databases=running").stderr
+        )
 
 
 class TestRights(WithUsersTestCase):
