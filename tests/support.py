@@ -59,6 +59,7 @@ SINCE = {
     "clusteredIndex": (5, 3),
     "changeStreamPreAndPostImages": (6, 0),
     "encryptedFields": (6, 0),
+    "prepareUnique": (6, 0),
 }
 """The version of MongoDB since which there is such a thing."""
 

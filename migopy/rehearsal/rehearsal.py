@@ -115,15 +115,22 @@ class Rehearsal:
                 raise CheckFailed(f"execute would stop: {unmet} Nothing was copied.")
             with self.open_copy(before, results, logger):
                 self._take_first_snapshot()
-                for place, migration in enumerate(migrations, start=1):
-                    position = f" ({place} of {len(migrations)})" if len(migrations) > 1 else ""
-                    logger.white_bold(f"Rehearsing migration {migration.name}...{position}")
-                    rehearsed = self._rehearse(migration, left=len(migrations) - place)
-                    results.rehearsed.append(rehearsed)
-                    if rehearsed.error:
-                        raise rehearsed.error
-            if self._preflight_seconds is not None:
+                self._rehearse_all(migrations, results, logger)
+            error = next((each.error for each in results.rehearsed if each.error), None)
+            # If the server is gone, it has no answers; a failed migration may find in them why it failed.
+            if self._preflight_seconds is not None and (error is None or isinstance(error, MigrationFailed)):
                 self._look_ahead(migrations, results.rehearsed, self._preflight_seconds)
+            if error:
+                raise error
+
+    def _rehearse_all(self, migrations: Sequence[LoadedMigration], results: Results, logger: ColorsLogger) -> None:
+        """One migration after the other, up to the first that fails."""
+        for place, migration in enumerate(migrations, start=1):
+            position = f" ({place} of {len(migrations)})" if len(migrations) > 1 else ""
+            logger.white_bold(f"Rehearsing migration {migration.name}...{position}")
+            results.rehearsed.append(self._rehearse(migration, left=len(migrations) - place))
+            if results.rehearsed[-1].error:
+                return
 
     @contextlib.contextmanager
     def open_copy(
@@ -153,6 +160,7 @@ class Rehearsal:
         preflight = Preflight(Questions(source, seconds), scale)
         for migration, each in zip(migrations, rehearsed):
             takes_back = each.irreversible is not None or (each.not_restored is not None and each.is_restored)
+            takes_back = takes_back or each.error is not None  # nobody knows: down() was not reached, or has failed
             seen = Rehearsed(each.sent, each.changes, takes_back, migration.allowances)
             each.preflight = preflight.findings(seen)
 
@@ -227,9 +235,12 @@ class Rehearsal:
     def _up_down_up(self, up: LoadedMigration, rehearsed: RehearsedMigration, left: int) -> None:
         before = self._snapshot
         self._show("up()")
-        rehearsed.seconds = self._run(UP, up, left)
-        rehearsed.commands = self._commands_of_the_team()
-        rehearsed.sent = [each for each in self._guard.recorder.sent if each.collection not in self._own_collections]
+        try:
+            rehearsed.seconds = self._run(UP, up, left)
+        finally:
+            rehearsed.commands = self._commands_of_the_team()
+            sent = self._guard.recorder.sent
+            rehearsed.sent = [each for each in sent if each.collection not in self._own_collections]
         rehearsed.whole_seconds = self._estimate_whole_seconds(rehearsed)
         after = self._take_snapshot(before)
         rehearsed.changes = compare(before, after)

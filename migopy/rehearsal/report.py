@@ -11,7 +11,7 @@ from ..terminal.streams import show
 from ..terminal.tables import table
 from ..terminal.texts import one_line, shorten
 from ..terminal.wording import duration, plural
-from .preflight.findings import CHANGED_DOCUMENTS
+from .preflight.findings import CHANGED_DOCUMENTS, NEW_INDEX
 
 if TYPE_CHECKING:
     from .preflight import Finding
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .scratch.comparing import Change, Example
     from .scratch.copying import DocumentCounts
 
-MUCH_DOCUMENTS = 1_000
-"""A change of fewer, by which nothing is lost, is left to programs."""
+SIZES, MUCH_DOCUMENTS = (CHANGED_DOCUMENTS, NEW_INDEX), 1_000
+"""What is about fewer documents is left to programs, if it only says how many they are."""
 
 
 @dataclass
@@ -149,7 +149,7 @@ def _details(rehearsed: RehearsedMigration) -> Iterator[str]:
 
 
 def _section_of_preflight(rehearsed: RehearsedMigration) -> list[str]:
-    shown = [each for each in rehearsed.preflight or () if each.kind != CHANGED_DOCUMENTS or _is_much(each)]
+    shown = [each for each in rehearsed.preflight or () if each.kind not in SIZES or _is_much(each)]
     return ["  on the real data:", *(f"    {one_line(each)}" for each in shown)] if shown else []
 
 

@@ -8,11 +8,12 @@ from typing import Any, Mapping, Sequence
 from ...files import allowances
 
 CHANGED_DOCUMENTS = "changed documents"
+NEW_INDEX = "new index"
 SUPERFLUOUS_INDEX = "superfluous index"
 NOT_KNOWN = "not known"
 NOT_ASKED = "not asked"
 
-NOTES = (CHANGED_DOCUMENTS, SUPERFLUOUS_INDEX, NOT_KNOWN, NOT_ASKED)
+NOTES = (CHANGED_DOCUMENTS, NEW_INDEX, SUPERFLUOUS_INDEX, NOT_KNOWN, NOT_ASKED)
 """The kinds that are never grave. The others are keys of ``ALLOW``."""
 
 
@@ -20,7 +21,8 @@ NOTES = (CHANGED_DOCUMENTS, SUPERFLUOUS_INDEX, NOT_KNOWN, NOT_ASKED)
 class Finding:
     """One fact about a collection. ``kind`` is one of ``NOTES``, or a key of ``ALLOW``.
 
-    ``documents`` is how many it is about, counted or estimated; ``seconds`` and ``oplog_bytes`` are estimates.
+    ``documents`` is how many it is about, counted or estimated; ``seconds``, ``oplog_bytes`` and
+    ``index_bytes`` are estimates.
     ``allowed`` is the reason in the file.
     """
 
@@ -31,6 +33,7 @@ class Finding:
     is_estimate: bool = False
     seconds: float | None = None
     oplog_bytes: int | None = None
+    index_bytes: int | None = None
     examples: Sequence[str] = ()
     allowed: str | None = None
 

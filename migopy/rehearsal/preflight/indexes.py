@@ -6,12 +6,12 @@ import time
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
 
 from ...files.allowances import DUPLICATES, EXPIRING_DOCUMENTS, TOO_MANY_INDEXES
-from ...terminal.wording import plural
+from ...terminal.wording import byte_size, plural
 from ..scratch.expiry import expiring
 from ..scratch.fields import short_repr
 from .expected import top
-from .findings import NOT_KNOWN, SUPERFLUOUS_INDEX, Finding
-from .questions import MAX_DUPLICATES, MAX_EXAMPLES, Duplicate
+from .findings import NEW_INDEX, NOT_KNOWN, SUPERFLUOUS_INDEX, Finding
+from .questions import MAX_DUPLICATES, MAX_EXAMPLES, Duplicate, documents_of_index
 
 if TYPE_CHECKING:
     from ..scratch.recorder import Sent
@@ -34,6 +34,7 @@ def findings(sent: Sent, expected: Expected, questions: Questions, *, is_whole: 
         yield from _duplicates(sent, name, index, expected, questions, is_whole=is_whole)
     yield from _expiring(sent, name, index, expected, questions)
     if sent.name == "createIndexes":
+        yield from _size(sent, name, expected, questions)
         yield from _too_many(sent, name, expected, questions)
 
 
@@ -108,6 +109,19 @@ def _expiry_options(sent: Sent, name: str, questions: Questions) -> Mapping[str,
     if sent.name == "createIndexes" or seconds in (None, "off"):
         return {}
     return {**questions.options(name), "expireAfterSeconds": seconds}
+
+
+def _size(sent: Sent, name: str, expected: Expected, questions: Questions) -> Iterator[Finding]:
+    """How many documents the index will have, and how many bytes if it has one kind of key that tells that."""
+    index = sent.body
+    count = questions.count(name, expected.not_deleted(sent.collection, documents_of_index(index)))
+    if not count.number:
+        return
+    size = None
+    if all(direction in (1, -1) for direction in index["key"].values()) and not any("$" in key for key in index["key"]):
+        size = round(count.number * questions.bytes_in_index(name, index))
+    text = f"index {index['name']} of {count}{f', at most about {byte_size(size)}' if size else ''}"
+    yield Finding(NEW_INDEX, sent.collection, text, count.number, count.is_estimate, index_bytes=size)
 
 
 def _too_many(sent: Sent, name: str, expected: Expected, questions: Questions) -> Iterator[Finding]:

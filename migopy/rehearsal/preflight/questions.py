@@ -12,6 +12,7 @@ from pymongo.errors import AutoReconnect, ExecutionTimeout, OperationFailure, Py
 
 from ...mongo.failures import UNAUTHORIZED, server_message
 from ...terminal.options import positive_number
+from ..scratch.raw import RAW
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -156,13 +157,21 @@ class Questions:
             found = self._db[name].find(filter, {"_id": 1}, limit=MAX_EXAMPLES, max_time_ms=milliseconds)
             return [document.get("_id") for document in found]
 
+    def bytes_in_index(self, name: str, index: Mapping[str, Any]) -> float:
+        """About how much a document has in an index, from a sample and before MongoDB compresses it."""
+        keys = {f"k{number}": f"${field}" for number, field in enumerate(index["key"])}
+        stages: list[dict[str, Any]] = [{"$sample": {"size": SAMPLE}}, {"$project": {"_id": 0, **keys}}]
+        with self._ask() as milliseconds:
+            sample = self._db[name].with_options(RAW).aggregate(stages, maxTimeMS=milliseconds, batchSize=SAMPLE)
+            sizes = [len(document.raw) for document in sample]
+        return sum(sizes) / len(sizes) if sizes else 0
+
     def duplicates(self, name: str, index: Mapping[str, Any], filter: Mapping[str, Any]) -> list[Duplicate]:
         """The values that stand in more than one document, as a unique index counts them."""
         collation = {"collation": index["collation"]} if index.get("collation") else {}
         with self._ask() as milliseconds:
-            found = self._db[name].aggregate(
-                duplicates_pipeline(index, filter), maxTimeMS=milliseconds, allowDiskUse=True, **collation
-            )
+            options = {"maxTimeMS": milliseconds, "allowDiskUse": True, "batchSize": MAX_DUPLICATES, **collation}
+            found = self._db[name].aggregate(duplicates_pipeline(index, filter), **options)
             return [Duplicate(_value(each["_id"]), each["n"], [each["one"], each["other"]]) for each in found]
 
 
@@ -177,12 +186,17 @@ class NotAnswered(Exception):  # noqa: N818 - it never leaves this room
     """The question could not be asked, or has no answer."""
 
 
+def documents_of_index(index: Mapping[str, Any]) -> dict[str, Any]:
+    """A filter for the documents that an index has: a sparse one has those with any of its fields."""
+    if index.get("sparse"):
+        return {"$or": [{field: {"$exists": True}} for field in index["key"]]}
+    return dict(index.get("partialFilterExpression") or {})
+
+
 def duplicates_pipeline(index: Mapping[str, Any], filter: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Stages that find the values of a unique index that stand in more than one document."""
     fields = list(index["key"])
-    conditions = [filter, index.get("partialFilterExpression") or {}]
-    if index.get("sparse"):  # a document that has none of the fields is not in the index
-        conditions.append({"$or": [{field: {"$exists": True}} for field in fields]})
+    conditions = [filter, documents_of_index(index)]
     keys = {f"k{number}": f"${field}" for number, field in enumerate(fields)}
     # The index has one entry for each value of an array. A value that one document has twice is no duplicate.
     entries = {

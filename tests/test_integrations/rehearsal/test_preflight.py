@@ -7,7 +7,8 @@ from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any, Mapping, NamedTuple
 
-from pymongo import MongoClient
+from pymongo import MongoClient, WriteConcern
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from migopy.rehearsal.preflight import Preflight, Questions, Rehearsed, Scale
 from migopy.rehearsal.preflight.findings import NOTES
@@ -15,7 +16,7 @@ from migopy.rehearsal.preflight.preflight import MAX_COMMANDS
 from migopy.rehearsal.scratch.recorder import Sent
 from tests.cases import InProcessTestCase
 from tests.server import Mongod, Server, shared_replica_set
-from tests.support import WithUsersTestCase
+from tests.support import FailingReplicaSetTestCase, WithUsersTestCase
 
 DOCUMENTS = 300
 """Of each collection; the copy has about 20, and a command that changes more than 100 changes many."""
@@ -98,6 +99,12 @@ GRAVE = {
     ),
     "an index that expires documents": Case(
         "db.sessions.create_index('at', expireAfterSeconds=3600)",
+        {"expiring documents": "TTL index at_1: 40 documents expire at once"},
+        "db.sessions.drop_indexes()",
+    ),
+    "an index that now expires documents": Case(
+        "db.sessions.create_index('at', expireAfterSeconds=10**9)\n"
+        "db.command('collMod', 'sessions', index={'keyPattern': {'at': 1}, 'expireAfterSeconds': 3600})",
         {"expiring documents": "TTL index at_1: 40 documents expire at once"},
         "db.sessions.drop_indexes()",
     ),
@@ -308,11 +315,47 @@ class TestPreflight(PreflightTestCase):
             [each["text"] for each in found if each["kind"] == "superfluous index"],
         )
 
-    def test_the_index_after_the_last(self) -> None:
+    def test_one_index_too_many(self) -> None:
         for number in range(63):
             self.db.small.create_index(f"f{number}")
         self.write(Case("db.small.drop_index('f0_1')\ndb.small.create_index('g')\n", down=None))
         self.assertEqual({}, self.grave(code=0))
+        self.write(Case("db.small.create_index('g')\n", down=None))
+        self.assertEqual(
+            {"too many indexes": "index g_1 is one more than the 64 that a collection may have"}, self.grave(code=1)
+        )
+
+    def test_an_index_that_will_be_unique(self) -> None:
+        self.need("prepareUnique")
+        self.db.users.create_index("email")
+        index = "{'keyPattern': {'email': 1}, 'prepareUnique': True}"
+        self.write(Case(f"db.command('collMod', 'users', index={index})", down=None))
+        self.assertIn("unique index email_1: 1 value stands in more than", self.grave()["duplicates"])
+
+    def test_a_new_index_has_so_many_documents_and_bytes(self) -> None:
+        self.db.users.insert_many({"_id": n, "email": f"{n:08}@b.c", "n": n} for n in range(DOCUMENTS, 2000))
+        self.write(Case(f"{INDEX}('email')\n{INDEX}('tags', sparse=True)\n{INDEX}([('n', 'hashed')])", down=None))
+        found = {each["text"]: each for each in self.rehearse()[0] if each["kind"] == "new index"}
+        sizes = {each["documents"]: each["index_bytes"] for each in found.values()}
+        plain, sparse, hashed = found
+        self.assertRegex(plain, "^index email_1 of about 2,000 documents, at most about [45]. kB$")
+        self.assertRegex(sparse, "^index tags_1 of 300 documents, at most about .* kB$")
+        self.assertEqual("index n_hashed of about 2,000 documents", hashed)
+        self.assertEqual({300: True, 2000: False}, {number: bool(size) for number, size in sizes.items()})
+        shown = self.run_task("rehearse", of=self.manager()).stdout
+        self.assertIn(f"    users: {hashed}\n", shown)
+        self.assertNotIn("index tags_1 of", shown)  # so few are only for programs
+
+    def test_what_is_known_of_a_migration_that_fails_and_of_those_before(self) -> None:
+        self.write(GRAVE["a scan"])
+        self.write(Case(f"db.small.delete_one({{'_id': 1}})\n{INDEX}('email', unique=True)\n"), "2_b.py")
+        self.write(GRAVE["a scan"], "3_c.py")
+        first, second = self.rehearse("documents=all", code=1)
+        self.assertEqual(["COLLSCAN"], [each["kind"] for each in first if each["is_grave"]])
+        self.assertEqual(["duplicates"], [each["kind"] for each in second if each["is_grave"]])
+        shown = self.run_task("rehearse", of=self.manager(), documents="all")
+        self.assertRegex(shown.stdout, r"2_b.py +failed .* duplicates\n")
+        self.assertRegex(shown.stdout, r"sent to users: 1 createIndexes\n  on the real data:\n    users: unique")
 
 
 class TestQuestions(PreflightTestCase):
@@ -332,7 +375,8 @@ class TestQuestions(PreflightTestCase):
         (found,) = preflight.findings(Rehearsed([*many, delete], [], takes_back=False, allowances={}))
         self.assertEqual(("not asked", "users", False), (found.kind, found.collection, found.is_grave))
         self.assertEqual("no question about 1 command: a migration may have 500 different ones", found.text)
-        self.assertEqual([], preflight.findings(Rehearsed([index], [], takes_back=True, allowances={})))
+        later = preflight.findings(Rehearsed([index], [], takes_back=True, allowances={}))
+        self.assertEqual(["new index"], [each.kind for each in later])
 
 
 class TestRights(WithUsersTestCase, PreflightTestCase):
@@ -380,6 +424,44 @@ class TestRights(WithUsersTestCase, PreflightTestCase):
             ],
             [each.text for each in found if each.kind == "not asked"],
         )
+
+
+class TestSecondaries(FailingReplicaSetTestCase):
+    def test_what_looks_at_documents_is_asked_from_a_secondary(self) -> None:
+        users = self.db.users.with_options(write_concern=WriteConcern(3))
+        users.insert_many([{"_id": n, "n": n % 50} for n in range(200)])
+        commands = [
+            Sent("update", "users", {"filter": {"n": 1}, "update": [{"$unset": "n"}], "multi": True}),
+            Sent("createIndexes", "users", {"key": {"n": 1}, "name": "n_1", "unique": True}),
+            Sent("collMod", "users", {"validator": {"m": 1}}),
+            Sent("drop", "users", {}),
+        ]
+        asked = Asked()
+        client: MongoClient[dict[str, Any]] = MongoClient(self.server.uri, event_listeners=[asked])
+        with client:
+            preflight = Preflight(Questions(client[self.database]), Scale(limit=100, has_oplog=True, factors={}))
+            found = preflight.findings(Rehearsed(commands, [], takes_back=False, allowances={}))
+        self.assertEqual([], [each.text for each in found if each.kind == "not asked"])
+        primary, secondary = (asked.by_member(is_primary, self.client.primary) for is_primary in (True, False))
+        self.assertEqual(set(), primary - {"listCollections", "listIndexes"})
+        self.assertEqual({"aggregate", "explain", "find"}, secondary - {"count"})  # PyMongo 3 has no count
+
+
+class Asked(CommandListener):
+    """The commands that were sent, with the member that got each."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[str, Any]] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        self.commands.append((event.command_name, event.connection_id))
+
+    def succeeded(self, event: CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: CommandFailedEvent) -> None: ...
+
+    def by_member(self, is_primary: bool, primary: Any) -> set[str]:
+        return {name for name, member in self.commands if (member == primary) == is_primary} - {"endSessions"}
 
 
 class TestPreflightOnReplicaSet(PreflightTestCase):
