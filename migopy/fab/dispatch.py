@@ -12,7 +12,7 @@ from ..terminal.messages import ColorsLogger, failure_method
 from ..terminal.options import closest_word
 from ..terminal.signals import handle_signals
 from ..terminal.streams import ignore_missing_readers, say
-from ..terminal.texts import mask
+from ..terminal.texts import MAX_ERROR_LENGTH, mask, shorten, summary
 from .door import env, output
 from .remote import remote_runs
 from .syntax import NOTATION, command_line_options, fab_command, option_text, parameter_name, parse, usage
@@ -133,13 +133,17 @@ def refuse_as_task(manager_class: type[Manager], options: Sequence[object], name
 
 def fail(error: MigopyException, manager_class: type[Manager]) -> MigopyException:
     """Print the error and end ``fab``. With ``settings(warn_only=True)`` return the error instead."""
-    logger = _logger(manager_class)
+    logger, text = _logger(manager_class), str(error)
     if isinstance(error, MigrationFailed) and error.__cause__:
         from ..terminal.tracebacks import team_traceback  # only a failure needs it
 
         logger.red(f"{error.migration or 'The migration'} failed:")
-        say(mask(team_traceback(error.__cause__, whole=output.debug)))
-    failure_method(logger)(str(error))  # below the traceback, because people read the last line
+        traceback = mask(team_traceback(error.__cause__, whole=output.debug))
+        say(traceback)
+        reason = summary(error.__cause__)
+        if reason in traceback:  # then a long one need not stand twice
+            text = text.replace(reason, shorten(reason, MAX_ERROR_LENGTH))
+    failure_method(logger)(text)  # below the traceback, because people read the last line
     if env.warn_only:
         return error
     if env.abort_exception:  # set by a team, as for Fabric's own abort()

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Iterable, Literal, Mapping, NamedTuple, Sequence
 
+from ..terminal.texts import MAX_ERROR_LENGTH, shorten
 from ..terminal.wording import join_with_and, local_time, stopper
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ class Status:
             left_behind = "nothing of it stays, its transaction was undone"
         else:
             left_behind = "what it had changed stays"
-        error = event.error or "reason unknown"
+        error = shorten(event.error or "reason unknown", MAX_ERROR_LENGTH)
         how = f"{kind} by {stopper(error)} {when}" if kind.endswith("stopped") else f"{kind} {when} ({error})"
         return f"{name}: {how}; {left_behind}"
 

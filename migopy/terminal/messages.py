@@ -10,8 +10,8 @@ from typing import Callable
 
 from ..errors import WrongState
 from .options import is_yes
-from .streams import has_colours, is_terminal, say
-from .texts import escape, mask, safe_str
+from .streams import has_colours, is_screen, is_terminal, say, width_of
+from .texts import escape, mask, safe_str, wrap
 
 RED, GREEN, BOLD, RESET = "\033[31m", "\033[32m", "\033[1m", "\033[0m"
 
@@ -64,7 +64,8 @@ class ColorsLogger:
 
     def _say(self, message: object, colour: Callable[[Str], Str], level: int = logging.INFO) -> None:
         text = clean(safe_str(message))
-        say(colour(Str(text)) if has_colours(sys.stderr) else text)
+        lines = wrap(text, width_of(sys.stderr)) if is_screen(sys.stderr) else text
+        say(colour(Str(lines)) if has_colours(sys.stderr) else lines)
         with contextlib.suppress(Exception):  # a handler of the team may fail
             if self._logger.hasHandlers():  # without any, logging prints an ERROR itself
                 self._logger.log(level, "%s", text)

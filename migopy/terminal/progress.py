@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from typing import Callable
 
-from .streams import is_terminal, say, width_of
+from .streams import is_screen, say, width_of
 from .texts import escape
 
 CLEAR_LINE = "\r\033[K"
@@ -22,11 +21,6 @@ NEW_LINE_SECONDS = 30.0
 """Seconds between two lines where there is no terminal."""
 
 
-WITHOUT_REDRAWING = ("dumb", "vt100")
-"""Values of ``TERM``. Fabric's ``run()`` gives a vt100 to the machine at the other end, and prints each redraw there as
-a line of its own."""
-
-
 class ProgressLine:
     """Shows progress: a line that is redrawn in a terminal, else a new line from time to time.
 
@@ -35,7 +29,7 @@ class ProgressLine:
 
     def __init__(self, say: Callable[[str], None] = say) -> None:
         self._say = say
-        self._in_place = is_terminal(sys.stderr) and os.environ.get("TERM") not in WITHOUT_REDRAWING
+        self._in_place = is_screen(sys.stderr)
         self._next = time.monotonic() + (0 if self._in_place else NEW_LINE_SECONDS)
         self._is_drawn = False
 

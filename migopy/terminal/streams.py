@@ -14,6 +14,10 @@ from .texts import mask
 
 DEFAULT_COLUMNS = 80
 
+WITHOUT_REDRAWING = ("dumb", "vt100")
+"""Values of ``TERM``. Fabric's ``run()`` gives a vt100 to the machine at the other end, and prints each redraw there as
+a line of its own."""
+
 STDERR = 2
 """The highest file descriptor of the standard streams."""
 
@@ -100,6 +104,11 @@ def is_terminal(stream: TextIO | None) -> bool:
         return bool(stream and stream.isatty())
     except (AttributeError, ValueError, OSError):
         return False
+
+
+def is_screen(stream: TextIO | None) -> bool:
+    """Whether the stream is a terminal that a person sees on this machine."""
+    return is_terminal(stream) and os.environ.get("TERM") not in WITHOUT_REDRAWING
 
 
 def has_colours(stream: TextIO | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from typing import Any, Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote
 
@@ -15,6 +16,9 @@ MAX_MESSAGE_LENGTH = 1_000
 
 MAX_VALUE_LENGTH = 100
 """Characters of a value of a document."""
+
+MAX_ERROR_LENGTH = 200
+"""Characters of an error in a sentence about it. The traceback, or the history of the migration, shows all of it."""
 
 MAX_EXAMPLES = 5
 """Broken rules, or duplicates, that a text names."""
@@ -75,6 +79,14 @@ def shorten(text: str, width: int) -> str:
         return text
     end = (width - 1) // 2  # people know a migration by its number and its last words
     return f"{text[: width - 1 - end]}…{text[-end:]}"
+
+
+def wrap(text: str, width: int) -> str:
+    """The text with lines of at most ``width`` characters, without a break in a word or in a command of fab."""
+    wrapper = textwrap.TextWrapper(width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    # Who copies a command copies our line breaks with it, unlike those of the terminal.
+    lines = text.replace("fab ", "fab\xa0").split("\n")
+    return "\n".join(line if len(line) <= width else wrapper.fill(line) for line in lines).replace("\xa0", " ")
 
 
 def safe_str(thing: object) -> str:

@@ -31,7 +31,7 @@ class TestMistakes(FabTestCase):
 
     def test_the_sentence_is_red_and_the_exit_code_is_that_of_fab(self) -> None:
         project = self.project(more="\n\ndef restart():\n    print('restarted')\n")
-        result = project.fab_in_terminal("migrations:nope", "restart")
+        result = project.fab_in_terminal("migrations:nope", "restart", env={"COLUMNS": "1000"})
         self.assertRegex(result.output, "\033\\[31mfab migrations has no subtask 'nope'\\. .*\033\\[0m\n")
         self.assertEqual((1, False), (result.code, "restarted" in result.output))
 

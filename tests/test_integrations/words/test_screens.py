@@ -32,6 +32,36 @@ class TestAFailure(FabTestCase):
         self.assertRegex(result.stderr, r'File ".*[/\\]pymongo[/\\]\w+.*", line')
         self.assertRegex(result.stderr.splitlines()[-1], r"^1_a\.py failed \(line 3, ")
 
+    def test_a_long_error_stands_once(self) -> None:
+        """In the traceback or, if it is not there, in the sentence; then in the history of the migration."""
+        words = " ".join(f"word{number}" for number in range(40))
+        project = self.project()
+        project.migration("1_a.py", "raise ValueError(' '.join(f'word{number}' for number in range(40)))")
+        for subtask in (":execute", ":history,1"):
+            self.assertEqual(1, project.fab(f"migrations{subtask}").output.count(words), subtask)
+        for subtask in ("", ":check", ":plan", ":history"):
+            shown = project.fab(f"migrations{subtask}").output
+            self.assertNotIn(words, shown)
+            self.assertRegex(shown, r"1_a\.py: failed on .* by .* \(ValueError: word0 word1 .*….* word39\); what it ")
+        self.assertIn(words, project.fab("migrations:history,1,json=yes").stdout)
+
+    def test_a_terminal_breaks_it_between_words_and_never_in_a_command(self) -> None:
+        project = self.project()
+        project.migration("1_a.py", "raise ValueError(20 * 'some words ')")
+        for subtask in (":execute", "", ":check", ":plan"):
+            piped = project.fab(f"migrations{subtask}").stderr
+            self.assertGreater(max(map(len, piped.splitlines())), 200)
+            for columns in (60, 67, 74, 80):
+                terminal = {"COLUMNS": str(columns), "NO_COLOR": "1"}
+                shown = project.fab_in_terminal(f"migrations{subtask}", env=terminal).stdout
+                sentence = shown[shown.rindex("1_a.py") :].splitlines()
+                self.assertLessEqual(max(map(len, sentence)), columns)
+                self.assertNotRegex(shown, r"fab\n")
+                self.assertIn("fab migrations:execute", shown)
+        remote = project.fab_in_terminal("migrations", env={"TERM": "vt100", "NO_COLOR": "1"}).stdout
+        self.assertIn("; fix it, then fab migrations:execute runs it again\n", remote)
+        self.assertGreater(max(map(len, remote.splitlines())), 200)
+
     def test_history_tells_when_how_long_and_by_whom_and_breaks_the_error_into_lines(self) -> None:
         project = self.project()
         words = " ".join(f"word{number}" for number in range(40))

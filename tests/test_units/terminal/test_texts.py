@@ -8,7 +8,7 @@ from unittest.mock import patch
 from bson import BSON
 
 from migopy.terminal import texts
-from migopy.terminal.texts import MAX_LENGTH, add_secrets, escape, mask, one_line, summary
+from migopy.terminal.texts import MAX_LENGTH, add_secrets, escape, mask, one_line, summary, wrap
 
 
 class MuteError(Exception):
@@ -92,6 +92,17 @@ class TestEscaping(unittest.TestCase):
 
     def test_white_space_becomes_one_space(self) -> None:
         self.assertEqual("a b c", one_line(" a\n\tb\r\n c "))
+
+
+class TestWrapping(unittest.TestCase):
+    def test_lines_break_between_words_but_not_in_a_command(self) -> None:
+        text = "1_a.py: fix it, then fab migrations:execute runs it again\n\nshort"
+        wrapped = "1_a.py: fix it, then\n  fab migrations:execute runs it\n  again\n\nshort"
+        self.assertEqual(wrapped, wrap(text, 34))
+
+    def test_what_fits_or_is_one_word_stays_as_it_is(self) -> None:
+        self.assertEqual("  two  words", wrap("  two  words", 12))
+        self.assertEqual("mongodb://a-host.example.com\n  b", wrap("mongodb://a-host.example.com b", 12))
 
 
 class TestSecrets(unittest.TestCase):
