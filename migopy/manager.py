@@ -223,17 +223,15 @@ class MigrationsManager(Settings, Hooks):
     ) -> None:
         """Try migrations on a copy of the database
 
-        It shows what they change and whether down() takes it back: all unregistered, one (rehearse,NAME) or up to one
-        (rehearse,to=NAME). The copy has a sample of each collection: documents=N or documents=all sets its size;
-        keep=yes keeps the copy. Then the real database is asked what they will do to it, by reading, for at most 60
-        seconds: preflight=N sets that, preflight=no asks nothing; report=FILE.md or report=FILE.html writes it all to a
-        file
+        What they change, and if down() takes it back: all, one (rehearse,NAME) or up to one (rehearse,to=NAME). The
+        copy has a sample of each collection (documents=N or documents=all); keep=yes keeps it. Then the real database
+        is read for what they will do to it, 60 seconds at most (preflight=N or preflight=no). report=FILE.md or
+        report=FILE.html writes it all to a file
         """
-        results = lazy.rehearsal.Results()
+        results, as_table, keeps = lazy.rehearsal.Results(), not is_yes("json", json), is_yes("keep", keep)
         with lazy.run.json_output("rehearse", json, results.rows), lazy.rehearsal.report_file(report, results):
             self._require_name("rehearse", spec_migr)
-            limit, keeps = lazy.rehearsal.sample_limit(documents), is_yes("keep", keep)
-            seconds = lazy.rehearsal.preflight_seconds(preflight)
+            limit, seconds = lazy.rehearsal.sample_limit(documents), lazy.rehearsal.preflight_seconds(preflight)
             lazy.files.require_plain_function(self.before_rehearsal, "before_rehearsal")
             workspace = self._workspace()
             results.where = f"{workspace.db.name} at {workspace.address}"
@@ -241,14 +239,13 @@ class MigrationsManager(Settings, Hooks):
             chosen = inventory.to_execute(spec_migr, to)
             if not chosen:
                 return self.logger.green(inventory.nothing_to_execute(to))
-            for problem in workspace.status(inventory).unfinished_problems([migration.name for migration in chosen]):
-                self.logger.white(f"{problem.text.rstrip('.')}. The copy contains what it left behind.")
+            for sentence in workspace.status(inventory).left_in_copy([migration.name for migration in chosen]):
+                self.logger.white(sentence)
             with lazy.rehearsal.open_stage(workspace, self.MongoClient, keep=keeps) as stage:
                 rehearsal = self._rehearsal(stage, limit, seconds)
-                with results.shown_at_end(as_table=not is_yes("json", json)):
+                with results.shown_at_end(as_table=as_table):
                     rehearsal.run(chosen, self.before_rehearsal, results, self.logger)
-            results.verdict = lazy.rehearsal.judge(results.rehearsed, stage.state_of_original)
-            self.logger.green(results.verdict)
+            self.logger.green(results.judge(stage.state_of_original))
 
     @task
     def check(self, pending: str | None = None, json: str | None = None) -> None:

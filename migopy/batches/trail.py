@@ -162,17 +162,17 @@ class Trail:
         return self._unclaimed
 
     def _find(self, start: WalkStart) -> Checkpoint | None:
-        """The walk of an earlier run that this one is; None if there is none.
+        """The walk of an earlier run that this one is, or None.
 
         Raises ``WrongState`` where a changed file has another filter.
         """
         identity = start.identity
         walks = [walk for walk in self._unclaimed_walks() if walk.identity.collection == identity.collection]
         same_call = next((walk for walk in walks if walk.identity.call == identity.call), None)
-        same_filter = next((walk for walk in walks if _has_same_filter(walk.identity, identity)), None)
         # Values that the file computes, such as the current time, differ in each run: the place of the call does not.
         if same_call and same_call.checksum == self._run["checksum"]:
             return same_call
+        same_filter = _with_filter(identity, walks)
         if same_filter:
             return same_filter
         if same_call and (self._keeps_filter or self._has_done_nothing(same_call)):
@@ -224,8 +224,9 @@ class Trail:
             say(f"{name}: {far} are done, continuing from there{changed}")
 
 
-def _has_same_filter(one: Identity, other: Identity) -> bool:
-    return (one.filter, one.nth) == (other.filter, other.nth)
+def _with_filter(identity: Identity, walks: Sequence[Checkpoint]) -> Checkpoint | None:
+    wanted = (identity.filter, identity.nth)
+    return next((walk for walk in walks if (walk.identity.filter, walk.identity.nth) == wanted), None)
 
 
 def _filter_text(filter: bytes) -> str:

@@ -7,7 +7,6 @@ from .pages import report_file as report_file
 from .preflight import preflight_seconds as preflight_seconds
 from .rehearsal import Rehearsal as Rehearsal
 from .report import Results as Results
-from .result import judge as judge
 from .result import sample_limit as sample_limit
 from .sample import Sample as Sample
 from .stage import Stage as Stage

@@ -12,6 +12,7 @@ from ..terminal.tables import table
 from ..terminal.texts import one_line, shorten
 from ..terminal.wording import duration, plural
 from .preflight.findings import CHANGED_DOCUMENTS, NEW_INDEX
+from .result import judge
 
 if TYPE_CHECKING:
     from .preflight import Finding
@@ -34,6 +35,11 @@ class Results:
     verdict: str = ""
     rehearsed: list[RehearsedMigration] = field(default_factory=list)
     sampled: Mapping[str, DocumentCounts] = field(default_factory=dict)
+
+    def judge(self, state_of_original: str) -> str:
+        """The verdict. Raises ``CheckFailed`` for a rehearsal that found something."""
+        self.verdict = judge(self.rehearsed, state_of_original)
+        return self.verdict
 
     def rows(self) -> Mapping[str, Any]:
         """For JSON."""

@@ -273,9 +273,10 @@ class Status:
         registered = [problem for problem in self._unfinished_problems() if problem.name in self.inventory.records]
         return [*(problem for problem in registered if problem not in problems), *problems]
 
-    def unfinished_problems(self, names: Sequence[str]) -> list[Problem]:
-        """The problems of those migrations among these that have not ended well."""
-        return [problem for problem in self._unfinished_problems() if problem.name in names]
+    def left_in_copy(self, names: Sequence[str]) -> list[str]:
+        """A sentence for each of these migrations that has not ended well, about a copy of the database."""
+        unfinished = [problem.text.rstrip(".") for problem in self._unfinished_problems() if problem.name in names]
+        return [f"{text}. The copy contains what it left behind." for text in unfinished]
 
     def _restore_problem(self) -> list[Problem]:
         text = self.inventory.restore_problem

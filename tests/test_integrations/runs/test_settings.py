@@ -262,6 +262,6 @@ class TestTheTeamsOwnClient(SettingsTestCase):
         }
         project = self.project_of(more, **here, MONGO_CLIENT_OPTIONS={"appname": "ours"})
         result = project.fab("--hide=status", "migrations:execute")
-        options = [("appname", "ours"), ("event_listeners", ["TransactionGuard"])]
+        options = [("appname", "ours"), ("event_listeners", ["TransactionGuard", "Inserts"])]
         self.assertEqual(f"{(self.server.host, self.server.port)} {options}\nclosed\n", result.stdout)
         self.assert_executed(result)
