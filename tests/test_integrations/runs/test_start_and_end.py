@@ -12,7 +12,10 @@ joined = []
 atexit.register(lambda: print("joined:", *sorted(set(joined))))
 
 from pymongo import MongoClient
-from pymongo.periodic_executor import PeriodicExecutor
+try:
+    from pymongo.periodic_executor import PeriodicExecutor
+except ImportError:  # PyMongo 4.9 and 4.10
+    from pymongo.synchronous.periodic_executor import PeriodicExecutor
 
 join = PeriodicExecutor.join
 
