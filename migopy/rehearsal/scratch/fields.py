@@ -17,7 +17,7 @@ MAX_FIELDS = 8
 ABSENT = "(none)"
 
 ORDER, NUMBERS, FRESH = "the order of fields", "the type of numbers", "fresh ids and times"
-SIGN, DIGITS = "the sign of zero", "the trailing zeros of decimals"
+SIGN, NAN_BITS, DIGITS = "the sign of zero", "the bits of NaN", "the trailing zeros of decimals"
 """Differences between two documents that mean the same."""
 
 READABLE: CodecOptions[dict[str, Any]] = CodecOptions(unicode_decode_error_handler="replace")
@@ -70,9 +70,18 @@ def fields_of(before: Document | None, after: Document | None) -> list[Field]:
 
 
 def minor_differences(before: Document, after: Document, meaning: Meaning) -> set[str]:
-    """How two documents differ that mean the same: ``ORDER``, ``NUMBERS``, ``FRESH``, ``SIGN``, ``DIGITS``."""
+    """How two documents differ that mean the same: some of the differences above."""
     found = {_minor_difference(ours, theirs, meaning) for _, ours, theirs in _differing_values("", before, after)}
-    return {difference for difference in found if difference} or {ORDER}
+    return {difference for difference in found if difference} | ({ORDER} if _has_other_order(before, after) else set())
+
+
+def _has_other_order(before: Any, after: Any) -> bool:
+    """Whether the fields of two values that mean the same have another order, at any depth."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        return list(before) != list(after) or any(_has_other_order(before[name], after[name]) for name in before)
+    if isinstance(before, list) and isinstance(after, list):
+        return any(map(_has_other_order, before, after))
+    return False
 
 
 def shape(value: Any) -> Hashable:
@@ -133,7 +142,9 @@ def _minor_difference(before: Any, after: Any, meaning: Meaning) -> str | None:
         return None
     if type(before) is not type(after):
         return NUMBERS
-    return {float: SIGN, Decimal128: DIGITS}.get(type(before), FRESH)
+    if isinstance(before, float):
+        return SIGN if before == after else NAN_BITS
+    return DIGITS if isinstance(before, Decimal128) else FRESH
 
 
 def _is_number(value: Any) -> bool:

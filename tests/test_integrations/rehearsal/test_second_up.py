@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from tests.server import Mongod, Server, shared_replica_set
@@ -107,6 +108,20 @@ class TestReport(SecondUpTestCase):
         self.db.notes.insert_one({"_id": -1, "zero": 0.0})
         self.team.migration("1_a.py", "db.notes.update_one({'_id': -1}, {'$set': {'zero': -0.0}})", down=None)
         self.assertEqual(["the sign of zero"], self.rehearsed()["changes"][0]["differ_only_in"])
+
+    def test_all_that_differs_is_named(self) -> None:
+        quiet_nan, other_nan = (struct.unpack("<d", bits + b"\0\0\0\0\0\xf8\x7f")[0] for bits in (b"\0", b"\1"))
+        self.db.notes.insert_one({"_id": -1, "nan": quiet_nan, "zero": 0.0, "list": [{"a": 1, "b": 2}]})
+        self.team.migration(
+            "1_a.py",
+            f"import struct\nnan = struct.unpack('<d', {struct.pack('<d', other_nan)!r})[0]\n"
+            "db.notes.replace_one({'_id': -1}, {'nan': nan, 'zero': -0.0, 'list': [{'b': 2, 'a': 1}]})",
+            down=None,
+        )
+        self.assertEqual(
+            ["the bits of NaN", "the order of fields", "the sign of zero"],
+            self.rehearsed()["changes"][0]["differ_only_in"],
+        )
 
     def test_of_two_long_values_the_part_that_differs_is_shown(self) -> None:
         self.db.notes.insert_one({"_id": -1, "hash": b"x" * 500})
