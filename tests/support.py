@@ -54,6 +54,7 @@ SINCE = {
     "collections made in a transaction": (4, 4),
     "expressions in find": (4, 4),
     "timeseries": (5, 0),
+    "two indexes of one key": (5, 0),
     "fields that begin with $": (5, 0),
     "Stable API": (5, 0),
     "clusteredIndex": (5, 3),
