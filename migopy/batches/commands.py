@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, List, Mapping, Tuple
 
 import bson
+from bson import Int64
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect, BulkWriteError, DocumentTooLarge, ServerSelectionTimeoutError
 
-from ..mongo.raw import elements
+from ..mongo.raw import documents_of_array, elements
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -45,7 +46,7 @@ class Reply:
 
     def raw_documents(self) -> list[bytes]:
         """The documents as they were sent."""
-        return [document.raw for document in self.documents(RAW)]
+        return documents_of_array(_value(_value(self._raw, b"cursor"), b"firstBatch"))
 
 
 def _value(document: bytes, name: bytes) -> bytes:
@@ -61,6 +62,8 @@ def find_raw(
     if "limit" in find:
         # With a batch as large as the limit some servers leave the cursor open.
         command.update(limit=find["limit"], batchSize=find["limit"] + 1)
+    if "batch_size" in find and "limit" not in find:
+        command["batchSize"] = find["batch_size"]
     if projection:
         command["projection"] = projection
     # find_raw_batches() cuts the reply into documents and joins them again.
@@ -73,6 +76,13 @@ def find_raw(
             raise
         reply = collection.database.command(command, codec_options=RAW, session=session)
     return Reply(reply.raw)
+
+
+def close_cursor(collection: Collection[Any], reply: Reply, session: ClientSession | None) -> None:
+    """Give up the documents that did not fit into the reply."""
+    if reply.open_cursor:
+        cursors = [Int64(reply.open_cursor)]
+        collection.database.command("killCursors", collection.name, cursors=cursors, session=session)
 
 
 def update_each(collection: Collection[Any], updates: Updates, session: ClientSession | None) -> int:

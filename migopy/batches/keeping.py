@@ -24,6 +24,7 @@ from ..mongo.raw import (
 from ..store.kept import AFTER, BEFORE, KeptStore, KeptWalk, Part
 from ..store.names import Names
 from .arguments import Keep
+from .commands import close_cursor, find_raw
 from .ids import BY_ID, IdRange, Ids, filter_within
 from .walk import BatchResult, BatchTooLarge, WriteBatch
 
@@ -170,7 +171,7 @@ class Keeper:
         for part in parts if not self._kept_walk.deletes else ():
             if not part.chunks_after:
                 before, _ = self._store.read(self._kept_walk, part)
-                ids = [id_of(document) for document in split(before)]
+                ids = [id_of(document) for document in before]
                 now = read_by_ids(self._walk.collection, ids, self._keep.projection, None)
                 self._store.insert(self._kept_walk, part, {AFTER: align(before, now)})
 
@@ -203,16 +204,19 @@ class Keeper:
         """Write a batch, and keep the documents that ``selected`` finds before it and ``within`` finds after it."""
         collection, projection = self._walk.collection, self._keep.projection
         before = read_raw(collection, selected, projection, session, MAX_BYTES if self._walk.batch_size > 1 else None)
-        part = Part(next(self._numbers), 0, sum(1 for _ in split(before)), len(before))
+        part = Part(next(self._numbers), 0, len(before), sum(map(len, before)))
         if session is None and before:
             # First, so that what a killed run has changed is always kept.
             part = self._store.insert(self._kept_walk, part, {BEFORE: before})
         result = write(session)
-        streams = {} if session is None else {BEFORE: before}
+        after: list[bytes] = []
         if before and not self._kept_walk.deletes:
-            streams[AFTER] = align(before, read_raw(collection, within, projection, session), session)
-        if session and before and result.changed < part.documents and not self._kept_walk.deletes:
-            part, streams = _drop_unchanged(part, streams)
+            after = align(before, read_raw(collection, within, projection, session), session)
+        streams = {AFTER: after}
+        if session:
+            if after and result.changed < part.documents:
+                part, before, after = _drop_unchanged(part, before, after)
+            streams = {BEFORE: before, AFTER: after}
         self._store.insert(self._kept_walk, part, streams, session)
         return result
 
@@ -223,19 +227,17 @@ def read_raw(
     projection: Mapping[str, int] | None,
     session: ClientSession | None,
     max_bytes: int | None = None,
-) -> bytes:
+) -> list[bytes]:
     """The documents that match, undecoded and in the order of their ``_id``s. Raises ``BatchTooLarge``."""
-    found: list[bytes] = []
-    size = 0
-    with collection.find_raw_batches(
-        wanted, projection, session=session, sort=BY_ID, hint=BY_ID, batch_size=MAX_DOCUMENTS
-    ) as cursor:
-        for piece in cursor:
-            found.append(piece)
-            size += len(piece)
-            if max_bytes is not None and size > max_bytes:
-                raise BatchTooLarge
-    return b"".join(found)
+    find: dict[str, Any] = {"filter": wanted, "sort": BY_ID, "hint": BY_ID, "batch_size": MAX_DOCUMENTS}
+    reply = find_raw(collection, find, projection, session)
+    close_cursor(collection, reply, session)
+    if max_bytes is not None and (reply.open_cursor or len(reply) > max_bytes):
+        raise BatchTooLarge
+    if not reply.open_cursor:
+        return reply.raw_documents()
+    with collection.find_raw_batches(projection=projection, session=session, **find) as cursor:
+        return [document for piece in cursor for document in split(piece)]
 
 
 def read_by_ids(
@@ -243,7 +245,7 @@ def read_by_ids(
     ids: Sequence[Element],
     projection: Mapping[str, int] | None,
     session: ClientSession | None,
-) -> bytes:
+) -> list[bytes]:
     """The documents with these ``_id``s, which are in order; those that are there."""
     listed = b"".join(element(id.kind, b"%d" % place, id.value) for place, id in enumerate(ids))
     condition = element(ARRAY, b"$in", document_of(listed))
@@ -253,19 +255,19 @@ def read_by_ids(
     return read_raw(collection, {"_id": RawBSONDocument(document_of(condition))}, projection, session)
 
 
-def align(before: bytes, after: bytes, session: ClientSession | None = None) -> bytes:
+def align(before: Sequence[bytes], after: list[bytes], session: ClientSession | None = None) -> list[bytes]:
     """The documents of ``after`` in the order of those of ``before``, with ``NOT_THERE`` for each that is gone."""
-    known, found = list(split(before)), list(split(after))
-    if session and len(known) == len(found):  # in a transaction they are the same ones
+    if session and len(before) == len(after):  # in a transaction they are the same ones
         return after
-    by_id = {id_of(document).raw: document for document in found}
-    return b"".join(by_id.get(id_of(document).raw, NOT_THERE) for document in known)
+    by_id = {id_of(document).raw: document for document in after}
+    return [by_id.get(id_of(document).raw, NOT_THERE) for document in before]
 
 
-def _drop_unchanged(part: Part, streams: Mapping[str, bytes]) -> tuple[Part, dict[str, bytes]]:
+def _drop_unchanged(
+    part: Part, before: Sequence[bytes], after: Sequence[bytes]
+) -> tuple[Part, list[bytes], list[bytes]]:
     """Without the documents that the batch has left as they were."""
-    pairs = zip(split(streams[BEFORE]), split(streams[AFTER]))
-    changed = [(before, after) for before, after in pairs if before != after]
-    before = b"".join(before for before, _ in changed)
-    after = b"".join(after for _, after in changed)
-    return part._replace(documents=len(changed), bytes=len(before)), {BEFORE: before, AFTER: after}
+    changed = [(one, other) for one, other in zip(before, after) if one != other]
+    before = [one for one, _ in changed]
+    part = part._replace(documents=len(changed), bytes=sum(map(len, before)))
+    return part, before, [other for _, other in changed]

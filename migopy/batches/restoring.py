@@ -189,9 +189,8 @@ class Restore:
         if len(entries) == part.documents:
             return
         if entries:
-            streams = {BEFORE: b"".join(entry.before for entry in entries)}
-            streams[AFTER] = b"".join(entry.after for entry in entries)
-            again = Part(part.batch, part.piece + piece.begin, len(entries), len(streams[BEFORE]))
+            streams = {BEFORE: [entry.before for entry in entries], AFTER: [entry.after for entry in entries]}
+            again = Part(part.batch, part.piece + piece.begin, len(entries), sum(map(len, streams[BEFORE])))
             self._store.insert(self._kept_walk, again, streams, session)
         if not piece.begin:
             self._store.remove(self._kept_walk, [part], session)
@@ -199,17 +198,16 @@ class Restore:
     def _read(self, part: Part) -> tuple[list[bytes], list[bytes]]:
         """The documents of a part as they were, and as ``up()`` left them."""
         if self._opened is None or self._opened[0] != part:
-            before, after = self._store.read(self._kept_walk, part)
-            self._opened = part, list(split(before)), list(split(after))
+            self._opened = part, *self._store.read(self._kept_walk, part)
         return self._opened[1:]
 
     def _entries(self, piece: Piece, session: ClientSession | None) -> Iterator[Entry]:
         before, after = (documents[piece.begin : piece.end] for documents in self._read(piece.part))
         ids = [id_of(document) for document in before]
         now = read_by_ids(self._walk.collection, ids, self._projection, session)
-        if after and now == b"".join(after):  # nobody has changed any, which is the rule and saves half of the work
+        if after and now == after:  # nobody has changed any, which is the rule and saves half of the work
             return map(Entry, before, after, after, ids)
-        now_by_id = {id_of(document).raw: document for document in split(now)}
+        now_by_id = {id_of(document).raw: document for document in now}
         return map(Entry, before, after or itertools.repeat(b""), (now_by_id.get(id.raw) for id in ids), ids)
 
     def _reason(self, entry: Entry) -> str:
@@ -237,7 +235,7 @@ class Restore:
     def _merged(self, writes: Writes, entry: Entry, fields: Sequence[str]) -> bytes:
         """The whole document with the kept fields as they were, for one in which a field stands twice."""
         names = {name.encode() for name in fields}
-        (whole,) = split(read_by_ids(self._walk.collection, [entry.id], None, writes.session))
+        (whole,) = read_by_ids(self._walk.collection, [entry.id], None, writes.session)
         others = b"".join(each.raw for each in elements(whole) if each.name not in names)
         return document_of(others + b"".join(each.raw for each in elements(entry.before) if each.name in names))
 

@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 import bson
-from bson import Int64
 from bson.errors import InvalidBSON
 from pymongo.errors import AutoReconnect, DocumentTooLarge, OperationFailure, PyMongoError, WriteError
 
@@ -18,7 +17,7 @@ from ..mongo.failures import server_message
 from ..mongo.inserts import inserts_of
 from ..mongo.transaction import Transaction
 from .arguments import collection_uuid
-from .commands import Reply, find_raw
+from .commands import Reply, close_cursor, find_raw
 from .ids import BY_ID, Between, IdRange, Ids, filter_within, next_ids, next_range, require_writable_ids
 from .lag import Lag, ReplicaSet
 from .pace import SLOW_BATCH_SECONDS, Pace
@@ -208,9 +207,7 @@ class Walk:
         with self._explain_errors():
             # Undecoded, because only then its size is known before it takes more memory.
             reply = find_raw(self.collection, find, projection, session)
-        if reply.open_cursor:
-            cursors = [Int64(reply.open_cursor)]
-            self.collection.database.command("killCursors", self.collection.name, cursors=cursors, session=session)
+        close_cursor(self.collection, reply, session)
         if reply.open_cursor or (not self._pace.fits(len(reply)) and self.batch_size > 1):
             raise BatchTooLarge
         self._pace.set_average_bytes(len(reply) / self.batch_size)

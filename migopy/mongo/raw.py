@@ -60,6 +60,17 @@ def split(batch: bytes) -> Iterator[bytes]:
         position = end
 
 
+def documents_of_array(array: bytes) -> list[bytes]:
+    """The documents that an array consists of."""
+    found = []
+    position, end = 4, len(array) - 1
+    while position < end:
+        begin = array.index(0, position + 1) + 1  # behind the name, which is the place in the array
+        position = begin + _int32(array, begin)[0]
+        found.append(array[begin:position])
+    return found
+
+
 class Element(NamedTuple):
     """One field of a document: its type, its name, and the bytes of the name with both, and of the value alone."""
 

@@ -23,6 +23,7 @@ from pymongo import WriteConcern
 from ..errors import BatchFailed
 from ..mongo.concerns import with_majority
 from ..mongo.failures import explains_server_errors
+from ..mongo.raw import split
 from . import documents
 
 if TYPE_CHECKING:
@@ -179,34 +180,33 @@ class KeptStore:
             if PART_KEYS.issubset(document["_id"]):  # otherwise it is not one of ours
                 yield document["_id"]
 
-    def read(self, walk: KeptWalk, part: Part, session: ClientSession | None = None) -> tuple[bytes, bytes]:
+    def read(self, walk: KeptWalk, part: Part) -> tuple[list[bytes], list[bytes]]:
         """The documents as they were, and as the batch left them; the second is empty where that is not known."""
         keys = [_part_key(walk, part, *chunk) for chunk in part.streams]
-        found = self.collection.find({"_id": {"$in": keys}}, session=session)
+        found = self.collection.find({"_id": {"$in": keys}})
         chunks = {(each["_id"]["stream"], each["_id"]["chunk"]): bytes(each["bytes"]) for each in found}
         if len(chunks) < len(keys):
             raise BatchFailed(
                 f"A part of what {walk.migration or 'up()'} has kept of {walk.name} is missing in"
                 f" {self.collection.name}: it cannot be put back."
             )
-        before, after = (
-            b"".join(chunks[BEFORE, number] for number in range(part.chunks)),
-            b"".join(chunks[AFTER, number] for number in range(part.chunks_after)),
-        )
-        return before, after
+        before = b"".join(chunks[BEFORE, number] for number in range(part.chunks))
+        after = b"".join(chunks[AFTER, number] for number in range(part.chunks_after))
+        return list(split(before)), list(split(after))
 
     def insert(
-        self, walk: KeptWalk, part: Part, streams: Mapping[str, bytes], session: ClientSession | None = None
+        self, walk: KeptWalk, part: Part, streams: Mapping[str, Sequence[bytes]], session: ClientSession | None = None
     ) -> Part:
         """Store streams of a part; the part with these."""
+        joined = {stream: b"".join(found) for stream, found in streams.items()}
         stored = [
             {"_id": _part_key(walk, part, stream, number), "bytes": found[begin : begin + CHUNK_BYTES]}
-            for stream, found in streams.items()
+            for stream, found in joined.items()
             for number, begin in enumerate(range(0, len(found), CHUNK_BYTES))
         ]
         for documents_of_a_message in _that_fit(stored):
             self._between_batches.insert_many(documents_of_a_message, session=session)
-        counts = {stream: -(-len(found) // CHUNK_BYTES) for stream, found in streams.items()}
+        counts = {stream: -(-len(found) // CHUNK_BYTES) for stream, found in joined.items()}
         return part._replace(chunks=counts.get(BEFORE, part.chunks), chunks_after=counts.get(AFTER, part.chunks_after))
 
     def remove(self, walk: KeptWalk, parts: Iterable[Part], session: ClientSession | None = None) -> None:
