@@ -238,8 +238,7 @@ def replaced(checkpoint: Checkpoint) -> str:
     name = checkpoint.identity.collection.partition(".")[2]
     return (
         f"{name} was dropped, renamed or replaced while batches went through it: the {checkpoint.done:,} documents that"
-        " are done were in the collection that had the name before. Look at the data; forget starts over with what has"
-        " the name now."
+        " are done were in the old one. Look at the data; forget starts over with the new one."
     )
 
 

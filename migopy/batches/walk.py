@@ -332,9 +332,8 @@ class Walk:
         for reader in [session, None] if session else [None]:
             for id in next_ids(self.collection, own, moved.last, moved.end, 1, reader):
                 raise BatchFailed(
-                    f"The migration inserts documents into {self.collection.name} while batches goes through it, and"
-                    f" batches would come to them too (the first is _id {id!r}): give batches a filter that leaves"
-                    " them out."
+                    f"The migration inserts documents into {self.collection.name} that batches would come to (the first"
+                    f" has _id {id!r}): give batches a filter that leaves them out."
                 )
 
     def finish(self) -> None:

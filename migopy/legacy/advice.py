@@ -50,6 +50,7 @@ NO_SUCH_NAME = (
     r"module '(?P<module>[\w.]+)' has no attribute '(?P<name>\w+)'",
     r"No module named '(?P<module>[\w.]+)\.(?P<name>\w+)'",
 )
+NO_SUCH_METHOD_OF_REGEX = r"'Regex' object has no attribute '(\w+)'"
 NO_SUCH_METHOD = r"object is not callable\. If you meant to call the '(\w+)' method on a '\w+' object"
 
 
@@ -61,6 +62,9 @@ def advice(error: BaseException) -> str:
         if missing:
             name = f"{missing['module']}.{missing['name']}"
             return f"PyMongo 4 has no {name}: write {NAMES[name]}." if name in NAMES else ""
+    of_regex = re.search(NO_SUCH_METHOD_OF_REGEX, text)
+    if of_regex:
+        return f"PyMongo 2 compiled what it read, PyMongo 3 and 4 do not: write .try_compile().{of_regex[1]}."
     # PyMongo 4 takes the name of an old method for a collection, and raises when that is called.
     called = re.search(NO_SUCH_METHOD, text)
     return _advice_for_method(called[1]) if isinstance(error, TypeError) and called else ""

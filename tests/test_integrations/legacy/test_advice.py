@@ -43,6 +43,13 @@ class TestNames(unittest.TestCase):
             with self.subTest(source):
                 self.assertEqual(f"PyMongo 4 has no {expected}", self.advice_for(source))
 
+    def test_a_regular_expression_that_was_read(self) -> None:
+        self.assertEqual(
+            "PyMongo 2 compiled what it read, PyMongo 3 and 4 do not: write .try_compile().search.",
+            self.advice_for("from bson.regex import Regex\nRegex('a').search('a')"),
+        )
+        exec("from bson.regex import Regex\nRegex('a').try_compile().search('a').end()", {})
+
     def test_names_that_are_nobodys(self) -> None:
         for source in (
             "import nonsense",
