@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import codecs
 import hashlib
-import warnings
 from functools import cached_property
 from typing import Any
+
+from .syntax import parse
 
 DOCSTRING_OWNERS = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -32,10 +33,7 @@ class Fingerprint:
     def code_checksum(self) -> str | None:
         """SHA-256 of the code without comments, docstrings and layout; None if this Python cannot read the code."""
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # those of an import are enough
-                tree = ast.parse(self._text)
-            return hashlib.sha256(repr(_outline(tree)).encode()).hexdigest()
+            return hashlib.sha256(repr(_outline(parse(self._text))).encode()).hexdigest()
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from typing import Iterator, NamedTuple
 
+from .syntax import parse
+
 METHODS = ("update", "delete")
 """The methods of ``batches`` that keep what they replace."""
 
@@ -53,7 +55,7 @@ def find_batch_calls(content: bytes) -> BatchCalls:
         return BatchCalls(0, 1, "")
     keeping = others = 0
     problem = ""
-    for call, keep in _calls(ast.parse(content)):
+    for call, keep in _calls(parse(content)):
         if keep is None or _constant(keep) in (None, False):
             others += 1
             continue

@@ -19,6 +19,7 @@ from .allowances import allowances_of, require_known_allowances
 from .fingerprint import Fingerprint
 from .importing import import_file
 from .keeps import find_batch_calls
+from .syntax import parse
 
 LAZY_RESULTS = (GeneratorType, map, filter)
 """Results that do their work only in a loop. In Python 2, map() and filter() did it at once."""
@@ -256,7 +257,7 @@ def _only_raises(function: object, content: bytes, exception: str) -> bool:
     code = getattr(function, "__code__", None)
     if code is None:
         return False
-    functions = (node for node in ast.walk(ast.parse(content)) if isinstance(node, ast.FunctionDef))
+    functions = (node for node in ast.walk(parse(content)) if isinstance(node, ast.FunctionDef))
     place = (code.co_name, code.co_firstlineno)
     definition = next((node for node in functions if (node.name, node.lineno) == place), None)
     body = [statement for statement in getattr(definition, "body", ()) if not _is_docstring(statement)]

@@ -36,6 +36,14 @@ class TestFilesOfPyMongo2(MongoTestCase):
         self.assertEqual(0, result.code, result.output)
         self.assertNotIn(self.archive, self.client.list_database_names())
 
+    def test_a_warning_about_its_code_is_shown_once(self) -> None:
+        """Though the code is read for its checksum, its calls, `keep` and what `down()` raises too."""
+        project = self.project()
+        body = "import re\nre.compile('\\d')\ndb.users.update({}, {'$set': {'keep': 1}})"
+        project.migration("1_a.py", body, "raise NotImplementedError('no way back')")
+        result = project.fab("migrations:execute", env={"PYTHONWARNINGS": "default"})
+        self.assertEqual((0, 1), (result.code, result.stderr.count("invalid escape sequence")), result.stderr)
+
     def test_without_legacy_pymongo_the_first_one_stops(self) -> None:
         project = self.project(LEGACY_PYMONGO=False)
         shutil.copytree(FOLDER, project.path / "mongomigrations", ignore=shutil.ignore_patterns("__pycache__"))
