@@ -21,7 +21,7 @@ from .keeping import Keeper, Keeping
 from .lag import ReplicaSet
 from .pace import IN_PYTHON, IN_SERVER, Limits, Pace
 from .progress import Line, NoLine
-from .restoring import Restore, left_sentences
+from .restoring import Restore, restored_sentences
 from .trail import NoTrail, Trail, WalkStart
 from .walk import BatchHooks, BatchInTheWay, BatchTooLarge, DocumentsChanged, Walk
 from .writes import (
@@ -191,7 +191,7 @@ class Batches:
         ) as walk:
             if not walk.checkpoint.finished:
                 Restore(store, kept_walk, walk, overwrite=overwrite).run(parts)
-                for sentence in left_sentences(name, walk.checkpoint.left):
+                for sentence in restored_sentences(name, walk.checkpoint.changed, walk.checkpoint.left):
                     self._line.say(sentence)
             return walk.checkpoint.changed
 

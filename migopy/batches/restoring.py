@@ -360,8 +360,9 @@ def _sum(before: Mapping[str, Any], left: Mapping[str, int], examples: Mapping[s
     return total
 
 
-def left_sentences(name: str, left: Mapping[str, Any]) -> Iterator[str]:
-    """``3 documents of users were changed since and are left as they are: _id 7, 12, 90``"""
+def restored_sentences(name: str, restored: int, left: Mapping[str, Any]) -> Iterator[str]:
+    """How many documents are put back, and ``3 documents of users were changed since and are left as they are: ...``"""
+    yield f"{plural(restored, 'document')} of {name} {'is' if restored == 1 else 'are'} put back"
     for reason, sentence in SENTENCES.items():
         if reason in left:
             number, ids = left[reason]["documents"], left[reason]["ids"]

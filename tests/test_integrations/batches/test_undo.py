@@ -585,6 +585,7 @@ class TestInRuns(InProcessTestCase):
             self.assertEqual(1, self.run_task("rollback", "1").code)
             output = self.run_well("rollback", "1")
         self.assertIn("2 documents of users were changed since and are left as they are: _id 3, 200", output)
+        self.assertRegex(output, r"\d+ documents of users are put back")
         self.assertIn("1 document of users was deleted since", output)
         expected = {**dict(enumerate(before)), 3: "since", 200: "since"}
         del expected[220]
