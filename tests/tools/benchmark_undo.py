@@ -1,13 +1,15 @@
 """What it costs to keep what an update replaces, and to put it back: python -m tests.tools.benchmark_undo
 
 On a replica set of one member, each run as a process of its own that ends with its work, taking turns. The ratios are
-those within a round, and the median of the rounds is shown. Beside it runs mongo-bulk-data-migration with its
-rollback, where it can be installed.
+those within a round; the median of the rounds is shown, and each round behind it. Beside it runs
+mongo-bulk-data-migration with its rollback, where it can be installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -59,6 +61,7 @@ class Bench:
         self.db = db
         self._environment = {**clean_environment(), **settings(uri, DATABASE), "PYTHONWARNINGS": "ignore"}
         self._folder = folder
+        self.peak = 0.0
 
     def fill(self, count: int) -> None:
         """Documents of about 200 bytes, with a field of 30."""
@@ -77,12 +80,18 @@ class Bench:
 
     def seconds(self, command: Sequence[str], folder: Path) -> float:
         started = time.perf_counter()
-        done = subprocess.run(
-            command, cwd=folder, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        if done.returncode:
-            raise SystemExit(f"{command}: exit code {done.returncode}\n{done.stdout.decode()[-800:]}")
-        return time.perf_counter() - started
+        with tempfile.TemporaryFile() as output:
+            process = subprocess.Popen(
+                command, cwd=folder, env=self._environment, stdout=output, stderr=subprocess.STDOUT
+            )
+            while process.poll() is None:
+                self.peak = peak_of(process.pid) or self.peak
+                time.sleep(0.02)
+            took = time.perf_counter() - started
+            if process.returncode:
+                output.seek(0)
+                raise SystemExit(f"{command}: exit code {process.returncode}\n{output.read().decode()[-800:]}")
+        return took
 
     def migopy(self, update: str, keep: str) -> tuple[float, float]:
         """The seconds of the update and of its rollback, which is 0 without ``keep``."""
@@ -93,11 +102,15 @@ class Bench:
         (project / "mongomigrations" / "1_first.py").write_text(migration)
         self.begin()
         try:
+            self.seconds(fab_command_line("--hide=status", "migrations"), project)
+            without = self.peak
             forth = self.seconds(fab_command_line("--hide=status", "migrations:execute"), project)
+            self.memory = [self.peak - without]
             if not keep:
                 return forth, 0
             self.show_space()
             back = self.seconds(fab_command_line("--hide=status", "migrations:rollback,1"), project)
+            self.memory.append(self.peak - without)
             self.require_restored()
             return forth, back
         finally:
@@ -129,13 +142,24 @@ class Bench:
             shutil.rmtree(folder)
 
 
+def peak_of(pid: int) -> float:
+    """The most memory that a process has had, in MB; 0 for one that has ended."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+        return int(found.group(1)) / 1024 if found else 0
+    return 0
+
+
 def measure(bench: Bench, rounds: int, contender: OfNode | None) -> None:
     """Print a line for each ratio."""
     found: dict[str, list[float]] = {}
     for _ in range(rounds):
         for update in UPDATES:
             plain, _none = bench.migopy(update, "")
+            found.setdefault(f"{update}: MB over an empty fab without keep", []).append(bench.memory[0])
             forth, back = bench.migopy(update, ', keep=["tags"]')
+            found.setdefault(f"{update}: MB over an empty fab with keep", []).append(bench.memory[0])
+            found.setdefault(f"{update}: MB over an empty fab of the restore", []).append(bench.memory[1])
             found.setdefault(f"{update}: seconds without keep", []).append(plain)
             found.setdefault(f"{update}: with keep / without", []).append(forth / plain)
             found.setdefault(f"{update}: restore / the update with keep", []).append(back / forth)
@@ -146,7 +170,7 @@ def measure(bench: Bench, rounds: int, contender: OfNode | None) -> None:
             found.setdefault("mongo-bulk-data-migration: update / ours", []).append(their_forth / forth)
             found.setdefault("mongo-bulk-data-migration: rollback / ours", []).append(their_back / back)
     for name, values in found.items():
-        print(f"{name}: {median(values):.2f}", flush=True)
+        print(f"{name}: {median(values):.2f} ({', '.join(f'{value:.2f}' for value in values)})", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
