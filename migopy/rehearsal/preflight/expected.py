@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Collection, Iterator, Mapping
+
+from ..scratch.recorder import READS
 
 if TYPE_CHECKING:
     from ..scratch.recorder import Sent
@@ -20,16 +23,19 @@ class _Collection:
     deleted: list[Mapping[str, Any]] = field(default_factory=list)
     indexes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     dropped_indexes: set[str] = field(default_factory=set)
+    reads: list[str] = field(default_factory=list)
+    """The texts of the commands that have looked at documents."""
 
 
 class Expected:
     """What is known of each collection after the commands that were noted so far.
 
-    ``names`` are the real collections, or None if they are not known.
+    ``names`` are the real collections, or None if they are not known; ``sampled`` are those that the copy has in part.
     """
 
-    def __init__(self, names: Collection[str] | None) -> None:
+    def __init__(self, names: Collection[str] | None, sampled: Collection[str]) -> None:
         self._names = names
+        self._sampled = sampled
         self._collections: dict[str, _Collection] = {}
 
     def _of(self, name: str) -> _Collection:
@@ -53,6 +59,15 @@ class Expected:
             return True
         return bool(known.changed_fields if fields is None else known.changed_fields & fields)
 
+    def done_before(self, name: str, fields: set[str] | None) -> str:
+        """``changes`` or ``looks at`` if the run does that with these fields before; empty if it does neither.
+
+        What looks at a sample may find nothing to change, and find it in the real data.
+        """
+        if self.may_differ(name, fields):
+            return "changes"
+        return "looks at" if any(map(_looks_at(fields), self._of(name).reads)) else ""
+
     def new_indexes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
         return self._of(name).indexes
 
@@ -60,7 +75,7 @@ class Expected:
         return self._of(name).dropped_indexes
 
     def note(self, sent: Sent) -> None:
-        """Remember what a command changes."""
+        """Remember what a command changes or looks at."""
         known = self._of(sent.collection)
         if sent.name == "update":
             changed = changed_fields(sent.body["update"])
@@ -68,15 +83,21 @@ class Expected:
             known.changed_fields |= changed or set()
         elif sent.name == "delete":
             self._note_delete(sent, known)
+        elif sent.name == "$merge":
+            known.may_all_differ = True
+        elif sent.name in READS and sent.collection in self._sampled:
+            known.reads.append(sent.body["text"])
         elif sent.name == "createIndexes":
             known.indexes[sent.body["name"]] = sent.body
             known.dropped_indexes.discard(sent.body["name"])
         elif sent.name == "dropIndexes":
             self._note_dropped_index(sent, known)
-        elif sent.name in ("drop", "$out"):
+        else:
+            self._note_whole_collection(sent, known)
+
+    def _note_whole_collection(self, sent: Sent, known: _Collection) -> None:
+        if sent.name in ("drop", "$out"):
             self._collections[sent.collection] = _Collection(None)
-        elif sent.name == "$merge":
-            known.may_all_differ = True
         elif sent.name == "renameCollection":
             self._collections[sent.body["to"]] = known
             self._collections[sent.collection] = _Collection(None)
@@ -100,6 +121,12 @@ class Expected:
         for name in [which] if isinstance(which, str) else which if isinstance(which, list) else []:
             known.dropped_indexes.add(name)
             known.indexes.pop(name, None)
+
+
+def _looks_at(fields: set[str] | None) -> Callable[[str], bool]:
+    """Whether the text of a read names one of the fields; without a text it has read whole documents."""
+    names = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in fields or {""}))
+    return lambda text: not text or bool(names.search(text))
 
 
 def changed_fields(update: Any) -> set[str] | None:

@@ -60,16 +60,16 @@ def _duplicates(
     sent: Sent, name: str, index: Mapping[str, Any], expected: Expected, questions: Questions, *, is_whole: bool
 ) -> Iterator[Finding]:
     fields = {top(path) for path in index["key"]} | {top(path) for path in index.get("partialFilterExpression") or {}}
-    changes_before = expected.may_differ(sent.collection, fields)
-    if changes_before and is_whole:
+    before = expected.done_before(sent.collection, fields)
+    if before and is_whole:
         return  # the copy has shown it
     found = questions.duplicates(name, index, expected.not_deleted(sent.collection))
     if not found:
         return
-    now = " now, and the run changes documents before it: whether enough is not known" if changes_before else ""
+    now = f" now, and the run {before} documents before it: whether that is enough is not known" if before else ""
     examples = tuple(_example(each) for each in found[:MAX_EXAMPLES])
     text = f"unique index {index['name']}: {_number_of_values(found)} in more than one document{now}: "
-    kind = NOT_KNOWN if changes_before else DUPLICATES
+    kind = NOT_KNOWN if before else DUPLICATES
     documents = sum(each.documents for each in found)
     yield Finding(kind, sent.collection, text + ", ".join(examples), documents, examples=examples)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Collection, Iterator, Mapping, Sequence
 
 from ...files.allowances import LOST_VALUES
 from .expected import is_operators, top, unset_by_stage
 from .findings import Finding
 
 if TYPE_CHECKING:
+    from ..scratch.comparing import Change, Example
+    from ..scratch.fields import Field
     from ..scratch.recorder import Sent
     from .expected import Expected
     from .questions import Count, Questions
@@ -20,31 +23,66 @@ POSITIONS = re.compile(r"\.\$(\[\w*\])?")
 """Parts of a path that stand for places in an array."""
 
 
-def findings(
-    sent: Sent, expected: Expected, questions: Questions, lost_fields: Mapping[str, Any], *, may_be_elsewhere: bool
-) -> Iterator[Finding]:
-    """``lost_fields`` are those that replaced documents of the copy no longer have, by collection.
+@dataclass(frozen=True)
+class Comparison:
+    """What the copy has lost: it tells what is removed for good from what is put elsewhere.
 
-    ``may_be_elsewhere`` says that as many documents were written to other collections as were deleted.
+    ``fields`` are the top-level fields that changed documents no longer have, by collection, and ``moved`` those whose
+    value is now in another field; ``smaller`` are the collections that are gone or lack documents.
     """
+
+    fields: Mapping[str, Collection[str]]
+    moved: Mapping[str, Collection[str]]
+    smaller: Collection[str]
+    may_be_elsewhere: bool
+    """Whether at least as many documents were added as were removed, such as by an archive."""
+
+    @staticmethod
+    def of(changes: Sequence[Change]) -> Comparison:
+        lost = {change.name: [each for each in change.examples if each.lost_fields] for change in changes}
+        removed = sum(change.counts["removed"] for change in changes)
+        return Comparison(
+            {name: list(dict.fromkeys(_paths(examples))) for name, examples in lost.items()},
+            {name: set(_paths(examples)) - set(_paths(examples, moved=False)) for name, examples in lost.items()},
+            {change.name for change in changes if change.counts["removed"] or change.is_gone},
+            0 < removed <= sum(change.counts["added"] for change in changes),
+        )
+
+
+def _paths(examples: Sequence[Example], moved: bool | None = None) -> Iterator[str]:
+    """Of the lost fields: all, only those whose value is in another field now, or only the others."""
+    for example in examples:
+        for lost in example.lost_fields:
+            if moved is None or moved == any(_has_value(other, lost.before) for other in example.fields):
+                yield lost.path
+
+
+def _has_value(field: Field, value: str) -> bool:
+    is_telling = len(value) > len("'ab'")  # a short one is in many values by chance
+    return field.after == value or (is_telling and value in field.after)
+
+
+def findings(sent: Sent, expected: Expected, questions: Questions, comparison: Comparison) -> Iterator[Finding]:
     if sent.name == "update":
-        yield from _lost_fields(sent, expected, questions, lost_fields)
-    elif may_be_elsewhere:
+        yield from _lost_fields(sent, expected, questions, comparison)
+    elif comparison.may_be_elsewhere:
         return
     elif sent.name == "delete":
-        yield from _lost_documents(sent, expected, questions)
+        # Documents that were deleted from the copy, which lacks none, were inserted again.
+        if not sent.documents or sent.collection in comparison.smaller:
+            yield from _lost_documents(sent, expected, questions)
     else:
-        yield from _lost_collection(sent, expected, questions)
+        yield from _lost_collection(sent, expected, questions, comparison)
 
 
-def _lost_fields(
-    sent: Sent, expected: Expected, questions: Questions, lost_fields: Mapping[str, Any]
-) -> Iterator[Finding]:
+def _lost_fields(sent: Sent, expected: Expected, questions: Questions, comparison: Comparison) -> Iterator[Finding]:
     name = expected.real_name(sent.collection)
     if name is None:
         return
     filter = {} if sent.is_by_id or sent.varies else sent.filter
-    for path, also in _lost_paths(sent, lost_fields.get(sent.collection, ())):
+    for path, also in _lost_paths(sent, comparison.fields.get(sent.collection, ())):
+        if top(path) in comparison.moved.get(sent.collection, ()):
+            continue
         conditions = {"$and": [part for part in (filter, {path: {"$exists": True}}, also) if part]}
         count = questions.count(name, expected.not_deleted(sent.collection, conditions))
         yield from _lost(sent, count, f"removes {path} from {count}")
@@ -63,7 +101,7 @@ def _lost_documents(sent: Sent, expected: Expected, questions: Questions) -> Ite
         yield Finding(LOST_VALUES, sent.collection, text, number, is_estimate=True)
 
 
-def _lost_collection(sent: Sent, expected: Expected, questions: Questions) -> Iterator[Finding]:
+def _lost_collection(sent: Sent, expected: Expected, questions: Questions, comparison: Comparison) -> Iterator[Finding]:
     if sent.name == "dropDatabase":
         yield Finding(LOST_VALUES, "all collections", f"dropDatabase removes them, {NOT_RESTORED}")
     target = {"drop": sent.collection, "$out": sent.collection, "renameCollection": sent.body.get("to")}.get(sent.name)
@@ -71,7 +109,7 @@ def _lost_collection(sent: Sent, expected: Expected, questions: Questions) -> It
     if target is None or replaces_itself or (sent.name == "renameCollection" and not sent.body["dropTarget"]):
         return
     name = expected.real_name(target)
-    if name is not None:
+    if name is not None and target in comparison.smaller:
         count = questions.count(name, expected.not_deleted(target))
         yield from _lost(sent, count, f"{sent.name} removes {target} with {count}")
 

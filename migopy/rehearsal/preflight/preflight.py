@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Iterator, Mapping, Sequence
 
 from ...terminal.wording import plural
 from . import indexes, losses, validators, writes
@@ -40,7 +40,7 @@ class Preflight:
     def __init__(self, questions: Questions, scale: Scale) -> None:
         self._questions = questions
         self._scale = scale
-        self._expected = Expected(questions.names())
+        self._expected = Expected(questions.names(), scale.factors)
 
     def findings(self, rehearsed: Rehearsed) -> list[Finding]:
         found = list(dict.fromkeys(self._all(rehearsed)))
@@ -52,14 +52,12 @@ class Preflight:
         return [finding.with_allowances(rehearsed.allowances) for finding in found]
 
     def _all(self, rehearsed: Rehearsed) -> Iterator[Finding]:
-        lost_fields = _lost_fields(rehearsed.changes)
-        may_be_elsewhere = _may_be_elsewhere(rehearsed.changes)
+        comparison = losses.Comparison.of(rehearsed.changes)
         for number, sent in enumerate(rehearsed.sent):
             if number < MAX_COMMANDS:
                 yield from self._about(sent)
                 if not rehearsed.takes_back:
-                    lost = losses.findings(sent, *self._known, lost_fields, may_be_elsewhere=may_be_elsewhere)
-                    yield from self._ask(sent, "lost values", lost)
+                    yield from self._ask(sent, "lost values", losses.findings(sent, *self._known, comparison))
             self._expected.note(sent)
         for collection, number in Counter(sent.collection for sent in rehearsed.sent[MAX_COMMANDS:]).items():
             text = f"no question about {plural(number, 'command')}: a migration may have {MAX_COMMANDS} different ones"
@@ -81,17 +79,3 @@ class Preflight:
     def _ask(self, sent: Sent, about: str, findings: Iterator[Finding]) -> Iterator[Finding]:
         with self._questions.noted(sent.collection, f"the {about} of {sent.name}"):
             yield from findings
-
-
-def _lost_fields(changes: Sequence[Change]) -> dict[str, Any]:
-    """The top-level fields that examples of changed documents no longer have, by collection."""
-    return {
-        change.name: {field.path: None for example in change.examples for field in example.lost_fields}
-        for change in changes
-    }
-
-
-def _may_be_elsewhere(changes: Sequence[Change]) -> bool:
-    """Whether at least as many documents were added as were removed, such as by an archive."""
-    removed = sum(change.counts["removed"] for change in changes)
-    return 0 < removed <= sum(change.counts["added"] for change in changes)

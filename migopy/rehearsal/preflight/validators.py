@@ -34,8 +34,8 @@ def findings(sent: Sent, expected: Expected, questions: Questions) -> Iterator[F
     if not count.number:
         return
     examples = tuple(map(short_repr, questions.ids(name, refused)))
-    differs = expected.may_differ(sent.collection, fields_of_filter(validator))
-    now = " as they are now (the run changes documents before it)" if differs else ""
+    before = expected.done_before(sent.collection, fields_of_filter(validator))
+    now = f" as they are now (the run {before} documents before it)" if before else ""
     text = f"the validator refuses {count}{now}, such as _id {', '.join(examples)}: every later update of one fails"
-    kind = NOT_KNOWN if differs else REFUSED_DOCUMENTS
+    kind = NOT_KNOWN if before else REFUSED_DOCUMENTS
     yield Finding(kind, sent.collection, text, count.number, count.is_estimate, examples=examples)

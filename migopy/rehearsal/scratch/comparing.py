@@ -137,6 +137,12 @@ class Change:
         return bool(self.definitions or +self.counts)
 
     @property
+    def is_gone(self) -> bool:
+        """Whether the collection itself is no longer there."""
+        kinds = (raw.COLLECTION, raw.TIMESERIES)
+        return any(each.event == GONE and each.what in kinds for each in self.definitions)
+
+    @property
     def is_real(self) -> bool:
         """Whether something differs that matters: not just bytes, nor one empty collection more or less."""
         documents = sum(self.counts.values()) - self.counts[SAME]

@@ -1,4 +1,4 @@
-"""The recorder: what was sent to a database to change it, each distinct command once, with how long it took."""
+"""The recorder: what was sent to a database to look for documents or to change them, with how long it took."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAX_DISTINCT = 5
 """How many commands that differ only in values are recorded, each with its own values."""
 
+READS = ("find", "aggregate", "distinct")
+
 FIND_AND_MODIFY = ("findAndModify", "findandmodify")
 """The server knows both."""
 
@@ -23,7 +25,8 @@ FIND_AND_MODIFY = ("findAndModify", "findandmodify")
 class Part(NamedTuple):
     """One change of a command: an ``update`` command may have many. ``name`` is the command.
 
-    Updates and deletes have ``filter``, ``update`` and ``multi`` in ``body``, whatever command they come from.
+    Updates and deletes have ``filter``, ``update`` and ``multi`` in ``body``, whatever command they come from. Those
+    that read have ``text``: in it are the names of the fields that they look at, or it is empty for whole documents.
     """
 
     name: str
@@ -33,7 +36,7 @@ class Part(NamedTuple):
 
 @dataclass(eq=False)
 class Sent:
-    """A change, with how often it was sent, how many documents it has changed, and how long that took.
+    """A change or a read, with how often it was sent, how many documents it has changed, and how long that took.
 
     ``walk`` is the filter of the walk in batches that it was a part of. If it ``varies``, its values are those of one
     of many.
@@ -62,10 +65,11 @@ class Sent:
 
 @dataclass
 class Recorder:
-    """Records commands that change something, in the order in which they were first sent."""
+    """Records commands that change or read documents, in the order in which they were first sent."""
 
     _sent: list[Sent] = field(default_factory=list)
     _walks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    _writing_walks: set[str] = field(default_factory=set)
     _groups: dict[Hashable, dict[str, Sent]] = field(default_factory=dict)
     _under_way: dict[int, list[Sent]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -77,14 +81,18 @@ class Recorder:
     def begin_walk(self, collection: str, filter: Mapping[str, Any]) -> None:
         """From here on, the changes of that collection belong to one walk in batches."""
         self._walks[collection] = filter
+        self._writing_walks.discard(collection)
 
     def end_walk(self, collection: str) -> None:
         self._walks.pop(collection, None)
+        if collection not in self._writing_walks:  # it has looked at documents, and changed none of these
+            self._record(Part("find", {"text": ""}, collection))
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         # The server will refuse a command that has not the form of its kind; PyMongo would print what is raised here.
         with contextlib.suppress(LookupError, TypeError, AttributeError, ValueError):
-            recorded = [self._record(part) for part in _parts(event.command_name, event.command)]
+            parts = [*_parts(event.command_name, event.command)]
+            recorded = [self._record(part) for part in parts if not self._is_read_of_walk(part)]
             if recorded:
                 self._under_way[event.request_id] = recorded
 
@@ -96,9 +104,13 @@ class Recorder:
             each.documents += documents / len(recorded)
             each.seconds += event.duration_micros / 1_000_000 / len(recorded)
 
+    def _is_read_of_walk(self, part: Part) -> bool:
+        return part.name in READS and part.collection in self._walks
+
     def _record(self, part: Part) -> Sent:
         walk = self._walks.get(part.collection)
         with self._lock:
+            self._writing_walks.add(part.collection)
             alike: Hashable = (part.name, part.collection, repr(walk), shape(part.body))
             group = self._groups.setdefault(alike, {})
             if len(group) == 1 and next(iter(group.values())).varies:
@@ -143,8 +155,9 @@ def _parts(name: str, command: Mapping[str, Any]) -> Iterator[Part]:
         yield Part(name, body, _collection_of(collection))
     elif name in ("collMod", "create", "drop", "dropIndexes", "dropDatabase"):
         yield Part(name, _options(command), collection)
-    elif name == "aggregate":
-        yield from _written_by(collection, command["pipeline"])
+    elif name in READS:
+        written = list(_written_by(collection, command.get("pipeline", ())))
+        yield from written or _read(name, command, collection)
 
 
 def _writes(name: str, command: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -176,6 +189,16 @@ def _written_by(source: str, pipeline: Any) -> Iterator[Part]:
                 while isinstance(target, Mapping):
                     target = target.get("coll") or target.get("into")
                 yield Part(name, {"from": source}, str(target))
+
+
+def _read(name: str, command: Mapping[str, Any], collection: str) -> Iterator[Part]:
+    """What looks at documents, to decide what becomes of them. One that is read by its ``_id`` was found before."""
+    filter = command.get("filter", {})
+    if name != "find":
+        yield Part(name, {"text": repr(command)}, collection)
+    elif command.get("limit") != 1 and ("_id" not in filter or _has_operators(filter["_id"])):
+        projection = command.get("projection")
+        yield Part(name, {"text": repr([filter, projection]) if projection else ""}, collection)
 
 
 def _options(command: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,11 @@ GRAVE = {
         {"duplicates": "unique index email_1: 1 value stands in more than one document: 'same@b.c' (2 documents"},
         DROP_INDEXES,
     ),
+    "a unique index after a look at something else": Case(
+        f"list(db.users.find({{'n': 7}}, {{'n': 1}}))\nlist(db.small.find())\n{INDEX}('email', unique=True)",
+        {"duplicates": "'same@b.c'"},
+        DROP_INDEXES,
+    ),
     "a unique index with a collation": Case(
         f"{INDEX}('email', unique=True, collation={{'locale': 'en', 'strength': 2}})", {"duplicates": "(3 documents"}
     ),
@@ -204,6 +209,49 @@ RIGHT = {
     ),
     "an index for a time": Case("db.sessions.create_index('later', expireAfterSeconds=3600)"),
     "a counter": Case("db.counters.update_one({'_id': 'users'}, {'$inc': {'n': 1}}, upsert=True)"),
+    "duplicates are deleted first, where there are any": Case(
+        "group = {'$group': {'_id': '$email', 'ids': {'$push': '$_id'}}}\n"
+        "for each in db.users.aggregate([group, {'$match': {'ids.1': {'$exists': True}}}]):\n"
+        "    db.users.delete_many({'_id': {'$in': each['ids'][1:]}})\n"
+        f"{INDEX}('email', unique=True)",
+        down=IRREVERSIBLE,
+    ),
+    "duplicates are deleted first in batches": Case(
+        "import pymongo\nseen = set()\nfor users in batches(db.users, projection=['email']):\n"
+        "    again = [each['_id'] for each in users if each['email'] in seen or seen.add(each['email'])]\n"
+        "    users.write(db.users, [pymongo.DeleteOne({'_id': one}) for one in again])\n"
+        f"{INDEX}('email', unique=True)",
+        down=IRREVERSIBLE,
+        arguments="db, batches",
+    ),
+    "a validator after a cleaning of what there is": Case(
+        "for each in db.users.find({'n': 7, 'city': None}):\n"
+        "    db.users.update_one({'_id': each['_id']}, {'$set': {'city': 'Rome'}})\n"
+        "db.command('collMod', 'users', validator={'$or': [{'n': {'$ne': 7}}, {'city': 'Rome'}]})",
+        down=NO_VALIDATOR + "\ndb.users.update_many({}, {'$unset': {'city': 1}})",
+    ),
+    "a field is copied, then removed": Case(
+        "batches.update(db.users, {}, [{'$set': {'mail': '$email'}}])\n"
+        "batches.update(db.users, {}, {'$unset': {'email': 1}})",
+        arguments="db, batches",
+    ),
+    "a collection is built beside another and replaces it": Case(
+        "db.fresh.insert_many([{**each, 'more': 1} for each in db.small.find()])\n"
+        "db.fresh.rename('small', dropTarget=True)"
+    ),
+    "a collection is dropped and filled again": Case(
+        "found = list(db.small.find())\ndb.small.drop()\ndb.small.insert_many([{**each, 'more': 1} for each in found])"
+    ),
+    "documents are deleted and inserted again": Case(
+        "found = list(db.small.find())\ndb.small.delete_many({})\ndb.small.insert_many(found)"
+    ),
+    "a collection is renamed": Case(f"db.users.rename('people')\n{INDEX.replace('users', 'people')}('n', unique=True)"),
+    "values are kept": Case(
+        "batches.update(db.users, {}, {'$unset': {'email': 1}}, keep=True)", arguments="db, batches"
+    ),
+    "calls of PyMongo 2": Case(
+        "db.small.update({'old': 1}, {'$set': {'more': 1}}, multi=True)\ndb.small.ensure_index('old')"
+    ),
     "files": Case("import gridfs\ngridfs.GridFS(db).put(b'x' * 1000, _id=1)"),
 }
 
