@@ -130,13 +130,3 @@ def worst(codes: Iterable[int | None]) -> int:
 
 def _names(results: Sequence[Done]) -> list[str]:
     return [result.target.name for result in results]
-
-
-def most_filled(managers: Managers, targets: Sequence[Target]) -> Target:
-    """The database with the most collections, and among these with the most documents."""
-
-    def size(target: Target) -> tuple[int, int]:
-        stats: Mapping[str, Any] = managers.manager(target).db.command("dbStats")
-        return stats["collections"], stats["objects"]
-
-    return max(targets, key=size)

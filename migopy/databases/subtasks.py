@@ -16,7 +16,7 @@ from ..terminal.options import is_yes
 from ..terminal.wording import plural
 from .choice import SHOWN_NAMES, STATES, Target, all_targets, choose, some, states
 from .managers import Managers
-from .overview import most_filled, show_documents, show_groups, worst
+from .overview import show_documents, show_groups, worst
 from .pool import Pool, has_worked
 from .workers import Done, Subtask, Worker, serve
 
@@ -86,12 +86,23 @@ class Databases:
 
     def in_one(self, name: str, options: list[str], named: dict[str, str]) -> Any:
         """Run a subtask in the database that stands for all."""
+        targets: list[Target] | None = None
+        if self._wanted in STATES:  # before this process has a client: the workers are forked from it
+            with self._pool(STATUS, goes_on=True, tries_one=False) as pool:
+                targets = self._choose(pool)
         with Managers(self._class) as managers:
-            targets = all_targets(self._class, managers.client)
-            targets = choose(targets, self._wanted) if self._wanted else targets
-            target = targets[0] if name == "create" or len(targets) == 1 else most_filled(managers, targets)
+            if targets is None:
+                targets = self._named(all_targets(self._class, managers.client))
+            if not targets:
+                self._class.logger.green(f"{name} in 0 databases: nothing to do")
+                return None
+            target = targets[0]
             if name != "create" and len(targets) > 1:
-                self._class.logger.white(f"{target.name} has the most collections; it stands for all databases.")
+                from .representative import find_representative  # only these pay for what it imports
+
+                chosen = find_representative(managers, targets)
+                target = chosen.target
+                self._class.logger.white(chosen.sentence)
             return call(managers.manager(target), name, options, named)
 
     def read(self, name: str, options: list[str], named: dict[str, str]) -> None:
@@ -125,29 +136,36 @@ class Databases:
         self, subtask: Subtask, *, goes_on: bool, tries_one: bool, shows_stdout: bool = True
     ) -> tuple[list[Done], list[Target]]:
         """Run it in the databases that are meant. Returns how it went in each, and which these are."""
-        list_targets = functools.partial(_list_targets, self._class)
-        start = functools.partial(serve, manager_class=self._class, subtask=subtask, list_targets=list_targets)
-        make_worker = functools.partial(Worker, start, shows_stdout=shows_stdout)
-        at_once, logger = self._class.DATABASES_AT_ONCE, self._class.logger
-        with Pool(make_worker, at_once, logger, goes_on=goes_on, tries_one=tries_one) as pool:
-            targets = pool.list_targets()
-            if isinstance(targets, Done):
-                raise SystemExit(targets.code)
-            targets = self._choose(targets)
+        with self._pool(subtask, goes_on=goes_on, tries_one=tries_one, shows_stdout=shows_stdout) as pool:
+            targets = self._choose(pool)
             pool.run(targets)
             if pool.interrupt and subtask.is_silent:
                 raise pool.interrupt
         order = {target: place for place, target in enumerate(targets)}
         return sorted(pool.done, key=lambda result: order[result.target]), targets
 
-    def _choose(self, targets: list[Target]) -> list[Target]:
-        is_name = any(target.name == self._wanted for target in targets)
-        if self._wanted is None or (self._wanted == "all" and not is_name):
-            return targets
-        if self._wanted not in STATES or is_name:
-            return choose(targets, self._wanted)
+    def _pool(self, subtask: Subtask, *, goes_on: bool, tries_one: bool, shows_stdout: bool = True) -> Pool:
+        list_targets = functools.partial(_list_targets, self._class)
+        start = functools.partial(serve, manager_class=self._class, subtask=subtask, list_targets=list_targets)
+        make_worker = functools.partial(Worker, start, shows_stdout=shows_stdout)
+        at_once, logger = self._class.DATABASES_AT_ONCE, self._class.logger
+        return Pool(make_worker, at_once, logger, goes_on=goes_on, tries_one=tries_one)
+
+    def _choose(self, pool: Pool) -> list[Target]:
+        """The databases that are meant, of those that a worker lists."""
+        targets = pool.list_targets()
+        if isinstance(targets, Done):
+            raise SystemExit(targets.code)
+        if self._wanted not in STATES or self._wanted in [target.name for target in targets]:
+            return self._named(targets)
         statuses, _ = Databases(self._class, None)._run(STATUS, goes_on=True, tries_one=False)
         return [status.target for status in statuses if self._wanted in states(status.document)]
+
+    def _named(self, targets: list[Target]) -> list[Target]:
+        """Those whose names or patterns ``databases=`` has; all without it. A database may be named all."""
+        if self._wanted is None or (self._wanted == "all" and "all" not in [target.name for target in targets]):
+            return targets
+        return choose(targets, self._wanted)
 
 
 STATUS = Subtask("show_status", [], {}, is_silent=True)

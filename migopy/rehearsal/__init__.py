@@ -9,5 +9,6 @@ from .rehearsal import Rehearsal as Rehearsal
 from .report import Results as Results
 from .result import sample_limit as sample_limit
 from .sample import Sample as Sample
+from .scratch.sampling import count_shapes as count_shapes
 from .stage import Stage as Stage
 from .stage import open_stage as open_stage

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Iterator, Mapping
 
+from bson import decode_all
 from pymongo import DESCENDING
 from pymongo.errors import OperationFailure
 
@@ -11,9 +13,13 @@ from .raw import MAX_DOCUMENTS
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
+    from pymongo.database import Database
 
 ANY: Mapping[str, Any] = {}
 """The filter for all documents."""
+
+SHAPE_SAMPLE = 200
+"""Documents of a collection in which shapes are counted."""
 
 MAX_SECONDS_FOR_SHAPES = 120
 """The server reads a whole collection to find its shapes."""
@@ -41,18 +47,40 @@ def newest(collection: Collection[Any], size: int, by: str, wanted: Mapping[str,
     return list(collection.find_raw_batches(wanted, batch_size=MAX_DOCUMENTS).sort(by, DESCENDING).limit(size))
 
 
+def count_shapes(db: Database[Any], seconds: float) -> int:
+    """How many shapes samples of the collections have, as far as that is known after so many seconds."""
+    until, shapes = time.monotonic() + seconds, 0
+    pipeline: list[dict[str, Any]] = [
+        {"$sample": {"size": SHAPE_SAMPLE}},
+        {"$group": {"_id": _shape()}},
+        {"$count": "shapes"},
+    ]
+    for collection in db.list_collections(filter={"type": "collection"}):
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        if not collection["name"].startswith("system."):
+            milliseconds = max(1, int(1000 * left))
+            for batch in _aggregate(db[collection["name"]], pipeline, maxTimeMS=milliseconds):
+                shapes += sum(found["shapes"] for found in decode_all(batch))
+    return shapes
+
+
 def one_of_every_shape(at_most: int) -> list[dict[str, Any]]:
     """A pipeline that finds one document for each combination of field names and types, the rarest first.
 
     The names and types in embedded documents count too, and the types in arrays, one level deep.
     """
-    shape = _map_fields("$$ROOT", "field", ["$$field.k", {"$type": "$$field.v"}, _inner_shape("$$field.v")])
     return [
-        {"$group": {"_id": shape, "document": {"$first": "$$ROOT"}, "count": {"$sum": 1}}},
+        {"$group": {"_id": _shape(), "document": {"$first": "$$ROOT"}, "count": {"$sum": 1}}},
         {"$sort": {"count": 1}},
         {"$limit": at_most},
         {"$replaceRoot": {"newRoot": "$document"}},
     ]
+
+
+def _shape() -> dict[str, Any]:
+    return _map_fields("$$ROOT", "field", ["$$field.k", {"$type": "$$field.v"}, _inner_shape("$$field.v")])
 
 
 def _inner_shape(value: str) -> dict[str, Any]:

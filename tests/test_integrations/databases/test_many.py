@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import migopy
 from tests.documents import PAGES, blocks
 from tests.server import Server, shared_replica_set, wait_for
 from tests.support import Project, Result, RunTestCase, WithUsersTestCase, basic_fabfile, tools_on_path, until_file
@@ -240,9 +241,33 @@ class TestChoice(DatabasesTestCase):
         self.customers.trace("1_a.py")
         self.fab("migrations:execute")
         self.assertIn("2_b.py", self.fab("migrations:create,b").stdout)
-        self.client[self.names[1]].more.insert_one({})
+        for name in self.names:
+            self.client[name].notes.insert_many([{"text": "a"} for _ in range(5)])
+        self.client[self.names[0]].more.insert_one({})
+        self.client[self.names[1]].notes.insert_many([{"text": ["a"]}, {"text": {"a": 1}}, {"text": {"a": "b"}}])
         result = self.fab("migrations:rehearse,2")
-        self.assertIn("d02 has the most collections; it stands for all databases.", result.stderr)
+        self.assertRegex(
+            result.stderr,
+            r"^d02 stands for all databases: samples of its collections have \d+ shapes of documents, the most\."
+            " databases=NAME takes another\\.\n",
+        )
+        self.assertIn(" to d02_rehearsal at", result.stderr)
+        self.assertIn(" to d03_rehearsal at", self.fab("migrations:rehearse,2,databases=*_03").stderr)
+        self.assertIn("d02 stands for all", self.fab("migrations:rehearse,2,databases=behind").stderr)
+        failed = self.fab("migrations:rehearse,2,databases=failed")
+        self.assertEqual("rehearse in 0 databases: nothing to do\n", failed.stderr)
+
+    def test_looking_for_shapes_ends_in_time(self) -> None:
+        from migopy.databases.choice import Target
+        from migopy.databases.managers import Managers
+        from migopy.databases.representative import find_representative
+
+        settings = {"MONGO_URI": self.server.uri, "MONGO_DATABASES": self.names}
+        self.client[self.names[2]].notes.insert_one({})
+        with Managers(type("Migrations", (migopy.MigrationsManager,), settings)) as managers:
+            chosen = find_representative(managers, [*map(Target, self.names)], seconds=0)
+        self.assertEqual((self.names[2], 1), (chosen.target.name, chosen.looked_into))
+        self.assertRegex(chosen.sentence, r"have 1 shape of documents, the most of the 1 looked into in 20 s\.")
 
 
 class TestOverview(DatabasesTestCase):
