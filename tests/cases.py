@@ -215,7 +215,7 @@ class KitTestCase(RunTestCase):
     """A test of a team's own tests, which use the server of this test unless they are told otherwise."""
 
     def find_server(self) -> Server:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def setUp(self) -> None:
         super().setUp()

@@ -44,13 +44,13 @@ def in_environment() -> int:
 
 def run_example() -> int:
     """Start a MongoDB and show what each command prints; stops at the first that fails."""
-    sys.path.insert(0, str(TOP))
     from pymongo import MongoClient
 
-    from tests.server import shared
+    from migopy.testing import server_uri
 
     # A server that the environment variable names may have databases of its own.
-    settings = {"MONGO_URI": shared().uri, "MONGO_DATABASE": f"migopy_quickstart_{os.getpid()}"}
+    uri = os.environ.get("MIGOPY_MONGO_URI") or server_uri()
+    settings = {"MONGO_URI": uri, "MONGO_DATABASE": f"migopy_quickstart_{os.getpid()}"}
     path = f"{ENVIRONMENT / 'bin'}{os.pathsep}{os.environ['PATH']}"
     client: MongoClient[dict[str, Any]] = MongoClient(settings["MONGO_URI"])
     with tempfile.TemporaryDirectory() as folder, client:

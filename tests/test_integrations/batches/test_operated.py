@@ -136,7 +136,7 @@ class TestPause(OperatedTestCase):
 
 class TestPauseInSet(OperatedTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_it_is_heeded_after_a_network_that_stalls(self) -> None:
         with Proxy(self.server.host, self.server.port) as proxy:
@@ -356,4 +356,4 @@ class TestRollback(OperatedTestCase):
 
 class TestRollbackInSet(TestRollback):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()

@@ -89,7 +89,7 @@ class TestOwnInsertsInSet(TestOwnInserts):
     """On a replica set."""
 
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def assert_left(self, way: str) -> None:
         self.assertEqual(0 if way == "write" else 10, self.copies())

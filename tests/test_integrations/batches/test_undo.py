@@ -100,7 +100,7 @@ class UndoTestCase(MongoTestCase):
 
 class InSet(MongoTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
 
 class TestLastBit(UndoTestCase):

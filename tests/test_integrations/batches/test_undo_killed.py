@@ -127,7 +127,7 @@ class TestKillInSet(TestKill):
     """On a replica set each document is changed once."""
 
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def assert_changed(self) -> None:
         self.assertEqual({1: COUNT}, self.n())
@@ -135,7 +135,7 @@ class TestKillInSet(TestKill):
 
 class TestBesideAnApplication(UndoKilledTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_nothing_that_an_application_writes_is_lost(self) -> None:
         """It adds to one field of documents at random, and changes the kept field of a few."""

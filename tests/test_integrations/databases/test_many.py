@@ -160,7 +160,7 @@ class TestExecute(DatabasesTestCase):
 
 class TestKilled(DatabasesTestCase):
     def find_server(self) -> Server:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_the_next_run_does_the_rest(self) -> None:
         """In transactions, so that each migration runs once although its run may be killed in it."""

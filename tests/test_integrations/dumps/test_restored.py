@@ -193,7 +193,7 @@ class TestEncryptedFields(DumpTestCase):
     """Queryable Encryption: MongoDB takes its documents from drivers that encrypt, or from who bypasses the check."""
 
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_documents_with_encrypted_fields(self) -> None:
         self.need("encryptedFields")

@@ -205,7 +205,7 @@ class TestConfirmed(GuardTestCase):
     """The lock is looked at before something is written that relies on it."""
 
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def setUp(self) -> None:
         super().setUp()

@@ -116,7 +116,7 @@ class TestDocuments(NewcomerTestCase):
 
 class TestTransactions(NewcomerTestCase):
     def find_server(self) -> Server:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_the_example_happens_as_a_whole_or_not_at_all(self) -> None:
         project = self.project(MONGO_URI=self.server.uri)

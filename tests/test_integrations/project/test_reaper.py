@@ -34,7 +34,8 @@ class WaitsTest(RunTestCase):
         self.counting(project, "1_waits.py", until_file(project.path / "go"))
         fab = project.fab_start("migrations:execute")
         self.wait_until_in("1_waits.py")
-        started = {"mongod": mongod.process.pid, "shared": self.server.process.pid, "sshd": sshd.process.pid}
+        shared = self.client.admin.command("serverStatus")["pid"]
+        started = {"mongod": mongod.process.pid, "shared": shared, "sshd": sshd.process.pid}
         print(json.dumps({**started, "fab": fab.pid, "folder": str(reaper().folder)}), flush=True)
         signal.pause()
 

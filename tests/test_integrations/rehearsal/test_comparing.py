@@ -430,7 +430,7 @@ class TestReading(CompareTestCase):
 
 class TestTransaction(CompareTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_all_is_read_before_one_begins(self) -> None:
         look = Snapshot(self.db, Digester(time.time()))

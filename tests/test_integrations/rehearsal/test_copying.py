@@ -258,7 +258,7 @@ class TestTrueCopy(CopyTestCase):
 
 class TestReplicaSet(CopyTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_images_of_documents_before_they_change(self) -> None:
         self.need("changeStreamPreAndPostImages")

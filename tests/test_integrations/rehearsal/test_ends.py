@@ -103,8 +103,8 @@ class TestEnds(RehearsalTestCase, RunTestCase):
         return self.end_of(process)
 
     def test_an_index_that_takes_long_is_not_waited_for(self) -> None:
-        (member,) = shared_replica_set().members
-        client = member.client()
+        member = shared_replica_set()
+        client: MongoClient[dict[str, Any]] = MongoClient(member.uri)
         self.addCleanup(client.close)
         for name in (self.database, self.scratch.name):
             self.addCleanup(client.drop_database, name)

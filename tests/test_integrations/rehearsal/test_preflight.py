@@ -515,7 +515,7 @@ class Asked(CommandListener):
 
 class TestPreflightOnReplicaSet(PreflightTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_grave_cases(self) -> None:
         for name in ("all at once", "a field is removed in batches", "a unique index"):

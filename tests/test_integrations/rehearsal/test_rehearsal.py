@@ -248,7 +248,7 @@ class TestVerify(RehearsalTestCase):
 
 class TestRehearsalOnReplicaSet(RehearsalTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_a_migration_in_a_transaction(self) -> None:
         path = self.team.migration(

@@ -219,7 +219,7 @@ class TestIrreversible(SecondUpTestCase, RunTestCase):
 
 class TestIrreversibleInTransaction(SecondUpTestCase, RunTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_what_its_transaction_has_written_is_gone(self) -> None:
         down = "db.notes.delete_many({}, session=session)\nraise NotImplementedError('the tags are gone.')"

@@ -52,7 +52,7 @@ db.notes.update_one({}, {"$set": {"a": 2}}, session=session)
 
 class TestForgottenSessions(InProcessTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def setUp(self) -> None:
         super().setUp()
@@ -181,7 +181,7 @@ class TestTheSameAgain(RunTestCase):
     """Transient errors that do not pass."""
 
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def setUp(self) -> None:
         super().setUp()

@@ -86,7 +86,7 @@ class TestWaitingForMember(FailingReplicaSetTestCase, LongCommandsTestCase):
 
 class TestInServer(LongCommandsTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_a_lock_and_a_transaction_of_others(self) -> None:
         self.db.users.insert_many([{"_id": n} for n in range(2)])

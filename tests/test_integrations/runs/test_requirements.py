@@ -88,7 +88,7 @@ class TestRequirements(InProcessTestCase):
 
 class TestRequirementsOfTransactions(TestRequirements):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def requiring(self, require: str, name: str = "1_a.py", arguments: str = "db, session") -> None:
         self.make_for_transactions("ran")

@@ -191,7 +191,7 @@ class CtrlCAtCommit(CommandListener):
 
 class TestWhileATransactionCommits(InProcessTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def interrupted(self) -> str:
         """What was said of a migration whose commit has been interrupted."""

@@ -117,7 +117,7 @@ class TestInTransactions(TestSignalsAtRandom):
     arguments = "db, session"
 
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def one_trial(self, kind: signal.Signals, pair: bool, chance: random.Random) -> str:
         left = super().one_trial(kind, pair, chance)

@@ -33,7 +33,7 @@ Migrations.MONGO_CLIENT_OPTIONS = {"event_listeners": [Listener()]}
 
 class TransactionTestCase(RunTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def setUp(self) -> None:
         super().setUp()
@@ -295,7 +295,7 @@ class TestConcerns(TransactionTestCase):
 
 class TestLostCommit(TransactionTestCase):
     def test_a_network_that_breaks_inside_is_no_half_migration(self) -> None:
-        member = shared_replica_set().members[0]
+        member = shared_replica_set()
         with Proxy(member.host, member.port) as proxy:
             uri = f"mongodb://{proxy.host}:{proxy.port}/?directConnection=true"
             project = self.project(MONGO_URI=uri, LOCK_LEASE=60)

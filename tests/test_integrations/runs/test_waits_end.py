@@ -132,7 +132,7 @@ class TestWithoutMajority(InProcessTestCase):
 
 class TransactionsTestCase(InProcessTestCase):
     def find_server(self) -> Server | Mongod:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def lifetime(self, seconds: int) -> None:
         self.client.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=seconds)

@@ -235,6 +235,16 @@ class TestServer(KitTestCase):
             except Exception:
                 return False
 
+    def test_one_that_does_not_start_says_why(self) -> None:
+        mongod = self.team.write("bin/mongod", "#!/bin/sh\necho no such library; exit 127\n")
+        mongod.chmod(0o755)
+        result = self.run_python(
+            "-c", "from migopy import testing; testing.server_uri()", MIGOPY_TEST_URI="", PATH=str(mongod.parent)
+        )
+        self.assertRegex(
+            result.stderr, r"ConfigurationError: The mongod for the tests does not start\. .* log: no such library\n$"
+        )
+
 
 class TestPage(KitTestCase):
     def setUp(self) -> None:

@@ -178,7 +178,7 @@ class TestSample(InProcessTestCase):
 class TestFiles(KitTestCase):
     def test_documents_of_a_file(self) -> None:
         self.team.write("data/notes.json", '[{"_id": {"$numberLong": "1"}, "text": "a b"},\n{"_id": 2, "text": "c"}]')
-        self.team.write("tests/lines.json", '{"_id": 5, "text": "d"}\n\n{"_id": 6, "text": "e"}\n')
+        self.team.write("checks/lines.json", '{"_id": 5, "text": "d"}\n\n{"_id": 6, "text": "e"}\n')
         body = """
             notes = {self}migration("6", {{"archive": "data/notes.json"}}, others="lines.json")
             assert [type(each["_id"]).__name__ for each in notes.documents("archive")] == ["Int64", "int"]
@@ -190,13 +190,16 @@ class TestFiles(KitTestCase):
                     print(error)
         """
         imports = "from migopy.errors import ConfigurationError\nfrom migopy.testing import MigrationTestCase\n"
-        self.team.write("tests/test_pytest.py", f"{imports}\ndef test(migration):{body.format(self='')}")
+        self.team.write("checks/test_pytest.py", f"{imports}\ndef test(migration):{body.format(self='')}")
         case = f"class Test(MigrationTestCase):\n    def test(self):{body.format(self='self.')}"
-        self.team.write("tests/test_unittest.py", imports + case)
-        for command in ("-m unittest tests/test_unittest.py", "-m pytest -sq -p no:cacheprovider tests/test_pytest.py"):
+        self.team.write("checks/test_unittest.py", imports + case)
+        for command in (
+            "-m unittest checks/test_unittest.py",
+            "-m pytest -sq -p no:cacheprovider checks/test_pytest.py",
+        ):
             result = self.run_python(*command.split())
             self.assert_code(0, result)
             folder = self.team.path
-            self.assertIn(f"There is no file no.json in {folder}/tests or {folder}.\n", result.stdout)
-            self.assertIn(f"{folder}/tests/../fabfile.py is not Extended JSON (from line 1 on): ", result.stdout)
+            self.assertIn(f"There is no file no.json in {folder}/checks or {folder}.\n", result.stdout)
+            self.assertIn(f"{folder}/checks/../fabfile.py is not Extended JSON (from line 1 on): ", result.stdout)
         self.assertEqual([], self.left_over())

@@ -64,7 +64,7 @@ class TestHalfDone(InProcessTestCase):
 
 class TestInATransaction(TestHalfDone):
     def find_server(self) -> Server:
-        return Server(shared_replica_set().uri)
+        return shared_replica_set()
 
     def test_nothing_stays(self) -> None:
         self.counting(self.team, "1_a.py", "1 / 0", "db, session")
