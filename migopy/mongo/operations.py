@@ -128,7 +128,10 @@ def _name_and_collection(operation: Mapping[str, Any]) -> tuple[str, str]:
         return str(operation["op"]), collection
     name = next(iter(command), str(operation.get("op", "a command")))
     value = command.get(name)
-    return str(name), value if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return str(name), ""
+    # It is sent to the database admin, so the name of the collection has its database in front.
+    return str(name), value.partition(".")[2] if name == "renameCollection" else value
 
 
 def _phase(operation: Mapping[str, Any]) -> str:

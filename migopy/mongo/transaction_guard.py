@@ -120,7 +120,10 @@ def _target(name: str, command: Mapping[str, Any]) -> str:
     if "nsInfo" in command:  # bulkWrite, which names several collections
         return ", ".join(str(namespace["ns"]) for namespace in command["nsInfo"])
     value = command[name]
-    return value if isinstance(value, str) else str(command.get("$db", "the database"))
+    if not isinstance(value, str):
+        return str(command.get("$db", "the database"))
+    # It is sent to the database admin, so the name of the collection has its database in front.
+    return value.partition(".")[2] if name == "renameCollection" else value
 
 
 def _writes_its_result(command: Mapping[str, Any]) -> bool:

@@ -94,6 +94,7 @@ class TestInServer(LongCommandsTestCase):
             "db.users.create_index('a')": "createIndexes of users, for [^:]+: waiting for a lock that another .* holds",
             "db.users.update_one({'_id': 1}, {'$set': {'a': 2}})": r"update of users, for [^:]+: waiting for another"
             r" transaction \([\d,]+ conflicts\)",
+            "db.users.rename('people')": "renameCollection of users, for [^:]+: waiting for a lock that .* holds",
         }
         for up, sentence in cases.items():
             with self.subTest(up):
