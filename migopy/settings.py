@@ -67,6 +67,8 @@ class Settings:
     """Seconds of replication lag at which a migration in batches waits."""
     BATCH_PACE: int | None = None
     """Documents a second that a migration in batches goes through at most; None for no limit."""
+    BATCH_WORKERS: int = 1
+    """How many threads an ``update`` of a migration in batches has, unless it says that itself."""
     STRICT: bool = False
     """Whether ``execute`` refuses if a registered file was changed or is missing, or if a file is out of order."""
     LEGACY_PYMONGO: bool = True
@@ -180,6 +182,7 @@ KINDS = {
     "LOCK_WAIT": Kind((int, float), "a number of seconds, at least 0", minimum=0),
     "BATCH_MAX_LAG": Kind((int, float), "a number of seconds, at least 0", minimum=0),
     "BATCH_PACE": Kind((int, type(None)), "a whole number of documents a second, at least 1, or None", minimum=1),
+    "BATCH_WORKERS": Kind((int,), "a whole number, at least 1", minimum=1),
     "STRICT": YES_OR_NO,
     "LEGACY_PYMONGO": YES_OR_NO,
     "REHEARSAL_URI": STRING_OR_NONE,

@@ -69,6 +69,15 @@ def valid_size(value: Any) -> int | None:
     raise BatchFailed(f"The size of a batch has to be a number of documents, at least 1, not {value!r}.")
 
 
+def valid_workers(value: Any, keep: Keep | None, default: int) -> int | None:
+    """How many workers an update has; None if it keeps what it replaces, which several workers cannot do."""
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise BatchFailed(f"workers has to be a whole number, at least 1, not {value!r}.")
+    if keep and value is not None and value > 1:
+        raise BatchFailed("keep needs one worker, so that what is kept is in order: leave out workers or keep.")
+    return None if keep else default if value is None else value
+
+
 def valid_keep(value: Any, *, of_delete: bool = False) -> Keep | None:
     """What to keep; None for nothing. Raises ``BatchFailed`` for what cannot be kept."""
     problem = keep_problem(value, of_delete=of_delete)

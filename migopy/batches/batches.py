@@ -16,10 +16,12 @@ from ..store.checkpoints import Checkpoint, Identity, Walked, encoded
 from ..store.kept import KeptStore, KeptWalk
 from . import arguments
 from .control import Control, NoControl
-from .ids import BY_ID, greatest_id
+from .gate import Gate
+from .ids import BY_ID, find_cuts, greatest_id
 from .keeping import Keeper, Keeping
 from .lag import ReplicaSet
 from .pace import IN_PYTHON, IN_SERVER, Limits, Pace
+from .parts import WalkInParts
 from .progress import Line, NoLine
 from .restoring import Restore, restored_sentences
 from .trail import NoTrail, Trail, WalkStart
@@ -49,6 +51,13 @@ SAMPLE_DOCUMENTS = 1_000
 """Enough random documents to estimate how many match, within a few per cent."""
 
 
+PARTS = 8
+"""Into how many a collection is cut for several workers. The last of them has little to wait for the others."""
+
+MIN_DOCUMENTS_OF_PARTS = 100_000
+"""In a smaller collection several workers gain nothing."""
+
+
 def _now() -> datetime:
     return datetime.now(timezone.utc)
 
@@ -72,11 +81,14 @@ class Batches:
         now: Callable[[], datetime] = _now,
         registered: tuple[str, int | None] | None = None,
         control: Control | None = None,
+        workers: int = 1,
     ) -> None:
         self._trail = trail or NoTrail()
         self._keeping = Keeping(self._trail, kept, now, registered)
         self._line = line or NoLine()
-        self._hooks = BatchHooks(confirm, self._trail.move, self._line.follow, max_lag, tell, control or NoControl())
+        self._hooks = BatchHooks(confirm, self._trail.move)
+        self._make_gate = functools.partial(Gate, confirm, self._line.follow, tell, max_lag, control or NoControl())
+        self._workers = workers
         self._walk_counts: Counter[tuple[str, str]] = Counter()
         self._open_collection: str | None = None
         self._last_walk: Walk | None = None
@@ -91,6 +103,7 @@ class Batches:
         size: int | None = None,
         array_filters: Sequence[Mapping[str, Any]] | None = None,
         keep: Sequence[str] | bool | None = None,
+        workers: int | None = None,
     ) -> int:
         """Update all documents that match the filter; returns how many were changed, in earlier runs too.
 
@@ -100,19 +113,21 @@ class Batches:
         function) 1,000 by default, at most: the first batches are smaller. Without transactions the server gets up to
         50,000, as many as take about half a second. ``array_filters`` is what ``update_many`` takes, for operators.
         ``keep`` names the top-level fields whose values are kept for ``restore()``, as they were before, or is True for
-        whole documents. Raises ``BatchFailed`` that names the document on which a batch failed.
+        whole documents. ``workers`` is the number of threads for a large collection; a function is called in this one.
+        Raises ``BatchFailed`` that names the document on which a batch failed.
         """
         arguments.require_update(update, array_filters)
-        kept = arguments.valid_keep(keep)
-        limits = IN_PYTHON if callable(update) else IN_SERVER
+        kept, limits = arguments.valid_keep(keep), IN_PYTHON if callable(update) else IN_SERVER
+        threads = arguments.valid_workers(workers, kept, self._workers)
         checked = arguments.pymongo_collection(collection), arguments.valid_filter(filter)
-        with self._walk(*checked, update, arguments.valid_size(size), limits) as walk:
+        with self._walk(*checked, update, arguments.valid_size(size), limits, threads) as walk:
             keeper = self._keeping.begin(walk, kept)
             if callable(update):
                 with walk.inserts.watch(walk.collection):
-                    self._update_by_function(walk, update, keeper)
+                    walk.run(functools.partial(self._update_by_function, function=update, keeper=keeper))
             else:
-                self._update_in_server(walk, update, array_filters, keeper)
+                in_server = self._update_in_server
+                walk.run(functools.partial(in_server, update=update, array_filters=array_filters, keeper=keeper))
             self._finish(walk)
             return walk.checkpoint.changed
 
@@ -238,32 +253,59 @@ class Batches:
         update: Any,
         size: int | None,
         limits: Limits,
+        workers: int | None = None,
         **facts: Callable[[], Any],
     ) -> Iterator[Walk]:
-        """Begin or resume a walk; only one is open at a time. ``facts`` are those of its ``WalkStart``."""
+        """Begin or resume a walk; only one is open at a time.
+
+        ``workers`` is None for what several workers cannot do. ``facts`` are those of its ``WalkStart``.
+        """
         client = collection.database.client
         self._require_walkable(collection)
         in_transactions = has_transactions(client)
         count, average_bytes = arguments.count_and_size(collection, in_transactions)
         self._open_collection = collection.name
         try:
-            with client.start_session() as session:
-                known: dict[str, Callable[[], Any]] = {
-                    "total": functools.partial(estimate_matches, collection, filter, count),
-                    "end": functools.partial(greatest_id, collection, filter),
-                    **facts,
-                }
-                checkpoint = self._begin(collection, filter, update, known, session)
-                replica_set = ReplicaSet(client.get_database("admin")) if in_transactions else None
+            with contextlib.ExitStack() as stack:
+                sessions = [stack.enter_context(client.start_session()) for _ in range(workers or 1)]
+                known = {**_facts(collection, filter, count, len(sessions)), **facts}
+                checkpoint = self._begin(collection, filter, update, known, sessions[0])
                 most = limits.documents if in_transactions else limits.documents_alone
-                pace = Pace(size or most, average_bytes, limits.bytes)
+                make_pace = functools.partial(Pace, size or most, average_bytes, limits.bytes)
+                gate = self._make_gate(ReplicaSet(client.get_database("admin")) if in_transactions else None)
                 asked = checkpoint.filter(filter)
-                walk = Walk(collection, asked, checkpoint, pace, session, replica_set, in_transactions, self._hooks)
-                self._last_walk = walk
+                whole = (collection, asked, checkpoint, make_pace(), sessions[0], in_transactions, gate, self._hooks)
+                self._last_walk = walk = self._make_walk(whole, workers, sessions, make_pace)
                 yield walk
         finally:
             self._open_collection = None
             self._line.clear()
+
+    def _make_walk(
+        self,
+        whole: tuple[Any, ...],
+        workers: int | None,
+        sessions: Sequence[ClientSession],
+        make_pace: Callable[[], Pace],
+    ) -> Walk:
+        """The walk with these arguments, in parts if its checkpoint has them."""
+        walk = Walk(*whole)
+        if not walk.checkpoint.cuts or walk.checkpoint.finished:
+            return walk
+        self._require_workers(walk.checkpoint, workers)
+        parts = self._trail.parts(walk.checkpoint, sessions)
+        return WalkInParts(*whole, parts=parts, sessions=sessions, make_pace=make_pace)
+
+    @staticmethod
+    def _require_workers(checkpoint: Checkpoint, workers: int | None) -> None:
+        """Raises ``BatchFailed`` for a changed file that continues a walk in parts in another way."""
+        if workers is None:
+            name = checkpoint.migration
+            raise BatchFailed(
+                f"{checkpoint.progress.documents} are done, by an update with several workers, which only such an"
+                f" update without keep can continue: put it back into {name}. To start over, and change those documents"
+                " again: forget it (that deletes the progress only), then execute."
+            )
 
     def _require_walkable(self, collection: Collection[Any]) -> None:
         """Raises ``BatchFailed`` while another walk is open, and for a collection of another client."""
@@ -278,7 +320,7 @@ class Batches:
         collection: Collection[Any],
         filter: Mapping[str, Any],
         update: Any,
-        facts: Mapping[str, Callable[[], Any]],
+        facts: Mapping[str, Callable[..., Any]],
         session: ClientSession,
     ) -> Checkpoint:
         which = collection.full_name, arguments.fingerprint(filter, "filter")
@@ -290,6 +332,7 @@ class Batches:
             uuid=arguments.collection_uuid(collection),
             total=facts["total"],
             end=facts["end"],
+            cuts=facts["cuts"],
         )
         return self._trail.begin(start, session, self._line.say)
 
@@ -353,6 +396,26 @@ class Batches:
             self._line.say(
                 f"{progress.migration}: {progress.documents} are done{next_batch}; the next run continues from there"
             )
+
+
+def _facts(
+    collection: Collection[Any], filter: Mapping[str, Any], count: int, workers: int
+) -> dict[str, Callable[..., Any]]:
+    """What a walk through ``count`` documents asks for when it begins."""
+    return {
+        "total": functools.partial(estimate_matches, collection, filter, count),
+        "end": functools.partial(greatest_id, collection, filter),
+        "cuts": functools.partial(_cuts, collection, filter, count, workers),
+    }
+
+
+def _cuts(
+    collection: Collection[Any], filter: Mapping[str, Any], count: int, workers: int, end: Sequence[Any]
+) -> Sequence[Any]:
+    """Where to cut a collection of ``count`` documents into parts; empty for a walk of one part."""
+    if workers == 1 or count < MIN_DOCUMENTS_OF_PARTS:
+        return ()
+    return find_cuts(collection, filter, end, max(PARTS, workers))
 
 
 def estimate_matches(collection: Collection[Any], filter: Mapping[str, Any], count: int) -> int | None:

@@ -55,15 +55,16 @@ class Control:
         self._speed_limit = SpeedLimit()
         self._set_pace()
 
-    def wait(self, show: Show, documents: int = 0) -> float:
+    def wait(self, show: Show, documents: int = 0, is_over: Callable[[], bool] = lambda: False) -> float:
         """Wait until the next batch may begin; how many of the seconds were for the pace.
 
         ``documents`` is the size of the batch before it. ``show`` gets the reason to wait. The lock is renewed
-        meanwhile. Raises ``KeyboardInterrupt`` when somebody has asked the run to stop.
+        meanwhile. Nobody waits once ``is_over`` returns True. Raises ``KeyboardInterrupt`` when somebody has asked the
+        run to stop.
         """
         self._speed_limit.add(documents)
         told, tell_at, paced, was_paused = "", 0.0, 0.0, False
-        while True:
+        while not is_over():
             self.heed_stop()
             self._set_pace()
             was_paused = was_paused or self._is_paused
@@ -82,7 +83,7 @@ class Control:
             self._lock.confirm()
         if told:
             self._lock.tell("")
-        if was_paused and self._lock.request:
+        if was_paused and self._lock.request and not self._is_paused:
             self._say(f"resumed by {self._lock.request.author}")
         return paced
 
@@ -132,7 +133,7 @@ class NoControl(Control):
     def __init__(self) -> None:
         """It has no lock."""
 
-    def wait(self, show: Show, documents: int = 0) -> float:
+    def wait(self, show: Show, documents: int = 0, is_over: Callable[[], bool] = lambda: False) -> float:
         return 0.0
 
     def heed_stop(self) -> None:

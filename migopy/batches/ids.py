@@ -19,6 +19,9 @@ BY_ID = [("_id", 1)]
 
 Ids = List[Any]
 
+SAMPLE_OF_A_PART = 100
+"""Documents; enough that the parts are of about the same size."""
+
 COMPARABLE_TYPES = (int, Int64, str, ObjectId, datetime)
 """Types whose values ``$gte`` and ``$lte`` compare as the index orders them."""
 
@@ -104,6 +107,24 @@ def greatest_id(collection: Collection[Any], filter: Mapping[str, Any]) -> Seque
         return ()
     require_writable_ids(collection, [found["_id"]])
     return (found["_id"],)
+
+
+def find_cuts(collection: Collection[Any], filter: Mapping[str, Any], end: Sequence[Any], parts: int) -> Sequence[Any]:
+    """``_id``s below ``end`` that cut the collection into about equal parts, in the order of the index.
+
+    They are found in a sample, without a scan; fewer where the sample finds fewer.
+    """
+    pipeline: list[dict[str, Any]] = [
+        {"$sample": {"size": parts * SAMPLE_OF_A_PART}},
+        {"$match": {"_id": filter.get("_id", {"$exists": True}), "$expr": {"$lt": ["$_id", {"$literal": end[0]}]}}},
+        {"$group": {"_id": "$_id"}},
+        {"$sort": {"_id": 1}},
+    ]
+    exactly = collection.with_options(codec_options=EXACTLY)
+    ids = [document["_id"] for document in exactly.aggregate(pipeline)]
+    require_writable_ids(collection, ids)
+    step = len(ids) / parts
+    return [ids[int(step * number)] for number in range(1, parts)] if len(ids) >= 2 * parts else []
 
 
 def require_writable_ids(collection: Collection[Any], ids: Ids) -> None:

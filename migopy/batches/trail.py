@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
 import bson
-from pymongo import ReturnDocument, WriteConcern
+from pymongo import ReturnDocument, UpdateOne, WriteConcern
 
 from ..errors import LockLost, WrongState
 from ..mongo.client import kill_sessions
 from ..mongo.concerns import EXACTLY
 from ..mongo.kind import has_transactions
-from ..store.checkpoints import Checkpoint, Checkpoints, Identity
+from ..store.checkpoints import Checkpoint, Checkpoints, Identity, encoded
 from ..terminal.texts import one_line, shorten
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ LARGEST_STORED_FILTER = 8 * 1024 * 1024
 """Bytes; a checkpoint is one document, and MongoDB writes it again after each batch."""
 
 
+FILTER_FOR_OLDER_VERSIONS = {"$this walk has several workers": "an older version of migopy cannot continue it"}
+"""In place of the filter of a walk in parts: MongoDB refuses it, so an older version changes nothing."""
+
 LONGEST_SHOWN_FILTER = 200
 """Characters."""
 
@@ -34,7 +37,8 @@ class WalkStart(NamedTuple):
     """What is known of a walk when the migration asks for it.
 
     ``update`` and ``identity.filter`` are fingerprints, ``asked`` is the filter as BSON, ``uuid`` is MongoDB's id of
-    the collection. ``total`` and ``end`` look into the collection, which only the beginning of a walk needs.
+    the collection. ``total``, ``end`` and ``cuts`` look into the collection, which only the beginning of a walk needs;
+    ``cuts`` gets what ``end`` returns.
     """
 
     identity: Identity
@@ -43,6 +47,7 @@ class WalkStart(NamedTuple):
     uuid: Any
     total: Callable[[], int | None]
     end: Callable[[], Sequence[Any]]
+    cuts: Callable[[Sequence[Any]], Sequence[Any]] = lambda end: ()
 
     def facts(self) -> dict[str, Any]:
         """What the first checkpoint stores."""
@@ -54,6 +59,11 @@ class WalkStart(NamedTuple):
             facts["end"] = end[0]
         if len(self.asked) <= LARGEST_STORED_FILTER:
             facts["asked"] = self.asked
+            cuts = self.cuts(end) if end else ()
+            if cuts:
+                facts["parts"] = {"asked": self.asked, "cuts": list(cuts)}
+                # An older version would begin a walk anew that has done nothing.
+                facts.update(asked=encoded(FILTER_FOR_OLDER_VERSIONS), done=1)
         if self.uuid is not None:
             facts["uuid"] = self.uuid
         return facts
@@ -119,6 +129,24 @@ class Trail:
             )
         return checkpoint
 
+    def parts(self, walk: Checkpoint, sessions: Sequence[ClientSession]) -> list[Checkpoint]:
+        """The parts of a walk that has begun or is resumed. From now on no other run moves them.
+
+        ``sessions`` are those of the workers. Raises ``LockLost`` when another run has taken over the walk.
+        """
+        noted = self._collection.update_one(
+            {"_id": walk.id, "session": walk.session},
+            {"$set": {"parts.sessions": [session.session_id for session in sessions]}},
+        )
+        if not noted.matched_count:
+            raise LockLost(f"Another run has taken over {walk.migration}.", migration=walk.migration)
+        # An older version takes them for walks with another filter, which are ours and which it cannot continue.
+        new = {**self._facts, "collection": walk.identity.collection, "filter": "", "nth": 0, "done": 0}
+        claim, ids = {"$set": {"session": walk.session}, "$setOnInsert": new}, walk.part_ids()
+        self._collection.bulk_write([UpdateOne({"_id": id}, claim, upsert=True) for id in ids])
+        # Read after that: a batch of the run before may have been on its way until then.
+        return walk.parts(self._collection.find({"_id": {"$in": ids}}, sort=[("_id", 1)]))
+
     def move(self, checkpoint: Checkpoint, session: ClientSession) -> None:
         """Write the checkpoint after a batch, in the transaction of the session if there is one.
 
@@ -182,7 +210,7 @@ class Trail:
 
     def _has_done_nothing(self, walk: Checkpoint) -> bool:
         # Without transactions its first batch may have been written, as a whole or in part.
-        return not walk.done and not walk.finished and has_transactions(self.client)
+        return not walk.done and not walk.finished and not walk.cuts and has_transactions(self.client)
 
     def _refuse_other_filter(self, same_call: Checkpoint | None, walks: Sequence[Checkpoint], start: WalkStart) -> None:
         # An older migopy has not stored which call it was: any unfinished walk may be this one.
@@ -216,9 +244,9 @@ class Trail:
             )
         if None not in (before.uuid, start.uuid) and before.uuid != start.uuid:
             raise WrongState(replaced(before), migration=name)
-        if before.session and before.session != session.session_id:
-            # A killed process leaves a transaction that blocks its documents until the server gives it up, after 60 s.
-            kill_sessions(self.client, [before.session])
+        # A killed process leaves transactions that block their documents until the server gives them up, after 60 s.
+        sessions = (before.session, *before.sessions)
+        kill_sessions(self.client, [each for each in sessions if each and each != session.session_id])
         if not before.finished:
             changed = "" if is_same_file else " with the changed file"
             say(f"{name}: {far} are done, continuing from there{changed}")
@@ -256,6 +284,9 @@ class NoTrail:
 
     def move(self, checkpoint: Checkpoint, session: ClientSession) -> None:
         pass
+
+    def parts(self, walk: Checkpoint, sessions: Sequence[ClientSession]) -> list[Checkpoint]:
+        return []
 
     def note_kept(self, checkpoint: Checkpoint, kept: tuple[int, int]) -> None:
         pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
@@ -19,7 +18,6 @@ from ..mongo.transaction import Transaction
 from .arguments import collection_uuid
 from .commands import Reply, close_cursor, find_raw
 from .ids import BY_ID, Between, IdRange, Ids, filter_within, next_ids, next_range, require_writable_ids
-from .lag import Lag, ReplicaSet
 from .pace import SLOW_BATCH_SECONDS, Pace
 from .trail import replaced
 
@@ -27,19 +25,13 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
 
-    from ..store.checkpoints import Checkpoint, Progress
-    from .control import Control
+    from ..store.checkpoints import Checkpoint
+    from .gate import Gate
 
 IDS_READ_AHEAD = 10_000
 
 RETRY_PAUSE_SECONDS = 0.02
 """Before a batch is retried whose transaction collided with another one."""
-
-LAG_POLL_SECONDS = 1.0
-"""Between two looks at how far the slowest member is behind."""
-
-TELL_SECONDS = 5.0
-"""Between two writes that tell other terminals what a walk waits for."""
 
 # Error codes of MongoDB (src/mongo/base/error_codes.yml).
 FAILED_TO_PARSE = 9
@@ -76,16 +68,16 @@ WriteBatch = Callable[["ClientSession | None"], BatchResult]
 class BatchHooks(NamedTuple):
     """What a walk calls around each batch.
 
-    ``confirm`` raises if the lock is lost, ``move`` writes the checkpoint, ``show`` shows the progress, ``tell``
-    tells other terminals what it waits for. ``max_lag`` is in seconds. ``control`` says when the next may begin.
+    ``confirm`` raises if the lock is lost, ``move`` writes the checkpoint. ``whole`` returns the checkpoint of the
+    whole walk, where this one is one of its parts. ``call`` calls the code of the team, in the thread where that
+    belongs. ``workers`` is the number of threads.
     """
 
     confirm: Callable[[], None]
     move: Callable[[Checkpoint, ClientSession], None]
-    show: Callable[[Progress, str], None]
-    max_lag: float
-    tell: Callable[[str], None]
-    control: Control
+    whole: Callable[[Checkpoint], Checkpoint] = lambda checkpoint: checkpoint
+    call: Callable[[Callable[[], Any]], Any] = lambda function: function()
+    workers: int = 1
 
 
 class BatchTooLarge(Exception):  # noqa: N818 - it never leaves this room
@@ -110,8 +102,8 @@ class Walk:
         checkpoint: Checkpoint,
         pace: Pace,
         session: ClientSession,
-        replica_set: ReplicaSet | None,
         in_transactions: bool,
+        gate: Gate,
         hooks: BatchHooks,
     ) -> None:
         self.collection = collection
@@ -120,14 +112,13 @@ class Walk:
         self.in_transactions = in_transactions
         self._pace = pace
         self._session = session
-        self._replica_set = replica_set
+        self._gate = gate
         self._hooks = hooks
         self.inserts = inserts_of(collection.database.client)
         self._ids_ahead: Ids = []
         self.batch_size = 0
         """How many documents were tried last."""
         self._batch_began = time.monotonic()
-        self._lag_checked_at = float("-inf")
         self._collisions = 0
         self._paced_seconds = 0.0
         """How long this batch had to wait for the pace; it counts, for people see how fast the run is."""
@@ -189,7 +180,7 @@ class Walk:
     @property
     def next_size(self) -> int:
         """How many documents the next batch may have."""
-        return self._hooks.control.limit_size(self._pace.size)
+        return self._gate.limit_size(self._pace.size)
 
     def batches(self, projection: Any) -> Iterator[Batch]:
         """One batch after the other; each must be written before the next is asked for."""
@@ -262,20 +253,21 @@ class Walk:
 
     def write(self, write_batch: WriteBatch) -> bool:
         """Write a batch and move the checkpoint; returns whether there was anything to write."""
-        if self.in_transactions:
-            moved = self._write_in_transaction(write_batch)
-        else:
-            self._hooks.confirm()
-            moved = self._write(write_batch, None)
-            self.require_same_collection()
+        with self._gate.turn():
+            if self.in_transactions:
+                moved = self._write_in_transaction(write_batch)
+            else:
+                self._hooks.confirm()
+                moved = self._write(write_batch, None)
+                self.require_same_collection()
         count = moved.done - self.checkpoint.done
         self.checkpoint = moved
-        self.inserts.ids.clear()
+        whole = self._hooks.whole(moved)
+        if whole is moved:  # what is inserted beside one part may lie ahead of another one
+            self.inserts.ids.clear()
         del self._ids_ahead[: self.batch_size]
         self._pace.adjust(self.batch_size, time.monotonic() - self._batch_began)
-        self._hooks.show(moved.progress, "")
-        self._wait_for_members()
-        self._paced_seconds = self._hooks.control.wait(functools.partial(self._hooks.show, moved.progress), count)
+        self._paced_seconds = self._gate.wait(whole.progress, count)
         return count > 0
 
     def _write_in_transaction(self, write_batch: WriteBatch) -> Checkpoint:
@@ -292,6 +284,7 @@ class Walk:
 
     def _retry(self, error: Exception, seconds: float) -> None:
         """Wait before a transaction runs again. Raises ``BatchInTheWay`` where a smaller batch is the better way."""
+        self._gate.require_open()
         self._collisions += 1
         why = server_message(error) if isinstance(error, PyMongoError) else str(error)
         if self.batch_size > 1 and (self._collisions > 1 or seconds > SLOW_BATCH_SECONDS):
@@ -302,7 +295,7 @@ class Walk:
         """Raises ``BatchFailed`` when the collection is no longer the one that the walk began with."""
         uuid = self.checkpoint.uuid
         if uuid is not None and collection_uuid(self.collection) != uuid:
-            raise BatchFailed(replaced(self.checkpoint))
+            raise BatchFailed(replaced(self._hooks.whole(self.checkpoint)))
 
     def _write(self, write_batch: WriteBatch, session: ClientSession | None) -> Checkpoint:
         result, now = write_batch(session), self.checkpoint
@@ -313,7 +306,7 @@ class Walk:
             last=tuple(result.last),
             done=now.done + result.documents,
             changed=now.changed + result.changed,
-            seconds=now.seconds + self._paced_seconds + time.monotonic() - self._batch_began,
+            seconds=now.seconds + self._paced_seconds + (time.monotonic() - self._batch_began) / self._hooks.workers,
             left=now.left if result.left is None else result.left,
         )
         self._refuse_inserts_ahead(moved, session)
@@ -355,33 +348,17 @@ class Walk:
         self._ids_ahead.clear()
         if not isinstance(error, (BatchTooLarge, DocumentsChanged)):
             why = server_message(error) if isinstance(error, PyMongoError) else str(error)
-            self._hooks.show(self.checkpoint.progress, f"retrying with {self._pace.size:,} at once ({why})")
+            whole = self._hooks.whole(self.checkpoint)
+            self._gate.show(whole.progress, f"retrying with {self._pace.size:,} at once ({why})")
         return True
 
-    def _wait_for_members(self) -> None:
-        tell_at = float("-inf")
-        while self._replica_set and time.monotonic() >= self._lag_checked_at + LAG_POLL_SECONDS:
-            lag = self._largest_lag(self._replica_set)
-            self._lag_checked_at = time.monotonic()
-            if lag is None or lag.seconds <= self._hooks.max_lag:
-                if tell_at > float("-inf"):
-                    self._hooks.tell("")
-                return
-            waiting_for = f"waiting for {lag.host}, which is {lag.seconds:.0f} s behind"
-            self._hooks.show(self.checkpoint.progress, waiting_for)
-            if time.monotonic() >= tell_at:
-                self._hooks.tell(waiting_for)
-                tell_at = time.monotonic() + TELL_SECONDS
-            self._hooks.confirm()
-            self._hooks.control.heed_stop()
-            time.sleep(LAG_POLL_SECONDS)
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Call the code of the team."""
+        return self._hooks.call(function)
 
-    @staticmethod
-    def _largest_lag(replica_set: ReplicaSet) -> Lag | None:
-        try:
-            return replica_set.largest_lag()
-        except AutoReconnect:  # an election: the next batch waits for it
-            return None
+    def run(self, change: Callable[[Walk], None]) -> None:
+        """Go through all batches, as ``change`` does with a walk."""
+        change(self)
 
 
 def depends_on_documents(error: Exception) -> bool:

@@ -68,7 +68,7 @@ class FunctionUpdate:
         if not self._is_slow:
             return self._read_and_write
         batch = self._walk.documents()
-        asked, updates = self._ask(batch)
+        asked, updates = self._walk.call(lambda: self._ask(batch))
 
         def write(session: ClientSession | None) -> BatchResult:
             if asked.ids:
@@ -79,7 +79,8 @@ class FunctionUpdate:
 
     def _read_and_write(self, session: ClientSession | None) -> BatchResult:
         # In a transaction nobody can change a document between its reading and its writing.
-        asked, updates = self._ask(self._walk.documents(session=session, keeps_raw=False))
+        batch = self._walk.documents(session=session, keeps_raw=False)
+        asked, updates = self._walk.call(lambda: self._ask(batch))
         return self._write(asked, updates, session)
 
     def _write(self, asked: Batch, updates: Updates, session: ClientSession | None) -> BatchResult:

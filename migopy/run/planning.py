@@ -154,10 +154,11 @@ class Planning:
         in_batches = [step["name"] for step in steps if step["batches"]]
         if not in_batches or self._workspace.kind.has_transactions:
             return []
-        address = self._workspace.address
+        address, workers = self._workspace.address, self._workspace.settings.BATCH_WORKERS
+        of_each = f" of each of {workers} workers" if workers > 1 else ""
         return [
             f"{name} works in batches, and MongoDB at {address} has no transactions: if it is stopped in the middle,"
-            " one batch may be done twice"
+            f" one batch{of_each} may be done twice"
             for name in in_batches
         ]
 

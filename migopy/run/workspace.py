@@ -180,6 +180,7 @@ class Workspace:
             kept=self.kept,
             now=self.lock.now,
             registered=record.to_restore if record else None,
+            workers=self.settings.BATCH_WORKERS,
         )
 
     def context(self, direction: Direction, status: Status, team: Team, dump: Mapping[str, Any]) -> RunContext:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Iterable, Mapping, NamedTuple
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Iterable, Mapping, NamedTuple, Sequence
 
 import bson
+from bson import ObjectId
 
 from ..mongo.concerns import EXACTLY, with_majority
 from ..mongo.failures import explains_server_errors
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from .documents import ForeignDocument
     from .names import Names
+
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 class Identity(NamedTuple):
@@ -67,6 +71,10 @@ class Checkpoint(NamedTuple):
     """Where what the walk replaces is kept: which execution of the migration, and which walk of it."""
     left: Mapping[str, Any] = {}
     """Of a restore: how many documents it has left alone, by reason."""
+    cuts: tuple[Any, ...] = ()
+    """The ``_id``s at which the walk is cut into parts; empty for a walk of one part."""
+    sessions: tuple[Any, ...] = ()
+    """Of a walk in parts: the server sessions of the workers."""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Checkpoint | None:
@@ -76,6 +84,8 @@ class Checkpoint(NamedTuple):
         identity, done = _identity(document), documents.number(get("done"))
         if migration is None or direction is None or identity is None or done is None:
             return None
+        in_parts: Mapping[str, Any] = document["parts"] if isinstance(get("parts"), dict) else {}
+        asked = in_parts.get("asked", get("asked"))
         return cls(
             migration,
             direction,
@@ -91,12 +101,46 @@ class Checkpoint(NamedTuple):
             get("session"),
             _one_or_none(document, "last"),
             _one_or_none(document, "end"),
-            bytes(document["asked"]) if isinstance(get("asked"), bytes) else b"",
+            bytes(asked) if isinstance(asked, bytes) else b"",
             get("uuid"),
             get("_id"),
             _kept(get("kept")),
             document["left"] if isinstance(get("left"), dict) else {},
+            tuple(in_parts.get("cuts", ())),
+            tuple(in_parts.get("sessions", ())),
         )
+
+    def parts(self, stored: Iterable[Mapping[str, Any]]) -> list[Checkpoint]:
+        """The checkpoints of the parts of this walk, which these documents hold."""
+        return [self._part(document["_id"]["part"], document) for document in stored]
+
+    def _part(self, number: int, document: Mapping[str, Any]) -> Checkpoint:
+        get = document.get
+        begin = self.cuts[number - 1 : number] if number else ()
+        return self._replace(
+            done=documents.number(get("done")) or 0,
+            changed=documents.number(get("changed")) or 0,
+            seconds=documents.seconds(get("seconds")) or 0.0,
+            finished=get("finished") is True,
+            at=documents.moment(get("at")),
+            last=_one_or_none(document, "last") or begin,
+            end=self.cuts[number : number + 1] or self.end,
+            id=document["_id"],
+        )
+
+    def with_parts(self, parts: Sequence[Checkpoint]) -> Checkpoint:
+        """This walk, with what its parts have done."""
+        moments = [part.at for part in (self, *parts) if part.at]
+        return self._replace(
+            done=sum(part.done for part in parts),
+            changed=sum(part.changed for part in parts),
+            seconds=sum(part.seconds for part in parts),
+            at=max(moments, default=None),
+        )
+
+    def part_ids(self) -> list[dict[str, Any]]:
+        """The ``_id``s of the documents of the parts."""
+        return [{"walk": self.id, "part": number} for number in range(len(self.cuts) + 1)]
 
     def filter(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """The filter that the walk began with, or the one that the file gives now where that is not known."""
@@ -108,6 +152,14 @@ class Checkpoint(NamedTuple):
     @property
     def progress(self) -> Progress:
         return Progress(self.migration, self.identity.collection, self.done, self.total, self.seconds, self.at)
+
+
+def is_part(document: Mapping[str, Any]) -> bool:
+    """Whether the document is the checkpoint of one part of a walk."""
+    id = document["_id"]
+    return (
+        isinstance(id, dict) and isinstance(id.get("walk"), ObjectId) and documents.number(id.get("part")) is not None
+    )
 
 
 def _identity(document: Mapping[str, Any]) -> Identity | None:
@@ -184,16 +236,20 @@ class Checkpoints:
 
     @explains_server_errors
     def find(self, wanted: Mapping[str, Any]) -> list[Checkpoint]:
-        """The checkpoints that match, the newest last."""
+        """The checkpoints that match, the newest last. Walks in parts have the sums of their parts."""
         found = []
+        parts: dict[Any, list[Mapping[str, Any]]] = {}
         for document in documents.read_all(self.collection, wanted, self.foreign, sort=[("at", 1), ("_id", 1)]):
             checkpoint = Checkpoint.from_document(document)
-            if checkpoint is None:
+            if is_part(document):
+                parts.setdefault(document["_id"]["walk"], []).append(document)
+            elif checkpoint is not None:
+                found.append(checkpoint)
+            else:
                 why = "it is not a checkpoint of a migration"
                 self.foreign.add(documents.ForeignDocument.from_document(self.collection.name, document, why))
-            else:
-                found.append(checkpoint)
-        return found
+        found = [walk.with_parts(walk.parts(parts.get(walk.id, ()))) if walk.cuts else walk for walk in found]
+        return sorted(found, key=lambda walk: walk.at or LONG_AGO)
 
     @explains_server_errors
     def progress(self, directions: Mapping[str, str]) -> dict[str, Progress]:

@@ -495,3 +495,6 @@ class TestStandalone(BatchesTestCase):
             plan.stderr,
             "1_counts.py works in batches, .* no transactions: if it is stopped in .* one batch may be done twice",
         )
+        team = self.project(BATCH_WORKERS=3)
+        team.migration("1_counts.py", "batches.update(db.users, {}, {'$inc': {'n': 1}})", arguments="db, batches")
+        self.assertIn("one batch of each of 3 workers may be done twice", team.fab("migrations:plan").stderr)

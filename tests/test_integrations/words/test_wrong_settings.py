@@ -69,6 +69,7 @@ WRONG_TYPES: list[tuple[str, Any, str]] = [
     ),
     ("BATCH_MAX_LAG", None, SECONDS.format(0, "it is None")),
     ("BATCH_PACE", 0, "has to be a whole number of documents a second, at least 1, or None; it is 0."),
+    ("BATCH_WORKERS", 0, "has to be a whole number, at least 1; it is 0."),
     ("STRICT", "yes", YES_OR_NO.format("str")),
     ("LEGACY_PYMONGO", [], YES_OR_NO.format("list")),
     ("MONGO_DATABASES", "tenant", DATABASES.format("str")),
