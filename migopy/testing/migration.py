@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from pathlib import Path
 from traceback import FrameSummary
@@ -27,6 +26,7 @@ from ..rehearsal.scratch.raw import server_time
 from ..terminal import ColorsLogger
 from ..terminal.texts import one_line
 from ..terminal.tracebacks import is_team_frame
+from .databases import new_name
 from .server import server_uri
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def _for_tests(manager: type[MigrationsManager], folder: Path, stopper: Stopper)
 
     settings: dict[str, Any] = {
         "MONGO_URI": server_uri(),
-        "MONGO_DATABASE": f"migopy_testing_{secrets.token_hex(8)}",
+        "MONGO_DATABASE": new_name(),
         "MONGO_DATABASES": None,
         "MONGO_CLIENT_OPTIONS": {},
         "MongoClient": staticmethod(connect),

@@ -23,6 +23,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from ..errors import ConfigurationError
+from .databases import drop_left_behind
 
 HOST = "127.0.0.1"
 
@@ -31,6 +32,8 @@ START_SECONDS = 60
 WATCHER = """
 import os, shutil, signal, subprocess, sys
 folder, *command = sys.argv[1:]
+os.mkdir(folder, 0o700)
+os.mkdir(os.path.join(folder, "data"))
 signal.signal(signal.SIGCHLD, lambda *_: os.close(1))
 with open(os.path.join(folder, "log"), "wb") as log:
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -39,9 +42,9 @@ server.kill()
 server.wait()
 shutil.rmtree(folder, ignore_errors=True)
 """
-"""A process that starts the server, and ends it when its own input ends: when the process of the tests has ended.
+"""A process that makes the folder and starts the server, and removes both when its own input ends.
 
-Its output ends with the server.
+That is when the process of the tests has ended. Its output ends with the server.
 """
 
 
@@ -52,7 +55,10 @@ def server_uri() -> str:
     ``MIGOPY_TEST_URI`` names one. Without it, a mongod is started: from ``PATH``, or from the extra ``mongod``. It is a
     replica set of one member, because transactions need that. Raises ``ConfigurationError`` without any.
     """
-    return os.environ.get("MIGOPY_TEST_URI") or start_mongod(find_mongod(), "tests")
+    named = os.environ.get("MIGOPY_TEST_URI")
+    if named:
+        drop_left_behind(named)
+    return named or start_mongod(find_mongod(), "tests")
 
 
 def find_mongod() -> str:
@@ -83,8 +89,7 @@ def start_mongod(mongod: str, replica_set: str | None = None) -> str:
 
     It ends with this process. Raises ``ConfigurationError`` if it does not start.
     """
-    folder = Path(tempfile.mkdtemp(prefix="migopy-testing-"))
-    (folder / "data").mkdir()
+    folder = Path(tempfile.gettempdir(), f"migopy-testing-{secrets.token_hex(8)}")
     port = free_port()
     command = [sys.executable, "-I", "-S", "-c", WATCHER, str(folder)]
     command += mongod_command(mongod, folder / "data", port, replica_set)
@@ -134,5 +139,5 @@ def _wait_for(watcher: subprocess.Popen[bytes], log: Path, ask: Callable[[], obj
             if ask():
                 return
         has_ended = bool(select.select([watcher.stdout], [], [], 0.01)[0])
-    end = log.read_text(errors="replace")[-1000:].rstrip()
+    end = log.read_text(errors="replace")[-1000:].rstrip() if log.exists() else ""
     raise ConfigurationError(f"The mongod for the tests does not start. The end of its log: {end}")

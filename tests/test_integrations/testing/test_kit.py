@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Iterator
 
 from pymongo import MongoClient
@@ -195,16 +199,44 @@ class TestServer(KitTestCase):
         self.write_test(
             "from migopy.testing import server_uri\nprint(server_uri(), self.migration('6') and server_uri())"
         )
-        for _ in range(20 if self.IN_FULL else 1):
-            uri, process = self.start("import time\ntime.sleep(60)")
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            wait_for("end of the server", functools.partial(self.is_gone, uri))
+        uri, process = self.start("import time\ntime.sleep(60)")
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        wait_for("end of the server", functools.partial(self.is_gone, uri))
         result = self.run_python("-m", "unittest", "test_it", MIGOPY_TEST_URI="")
         self.assert_code(0, result)
         first, second = result.stdout.split()
         self.assertEqual(first, second)
         self.assertFalse(self.answers(first))
+
+    def test_killed_at_random_pytest_leaves_nothing(self) -> None:
+        text = "@pytest.mark.parametrize('n', range(40))\ndef test(migration, n):\n    migration('6').assert_clean()\n"
+        self.team.write("test_it.py", f"import pytest\n\n\n{text}")
+        folder = self.team.path / "tmp"
+        folder.mkdir()
+        for _ in range(20 if self.IN_FULL else 1):
+            for uri in ("", self.server.uri):
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"],
+                    cwd=self.team.path,
+                    env={**clean_environment(), "MIGOPY_TEST_URI": uri, "TMPDIR": str(folder)},
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+                time.sleep(random.uniform(0, 4))
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                wait_for("end of processes and folders", functools.partial(self.is_unused, folder))
+        self.run_it("self.migration('6')")  # drops the databases of the killed ones
+
+    @staticmethod
+    def is_unused(folder: Path) -> bool:
+        """Whether the folder is empty, and no process names it."""
+        lines = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                lines.append(path.read_text(errors="replace"))
+        return not any(folder.iterdir()) and not any(str(folder) in line for line in lines)
 
     def start(self, then: str) -> tuple[str, subprocess.Popen[str]]:
         script = f"from migopy.testing import server_uri\nprint(server_uri(), flush=True)\n{then}\n"
