@@ -1,22 +1,26 @@
 """What it costs to keep what an update replaces, and to put it back: python -m tests.tools.benchmark_undo
 
 On a replica set of one member, each run as a process of its own that ends with its work, taking turns. The ratios are
-those within a round; the median of the rounds is shown, and each round behind it. Beside it runs
-mongo-bulk-data-migration with its rollback, where it can be installed.
+those within a round; the median of the rounds is shown in the end. Beside it runs mongo-bulk-data-migration with its
+rollback, where it can be installed. On a machine that does something else, --cpu takes the CPU time of the process and
+of the server in place of the time that went by.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
+import os
 import re
+import resource
 import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 from pymongo.database import Database
 
@@ -57,10 +61,11 @@ const {{ MongoBulkDataMigration }} = require("@360-l/mongo-bulk-data-migration")
 class Bench:
     """Runs the commands against one database, whose collection ``original`` is copied for each."""
 
-    def __init__(self, db: Database[Any], uri: str, folder: Path) -> None:
+    def __init__(self, db: Database[Any], uri: str, folder: Path, clock: Callable[[], float]) -> None:
         self.db = db
         self._environment = {**clean_environment(), **settings(uri, DATABASE), "PYTHONWARNINGS": "ignore"}
         self._folder = folder
+        self._clock = clock
         self.peak = 0.0
 
     def fill(self, count: int) -> None:
@@ -79,7 +84,7 @@ class Bench:
         self.db.client.admin.command("fsync")
 
     def seconds(self, command: Sequence[str], folder: Path) -> float:
-        started = time.perf_counter()
+        started = self._clock()
         with tempfile.TemporaryFile() as output:
             process = subprocess.Popen(
                 command, cwd=folder, env=self._environment, stdout=output, stderr=subprocess.STDOUT
@@ -87,7 +92,7 @@ class Bench:
             while process.poll() is None:
                 self.peak = peak_of(process.pid) or self.peak
                 time.sleep(0.02)
-            took = time.perf_counter() - started
+            took = self._clock() - started
             if process.returncode:
                 output.seek(0)
                 raise SystemExit(f"{command}: exit code {process.returncode}\n{output.read().decode()[-800:]}")
@@ -150,33 +155,51 @@ def peak_of(pid: int) -> float:
     return 0
 
 
+def cpu_seconds(server: ReplicaSet) -> float:
+    """The CPU time of the processes that have ended, and of the server."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    of_server = 0
+    for member in server.members:
+        assert member.process
+        fields = Path(f"/proc/{member.process.pid}/stat").read_text().rpartition(")")[2].split()
+        of_server += int(fields[11]) + int(fields[12])
+    return ended.ru_utime + ended.ru_stime + of_server / os.sysconf("SC_CLK_TCK")
+
+
 def measure(bench: Bench, rounds: int, contender: OfNode | None) -> None:
-    """Print a line for each ratio."""
+    """Print a line for each ratio in each round, and their medians."""
     found: dict[str, list[float]] = {}
+
+    def note(name: str, value: float) -> None:
+        found.setdefault(name, []).append(value)
+        print(f"{name}: {value:.2f}", flush=True)
+
     for _ in range(rounds):
         for update in UPDATES:
             plain, _none = bench.migopy(update, "")
-            found.setdefault(f"{update}: MB over an empty fab without keep", []).append(bench.memory[0])
+            note(f"{update}: MB over an empty fab without keep", bench.memory[0])
             forth, back = bench.migopy(update, ', keep=["tags"]')
-            found.setdefault(f"{update}: MB over an empty fab with keep", []).append(bench.memory[0])
-            found.setdefault(f"{update}: MB over an empty fab of the restore", []).append(bench.memory[1])
-            found.setdefault(f"{update}: seconds without keep", []).append(plain)
-            found.setdefault(f"{update}: with keep / without", []).append(forth / plain)
-            found.setdefault(f"{update}: restore / the update with keep", []).append(back / forth)
-            found.setdefault(f"{update}: restore / the update without keep", []).append(back / plain)
-        found.setdefault("what is kept: on disk / raw", []).append(bench.ratio)
+            note(f"{update}: MB over an empty fab with keep", bench.memory[0])
+            note(f"{update}: MB over an empty fab of the restore", bench.memory[1])
+            note(f"{update}: seconds without keep", plain)
+            note(f"{update}: with keep / without", forth / plain)
+            note(f"{update}: restore / the update with keep", back / forth)
+            note(f"{update}: restore / the update without keep", back / plain)
+        note("what is kept: on disk / raw", bench.ratio)
         if contender:
             their_forth, their_back = bench.node(contender)
-            found.setdefault("mongo-bulk-data-migration: update / ours", []).append(their_forth / forth)
-            found.setdefault("mongo-bulk-data-migration: rollback / ours", []).append(their_back / back)
+            note("mongo-bulk-data-migration: update / ours", their_forth / forth)
+            note("mongo-bulk-data-migration: rollback / ours", their_back / back)
+    print("Medians:")
     for name, values in found.items():
-        print(f"{name}: {median(values):.2f} ({', '.join(f'{value:.2f}' for value in values)})", flush=True)
+        print(f"{name}: {median(values):.2f}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cpu", action="store_true")
     options = parser.parse_args(arguments)
     contender: OfNode | None = None
     try:
@@ -186,7 +209,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"mongo-bulk-data-migration is left out: {reason}", flush=True)
     server = ReplicaSet(members=1)
     with tempfile.TemporaryDirectory(prefix="migopy-benchmark-") as folder, server, server.client() as client:
-        bench = Bench(client[DATABASE], client_uri(server), Path(folder))
+        clock = functools.partial(cpu_seconds, server) if options.cpu else time.perf_counter
+        bench = Bench(client[DATABASE], client_uri(server), Path(folder), clock)
         bench.fill(options.documents)
         measure(bench, options.rounds, contender)
 

@@ -150,7 +150,7 @@ class TestLastBit(UndoTestCase):
 
     def test_more_than_a_document_holds(self) -> None:
         text = "x" * self.LARGE
-        self.db.users.insert_many([{"_id": n, "text": text, "n": 0} for n in range(2)])
+        self.db.users.insert_many([{"_id": n, "text": text, "n": 0} for n in range(3)])
         before = self.raw()
         self.batches.update(self.db.users, {}, {"$set": {"n": 1}}, keep=True)
         self.batches.restore()
@@ -243,7 +243,7 @@ class TestLastBit(UndoTestCase):
 
 
 class TestLastBitInSet(InSet, TestLastBit):
-    LARGE = 9 * 1024 * 1024
+    LARGE = 6 * 1024 * 1024
     """A larger transaction does not fit into the small cache of the server."""
 
 
