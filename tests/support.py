@@ -29,6 +29,8 @@ from tests.server import Mongod, ReplicaSet, Server, shared, wait_for
 
 TOP = Path(__file__).resolve().parents[1]
 MIGOPY = TOP / "migopy"
+PLUGIN = MIGOPY / "testing" / "plugin"
+"""What is in it is installed beside migopy."""
 FAB = Path(sys.executable).with_name("fab")
 TOOLS = TOP / "tests" / "tools" / "stand_ins"
 REAL_TOOLS = os.environ.get("MIGOPY_TESTS_TOOLS")
@@ -288,8 +290,9 @@ def migopy_of_fab() -> Path:
 @functools.lru_cache(maxsize=None)
 def require_same_files(installed: Path) -> None:
     """Raise AssertionError if that migopy differs from ours in a file: then fab would test something else."""
-    for ours in sorted(MIGOPY.rglob("*.py")):
-        theirs = installed / ours.relative_to(MIGOPY)
+    for ours in sorted(MIGOPY.rglob("*.py")) if installed != MIGOPY else ():
+        is_of_plugin = PLUGIN in ours.parents
+        theirs = installed.parent / ours.relative_to(PLUGIN) if is_of_plugin else installed / ours.relative_to(MIGOPY)
         if not theirs.exists() or theirs.read_bytes() != ours.read_bytes():
             raise AssertionError(
                 f"{FAB} runs the migopy in {installed}, whose {ours.relative_to(MIGOPY)} is not that of {MIGOPY}: "

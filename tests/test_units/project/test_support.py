@@ -6,13 +6,14 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from tests.support import MIGOPY, TOP, migopy_of_fab, require_same_files
+from tests.support import MIGOPY, PLUGIN, TOP, migopy_of_fab, require_same_files
 
 
 class TestTheMigopyOfFab(unittest.TestCase):
     def copy(self) -> Path:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
+        shutil.copytree(PLUGIN, folder.name, dirs_exist_ok=True)
         return shutil.copytree(MIGOPY, Path(folder.name) / "migopy")
 
     def test_it_is_that_of_this_checkout(self) -> None:
