@@ -27,8 +27,9 @@ def _cut_to_team_frames(exception: traceback.TracebackException) -> None:
     team_frames = [place for place, frame in enumerate(frames) if is_team_frame(frame)]
     if team_frames:
         # Below the team's last frame PyMongo sends a command. Above the first one migopy calls the migration.
-        below = range(team_frames[-1] + 1, len(frames))
-        del frames[next((place for place in below if _is_library_frame(frames[place])), len(frames)) :]
+        below = team_frames[-1] + 1
+        if any(map(_is_library_frame, frames[below:])):
+            del frames[below:]
         del frames[: team_frames[0]]
     else:
         frames[:] = [frame for frame in frames if not _is_library_frame(frame)]

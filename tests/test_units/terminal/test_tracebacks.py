@@ -38,6 +38,11 @@ class TestTeamTraceback(unittest.TestCase):
         self.assertIn(f'File "{self.path}", line 2, in up', told)
         self.assertRegex(told.splitlines()[-1], "^pymongo.errors.ServerSelectionTimeoutError: ")
 
+    def test_it_ends_there_too_if_python_itself_called_pymongo(self) -> None:
+        body = "import contextlib\nwith contextlib.ExitStack() as stack:\n    stack.callback(db.notes.find_one)"
+        told = self.told(body)
+        self.assertEqual(1, told.count("File "), told)
+
     def test_the_whole_has_the_frames_of_pymongo_too(self) -> None:
         self.assertIn("pymongo", self.told("db.notes.find_one()", whole=True).partition("pymongo.errors")[0])
 
