@@ -28,6 +28,12 @@ OF_OTHERS = (24, 112, 246)  # LockTimeout, WriteConflict, SnapshotUnavailable
 OF_MEMBERS = (6, 7, 89, 91, 133, 189, 9001, 10107, 11600, 11602, 13435, 13436)
 """HostUnreachable ... NotPrimaryOrSecondary: a member of the replica set went away."""
 
+ENDED = (
+    " MongoDB had ended the transaction before: it does so at each error, also at one that the code catches, and after"
+    " transactionLifetimeLimitSeconds, by default 60; that long another client in the file waits for a document that"
+    " the transaction has changed."
+)
+
 
 class Retries:
     """Says why a transaction starts again, and pauses; the pauses grow.
@@ -65,8 +71,11 @@ class Retries:
 
     def advice(self, error: BaseException) -> str:
         """What to add to the message about the last error of the transaction."""
-        if error is self._given_up:
-            return _twice(_code(error))
+        twice = " It failed twice in the same way, so it was not tried again." if error is self._given_up else ""
+        if _code(error) == NO_SUCH_TRANSACTION and (twice or isinstance(error, ServerFailed)):
+            return f"{twice}{ENDED}"
+        if twice:
+            return twice
         if _code(error) in OF_OTHERS and self._attempts > 1:
             # A guard lets no write of the same client pass.
             suspect = "another client in this file" if guard_of(self._client) else "this file, without session=session,"
@@ -105,13 +114,3 @@ def _cause(error: BaseException) -> BaseException | None:
 def _code(error: BaseException) -> int | None:
     code: int | None = getattr(_cause(error), "code", None)
     return code
-
-
-def _twice(code: int | None) -> str:
-    ended = (
-        " MongoDB had ended the transaction before: it does so at each error, also at one that the code catches, and"
-        " after transactionLifetimeLimitSeconds, by default 60."
-        if code == NO_SUCH_TRANSACTION
-        else ""
-    )
-    return f" It failed twice in the same way, so it was not tried again.{ended}"

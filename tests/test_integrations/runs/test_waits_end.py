@@ -157,6 +157,22 @@ class TestTransactions(TransactionsTestCase):
             ended.stderr,
         )
 
+    def test_a_client_of_its_own_that_waits_for_the_transaction_is_suspected(self) -> None:
+        self.addCleanup(self.lifetime, 60)
+        self.lifetime(1)
+        self.db.accounts.insert_one({"_id": 1})
+        self.make_for_transactions("migrations", "migrations_log")
+        up = (
+            "import pymongo\ndb.accounts.update_one({'_id': 1}, {'$set': {'paid': 1}}, session=session)\n"
+            f"with pymongo.MongoClient({self.server.uri!r}) as client:\n"
+            "    client[db.name].accounts.update_one({'_id': 1}, {'$inc': {'balance': 10}})"
+        )
+        self.team.migration("1_pays.py", up, arguments=IN_TRANSACTION)
+        with patch.object(transaction, "RETRY_LIMIT_SECONDS", 0):
+            ended = self.run_task("execute")
+        self.assertEqual((1, []), (ended.code, self.registered()))
+        self.assertIn("that long another client in the file waits for a document that the transaction", ended.stderr)
+
     def test_another_one_is_waited_for_and_that_is_said_once(self) -> None:
         self.db.migrations.insert_one({"_id": "0_old.py", "name": "0_old.py"})
         self.make_for_transactions("migrations_log", "migrations_lock")  # nor while one is open
