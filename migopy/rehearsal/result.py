@@ -9,6 +9,7 @@ from ..errors import CheckFailed, MigopyException
 from ..files.allowances import OTHER_VALUES, example_of_allow
 from ..terminal.options import positive_number
 from .preflight import Finding
+from .preflight.findings import NOT_ASKED
 from .scratch.comparing import Change
 from .scratch.recorder import Sent
 
@@ -67,9 +68,11 @@ class RehearsedMigration:
 
     @property
     def preflight_verdict(self) -> str:
-        """The kinds of what is grave, ``allowed``, ``ok``, or empty if nobody asked."""
+        """The kinds of what is grave, ``not all asked``, ``allowed``, ``ok``, or empty if nobody asked."""
         if self.preflight is None:
             return ""
+        if any(finding.kind == NOT_ASKED for finding in self.preflight) and not self.grave_kinds:
+            return "not all asked"
         any_allowed = any(finding.allowed for finding in self.preflight)
         return ", ".join(self.grave_kinds) or ("allowed" if any_allowed else "ok")
 

@@ -63,12 +63,13 @@ def _duplicates(
     before = expected.done_before(sent.collection, fields)
     if before and is_whole:
         return  # the copy has shown it
-    found = questions.duplicates(name, index, expected.not_deleted(sent.collection))
+    found, is_all = questions.duplicates(name, index, expected.not_deleted(sent.collection))
     if not found:
         return
     now = f" now, and the run {before} documents before it: whether that is enough is not known" if before else ""
     examples = tuple(_example(each) for each in found[:MAX_EXAMPLES])
-    text = f"unique index {index['name']}: {_number_of_values(found)} in more than one document{now}: "
+    part = "" if is_all else " in the twentieth of the values that could be looked at in time"
+    text = f"unique index {index['name']}: {_number_of_values(found)} in more than one document{part}{now}: "
     kind = NOT_KNOWN if before else DUPLICATES
     documents = sum(each.documents for each in found)
     yield Finding(kind, sent.collection, text + ", ".join(examples), documents, examples=examples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Hashable, Iterator, Mapping, NamedTuple
 
@@ -71,7 +72,7 @@ class Recorder:
     _walks: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _writing_walks: set[str] = field(default_factory=set)
     _groups: dict[Hashable, dict[str, Sent]] = field(default_factory=dict)
-    _under_way: dict[int, list[Sent]] = field(default_factory=dict)
+    _under_way: dict[int, tuple[list[Sent], float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -94,15 +95,17 @@ class Recorder:
             parts = [*_parts(event.command_name, event.command)]
             recorded = [self._record(part) for part in parts if not self._is_read_of_walk(part)]
             if recorded:
-                self._under_way[event.request_id] = recorded
+                self._under_way[event.request_id] = recorded, time.monotonic()
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        recorded = self._under_way.pop(event.request_id, [])
+        # The duration of the event includes what other listeners did before the command was sent.
+        recorded, since = self._under_way.pop(event.request_id, ([], 0))
+        seconds = time.monotonic() - since
         reply = event.reply
         documents = reply.get("n", 0) or int(bool(reply.get("value")))
         for each in recorded:
             each.documents += documents / len(recorded)
-            each.seconds += event.duration_micros / 1_000_000 / len(recorded)
+            each.seconds += seconds / len(recorded)
 
     def _is_read_of_walk(self, part: Part) -> bool:
         return part.name in READS and part.collection in self._walks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any, Mapping, NamedTuple
@@ -13,9 +14,10 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from migopy.rehearsal.preflight import Preflight, Questions, Rehearsed, Scale
 from migopy.rehearsal.preflight.findings import NOTES
 from migopy.rehearsal.preflight.preflight import MAX_COMMANDS
+from migopy.rehearsal.scratch.guard import Guard, Place, addresses
 from migopy.rehearsal.scratch.recorder import Sent
 from tests.cases import InProcessTestCase
-from tests.server import Mongod, Server, shared_replica_set
+from tests.server import Mongod, Server, shared_replica_set, wait_for
 from tests.support import FailingReplicaSetTestCase, WithUsersTestCase
 
 DOCUMENTS = 300
@@ -354,6 +356,16 @@ class TestPreflight(PreflightTestCase):
         self.assert_code(1, result)
         self.assertIn("preflight has to be a whole number, at least 1, not 'never'.", result.stderr)
 
+    def test_the_table_says_that_not_all_was_asked(self) -> None:
+        loop = (
+            f"for n in range({MAX_COMMANDS} + 1):\n    db.small.update_one({{'_id': 1}}, {{'$set': {{f'f{{n}}': 1}}}})"
+        )
+        self.write(Case(loop))
+        shown = self.run_task("rehearse")
+        self.assert_code(0, shown)
+        self.assertRegex(shown.stdout, r"1_a.py .* not all asked\n")
+        self.assertIn("    small: no question about 1 command: a migration may have 500 different ones\n", shown.stdout)
+
     def test_notes(self) -> None:
         self.db.users.create_index("city")
         sparse = f"\n{INDEX}('city', name='again', sparse=True)" if self.has("two indexes of one key") else ""
@@ -427,6 +439,42 @@ class TestQuestions(PreflightTestCase):
         later = preflight.findings(Rehearsed([index], [], takes_back=True, allowances={}))
         self.assertEqual(["new index"], [each.kind for each in later])
 
+    def test_the_time_of_a_command_has_nothing_of_the_reading_before_it(self) -> None:
+        with Guard(Place(addresses(self.client.nodes), self.database), forbidden="another") as guard:
+            client: MongoClient[dict[str, Any]] = MongoClient(self.server.uri)
+            with client, guard.watch(lambda collection: time.sleep(2)):
+                client[self.database].small.update_one({"_id": 1}, {"$set": {"more": 1}})
+            (sent,) = guard.recorder.sent
+        self.assertEqual(("update", 1), (sent.name, sent.documents))
+        self.assertLess(sent.seconds, 2)
+
+
+class TestTime(PreflightTestCase):
+    def find_server(self) -> Mongod:
+        mongod = Mongod(arguments=["--setParameter", "enableTestCommands=1"])
+        mongod.start()
+        self.addCleanup(mongod.close)
+        return mongod
+
+    def duplicates(self) -> list[str]:
+        index = Sent("createIndexes", "users", {"key": {"city": 1}, "name": "city_1", "unique": True})
+        preflight = Preflight(Questions(self.db), Scale(limit=100, has_oplog=False, factors={"users": 15}))
+        self.client.admin.command("configureFailPoint", "maxTimeAlwaysTimeOut", mode={"times": 1})
+        found = preflight.findings(Rehearsed([index], [], takes_back=True, allowances={}))
+        return [f"{each.kind}: {each.text}" for each in found if each.kind in ("duplicates", "not asked")]
+
+    def test_duplicates_among_some_of_the_values(self) -> None:
+        self.db.users.update_many({}, [{"$set": {"city": {"$toInt": {"$divide": ["$_id", 2]}}}}])
+        (found,) = self.duplicates()
+        self.assertRegex(
+            found,
+            r"^duplicates: unique index city_1: \d values stand in more than one document in the twentieth of the"
+            r" values that could be looked at in time: \d+ \(2 documents",
+        )
+        self.db.users.update_many({}, [{"$set": {"city": "$_id"}}])
+        (found,) = self.duplicates()
+        self.assertRegex(found, r"^not asked: no answer about the index of createIndexes: it took longer than 5.0 s$")
+
 
 class TestRights(WithUsersTestCase, PreflightTestCase):
     def user(self, *actions: str) -> str:
@@ -488,6 +536,7 @@ class TestSecondaries(FailingReplicaSetTestCase):
         asked = Asked()
         client: MongoClient[dict[str, Any]] = MongoClient(self.server.uri, event_listeners=[asked])
         with client:
+            wait_for("secondaries", lambda: len(client.secondaries) == 2)
             preflight = Preflight(Questions(client[self.database]), Scale(limit=100, has_oplog=True, factors={}))
             found = preflight.findings(Rehearsed(commands, [], takes_back=False, allowances={}))
         self.assertEqual([], [each.text for each in found if each.kind == "not asked"])
