@@ -211,7 +211,7 @@ class Keeper:
         result = write(session)
         after: list[bytes] = []
         if before and not self._kept_walk.deletes:
-            after = align(before, read_raw(collection, within, projection, session), session)
+            after = align(before, self._read_again(before, within, session), session)
         streams = {AFTER: after}
         if session:
             if after and result.changed < part.documents:
@@ -219,6 +219,15 @@ class Keeper:
             streams = {BEFORE: before, AFTER: after}
         self._store.insert(self._kept_walk, part, streams, session)
         return result
+
+    def _read_again(
+        self, before: Sequence[bytes], within: Mapping[str, Any], session: ClientSession | None
+    ) -> list[bytes]:
+        """The documents after the batch."""
+        collection, projection = self._walk.collection, self._keep.projection
+        if len(before) < self._walk.batch_size // 2:  # within the range of the batch are many others
+            return read_by_ids(collection, list(map(id_of, before)), projection, session)
+        return read_raw(collection, within, projection, session)
 
 
 def read_raw(

@@ -181,6 +181,19 @@ class TestLastBit(UndoTestCase):
                     self.batches.restore()
                     self.assertEqual(before, self.raw())
 
+    def test_few_documents_of_many(self) -> None:
+        self.fill()
+        before = self.raw()
+        few: dict[str, Any] = {"n": {"$mod": [40, 3]}}
+        updates: list[Any] = [{"$set": {"tags": 1}}, [{"$set": {"tags": 1}}], lambda user: {"$set": {"tags": 1}}]
+        for update in updates:
+            for filter in (few, {"$or": [few, {"n": {"$gte": 150}}]}):
+                with self.subTest(update=update, filter=filter):
+                    changed = self.batches.update(self.db.users, filter, update, size=30, keep=["tags"])
+                    self.assertEqual(changed, self.db.users.count_documents({"tags": 1}))
+                    self.assertEqual(changed, self.batches.restore())
+                    self.assertEqual(before, self.raw())
+
     def test_arrays_that_an_operator_changes_within(self) -> None:
         ways: list[tuple[Any, Any]] = [
             ({"$set": {"tags.$[tag].n": 5}}, [{"tag.n": 1}]),
