@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from fnmatch import fnmatchcase
-from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence, Sized
 
 from ..errors import ConfigurationError, MigopyException, UnknownSubtask
 from ..mongo import server_errors
@@ -61,7 +61,10 @@ def _call(function: Callable[..., Any], manager_class: type[Any], client: Any) -
         takes_manager = len(inspect.signature(function).parameters) > 1
         with server_errors("the server of MONGO_DATABASES"):
             given = function(manager_class(), client) if takes_manager else function(client)
-            return [*given] if inspect.isgenerator(given) else given
+            names = [*given] if inspect.isgenerator(given) else given
+        if isinstance(names, Sized) and not names:
+            raise ConfigurationError("Nothing was done: MONGO_DATABASES returned no name.")
+        return names
     except MigopyException:
         raise
     except Exception as error:

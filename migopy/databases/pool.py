@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import selectors
 import signal
+import time
 from collections import deque
-from multiprocessing.connection import wait
 from typing import Any, Callable, Sequence
 
 from ..errors import MigopyException
@@ -38,35 +39,61 @@ class Pool:
         self._logger = logger
         self._goes_on = goes_on
         self._workers: list[Worker] = []
+        self._selector = selectors.DefaultSelector()
+        self._look_at_all_at = 0.0
         self._waiting: deque[Job] = deque()
         self._last: set[Target] = set()
         """The databases whose lock another run held."""
         self._limit = 1 if tries_one else at_once
+        self._has_failed = False
         self.interrupt: KeyboardInterrupt | None = None
         """The signal that has stopped it."""
         self.done: list[Done] = []
 
     def __enter__(self) -> Pool:
-        self._workers.append(self._make_worker(()))
+        self._add_worker()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        for worker in self._workers:
+        for worker in [*self._workers]:
             if error is not None:
                 worker.send_signal(signal.SIGTERM)
-            worker.end()
+            self._end(worker)
+        self._selector.close()
+
+    def _add_worker(self) -> Worker:
+        worker = self._make_worker(self._workers)
+        self._workers.append(worker)
+        for descriptor in worker.descriptors:
+            self._selector.register(descriptor, selectors.EVENT_READ, worker)
+        return worker
+
+    def _end(self, worker: Worker) -> str:
+        """Let it end, and return how it ended."""
+        self._workers.remove(worker)
+        for descriptor in worker.descriptors:
+            self._selector.unregister(descriptor)
+        return worker.end()
+
+    def _wait(self) -> Sequence[Worker]:
+        """The workers that have sent something, or all after a second: one may have died without a trace."""
+        ready = {key.data for key, _ in self._selector.select(LIVENESS_SECONDS)}
+        if time.monotonic() < self._look_at_all_at:
+            return [*ready]
+        self._look_at_all_at = time.monotonic() + LIVENESS_SECONDS
+        return [*self._workers]
 
     def list_targets(self) -> list[Target] | Done:
         """All databases, as a worker sees them: this process has no client, and so no threads, while it forks."""
         (worker,) = self._workers
         worker.give(None)
         while not worker.has_result():
-            wait(worker.descriptors, LIVENESS_SECONDS)
+            self._wait()
             worker.pass_lines_on()
         found: list[Target] | Done | None = worker.result()
         if found is None:
-            self._workers.remove(worker)
-            raise MigopyException(f"Nothing was done: the process that asks MONGO_DATABASES {worker.end()}.")
+            ended = self._end(worker)
+            raise MigopyException(f"Nothing was done: the process that asks MONGO_DATABASES {ended}.")
         return found
 
     def run(self, targets: Sequence[Target]) -> None:
@@ -74,14 +101,15 @@ class Pool:
         self._waiting.extend(Job(target, waits=False) for target in targets)
         with hold_back():
             while self._assign():
+                ready: Sequence[Worker] = []
                 try:
                     with let_through():
-                        wait([number for worker in self._busy for number in worker.descriptors], LIVENESS_SECONDS)
+                        ready = self._wait()
                 except KeyboardInterrupt as interrupt:
                     self.interrupt = interrupt
                     for worker in self._busy:
                         worker.send_signal(signal.Signals[str(interrupt)])
-                for worker in self._busy:
+                for worker in ready:
                     self._attend(worker)
 
     @property
@@ -90,13 +118,11 @@ class Pool:
 
     def _assign(self) -> bool:
         """Give databases to idle workers. Returns whether any works."""
-        has_failed = any(done.code and not done.is_locked for done in self.done)
-        if not self.interrupt and (self._goes_on or not has_failed):
+        if not self.interrupt and (self._goes_on or not self._has_failed):
             while self._waiting and len(self._busy) < self._limit:
                 idle = next((worker for worker in self._workers if not worker.target), None)
                 if idle is None:
-                    idle = self._make_worker(self._workers)
-                    self._workers.append(idle)
+                    idle = self._add_worker()
                 idle.give(self._waiting.popleft())
         return bool(self._busy)
 
@@ -106,11 +132,12 @@ class Pool:
         if not worker.has_result():
             return
         target, result = worker.target, worker.result()
-        assert target is not None
         worker.target = None
+        ended = "" if result else self._end(worker)
+        if target is None:
+            return
         if result is None:
-            self._workers.remove(worker)
-            result = Done(target, 1, error=f"its process {worker.end()}")
+            result = Done(target, 1, error=f"its process {ended}")
             self._logger.red(f"{target.name}: {result.error}")
         self._note(result)
 
@@ -121,6 +148,7 @@ class Pool:
             self._waiting.append(Job(result.target, waits=True))
             return
         self.done.append(result)
+        self._has_failed |= bool(result.code) and not result.is_locked
         if has_worked(result):
             self._limit = self._at_once
 

@@ -72,7 +72,8 @@ def serve(
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt), Managers(manager_class) as managers:
         while True:
             job = connection.recv()
-            streams.put_in_place()
+            if not subtask.is_silent:  # migrations may have closed or replaced them
+                streams.put_in_place()
             result = _run(job, managers, subtask) if job else _list(list_targets, managers, manager_class)
             streams.flush()
             connection.send(result)

@@ -32,6 +32,15 @@ MAJORITY_TIMEOUT_MS = 10_000
 """How long a write, or a read with majority concern, may wait for a majority of the replica set."""
 
 
+MAJORITY: dict[str, Any] = {
+    "codec_options": CodecOptions(tz_aware=True, unicode_decode_error_handler="backslashreplace"),
+    "read_preference": ReadPreference.PRIMARY,
+    # j: on a standalone MongoDB 4.2, w: majority alone does not wait for the journal.
+    "write_concern": WriteConcern("majority", j=True, wtimeout=MAJORITY_TIMEOUT_MS),
+    "read_concern": ReadConcern("majority"),
+}
+
+
 Place = TypeVar("Place", "Collection[dict[str, Any]]", "Database[dict[str, Any]]")
 
 
@@ -40,10 +49,4 @@ def with_majority(place: Place) -> Place:
 
     Times are read with their zone, and bytes that are not UTF-8 are read escaped.
     """
-    return place.with_options(
-        codec_options=CodecOptions(tz_aware=True, unicode_decode_error_handler="backslashreplace"),
-        read_preference=ReadPreference.PRIMARY,
-        # j: on a standalone MongoDB 4.2, w: majority alone does not wait for the journal.
-        write_concern=WriteConcern("majority", j=True, wtimeout=MAJORITY_TIMEOUT_MS),
-        read_concern=ReadConcern("majority"),
-    )
+    return place.with_options(**MAJORITY)

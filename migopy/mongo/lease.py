@@ -5,6 +5,7 @@ The lock of the runs is one, the mark of a scratch database is another.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from datetime import datetime
@@ -14,6 +15,7 @@ from pymongo.errors import PyMongoError
 
 from ..errors import LockLost, ServerFailed
 from ..terminal.wording import local_time
+from .threads import start_later
 from .transaction_guard import call_unwatched
 
 IS_HELD = {"$gt": ["$expires_at", "$$NOW"]}
@@ -39,14 +41,13 @@ class Renewal:
 
     def start(self) -> None:
         # Beside a migration in a transaction, which the renewal is no part of.
-        threading.Thread(target=call_unwatched, args=(self._run,), name=self._name, daemon=True).start()
+        start_later(self._every, functools.partial(call_unwatched, self._run), self._ended, self._name)
 
     def end(self) -> None:
         self._ended.set()
 
     def _run(self) -> None:
-        pause = self._every
-        while not self._ended.wait(pause):
+        while not self._ended.is_set():
             pause = self._every
             try:
                 if not self._renew():
@@ -55,6 +56,7 @@ class Renewal:
                 return
             except (PyMongoError, ServerFailed):
                 pause = self._every / 10  # the server may be back in a moment, and the lease still runs
+            self._ended.wait(pause)
 
 
 def is_running(pid: int) -> bool:

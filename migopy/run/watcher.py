@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Iterator
@@ -11,6 +12,7 @@ from pymongo.errors import PyMongoError
 
 from ..mongo.clock import clock
 from ..mongo.operations import Doing, Operations
+from ..mongo.threads import start_later
 from ..mongo.transaction_guard import call_unwatched
 from ..terminal.progress import ProgressLine
 
@@ -50,7 +52,7 @@ class Watcher:
 
     def __enter__(self) -> Watcher:
         # What this thread writes belongs to no transaction of the migration.
-        threading.Thread(target=call_unwatched, args=[self._run], name="migopy watcher", daemon=True).start()
+        start_later(LOOK_SECONDS, functools.partial(call_unwatched, self._run), self._ended, "migopy watcher")
         return self
 
     def __exit__(
@@ -73,7 +75,7 @@ class Watcher:
                     self._line.clear()
 
     def _run(self) -> None:
-        while not self._ended.wait(LOOK_SECONDS):
+        while not self._ended.is_set():
             self._operations.look_for_sessions()
             name = self._name
             if name is None:
@@ -84,6 +86,7 @@ class Watcher:
                     self._ask(name)
                 except PyMongoError:  # it cannot be asked (Stable API), or does not answer, which the migration notices
                     self._ask_at = clock() + 10 * ASK_SECONDS
+            self._ended.wait(LOOK_SECONDS)
 
     def _ask(self, name: str) -> None:
         doing = self._operations.longest(LONG_COMMAND_SECONDS)

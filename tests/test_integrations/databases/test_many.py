@@ -489,6 +489,7 @@ class TestTeam(DatabasesTestCase):
         for returned, sentence in (
             ("1 / 0", r"Nothing was done: MONGO_DATABASES failed \(ZeroDivisionError: division by zero\)\."),
             ("client.admin.command('nothing')", r"MongoDB at the server of MONGO_DATABASES refuses the command: .*"),
+            ("[]", r"Nothing was done: MONGO_DATABASES returned no name\."),
             ("exit(0)", r"Nothing was done: the process that asks MONGO_DATABASES ended with exit code 0\."),
             ("{'d': 5}", r"MONGO_DATABASES, as a dictionary, has to have a connection string for each name\."),
         ):
