@@ -9,9 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping
 from unittest import mock
 
-from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.monitoring import CommandListener
 
 from ..batches import pace
 from ..errors import MigrationFailed
@@ -26,6 +24,7 @@ from ..rehearsal.scratch.raw import server_time
 from ..terminal import ColorsLogger
 from ..terminal.texts import one_line
 from ..terminal.tracebacks import is_team_frame
+from .client import STOPPER, Stopped, shared_client
 from .databases import new_name
 from .server import server_uri
 
@@ -35,10 +34,6 @@ if TYPE_CHECKING:
 
 MAX_STOPS = 1_000
 """How often ``assert_resumes()`` stops a migration at most."""
-
-
-class Stopped(BaseException):
-    """A migration was stopped, as if its process had been killed."""
 
 
 class MigrationTest:
@@ -55,8 +50,8 @@ class MigrationTest:
         collections: Mapping[str, Iterable[Mapping[str, Any]]],
         after: str | None = None,
     ) -> None:
-        self._stopper = Stopper()
-        self._manager = _for_tests(manager, folder, self._stopper)()
+        self._manager = _for_tests(manager, folder)()
+        self._manager.mongo_client = shared_client()
         self._collections = {collection: [*documents] for collection, documents in collections.items()}
         self._after = after
         self._names = self._manager._workspace().names
@@ -69,7 +64,7 @@ class MigrationTest:
             raise
 
     def close(self) -> None:
-        """Drop the database and close the client."""
+        """Drop the database."""
         self._manager.mongo_client.drop_database(self._manager.MONGO_DATABASE or "")
         self._manager.close()
 
@@ -150,13 +145,13 @@ class MigrationTest:
 
     def _up_stopped_at(self, place: int) -> bool:
         """Run ``up()`` and stop it before the note of a batch is written. Returns whether it has so many batches."""
-        self._stopper.begin(self._names.batches, place)
+        STOPPER.begin(self._names.batches, place)
         try:
             self.up()
         except Stopped:
             return True
         finally:
-            self._stopper.end()
+            STOPPER.end()
         return False
 
     @property
@@ -226,30 +221,6 @@ def _team_lines(trace: TracebackType | None) -> Iterator[TracebackType]:
         trace = trace.tb_next
 
 
-class Stopper(CommandListener):
-    """Stops a client before it sends its n-th update of a collection."""
-
-    def __init__(self) -> None:
-        self._collection: str | None = None
-        self._left = 0
-
-    def begin(self, collection: str, place: int) -> None:
-        self._collection, self._left = collection, place
-
-    def end(self) -> None:
-        self._collection = None
-
-    def started(self, event: Any) -> None:
-        if self._collection and event.command.get("update") == self._collection:
-            self._left -= 1
-            if not self._left:
-                raise Stopped
-
-    def succeeded(self, event: Any) -> None: ...
-
-    def failed(self, event: Any) -> None: ...
-
-
 def _do_nothing(*_: object) -> None:
     """Stands in for the hooks."""
 
@@ -260,19 +231,15 @@ class Silence(ColorsLogger):
     def _say(self, *message: object) -> None: ...
 
 
-def _for_tests(manager: type[MigrationsManager], folder: Path, stopper: Stopper) -> type[MigrationsManager]:
+def _for_tests(manager: type[MigrationsManager], folder: Path) -> type[MigrationsManager]:
     """The team's class with a database of its own, without hooks and dumps. Relative paths stay below ``folder``."""
-
-    def connect(*args: Any, **options: Any) -> MongoClient[Any]:
-        options["event_listeners"] = [*options.get("event_listeners", ()), stopper]
-        return MigrationsManager.MongoClient(*args, **options)
 
     settings: dict[str, Any] = {
         "MONGO_URI": server_uri(),
         "MONGO_DATABASE": new_name(),
         "MONGO_DATABASES": None,
         "MONGO_CLIENT_OPTIONS": {},
-        "MongoClient": staticmethod(connect),
+        "MongoClient": staticmethod(MigrationsManager.MongoClient),
         "MIGRATIONS_DIRECTORY": folder / manager.MIGRATIONS_DIRECTORY,
         "DO_MONGO_DUMP": False,
         "STRICT": False,
