@@ -10,6 +10,7 @@ from ...terminal.wording import duration
 from . import parts
 
 if TYPE_CHECKING:
+    from ..preflight import Finding
     from ..result import RehearsedMigration
 
 SPECIAL = re.compile(r"[\\`*_{}\[\]()#+!|~$^@:=<>&\"'-]")
@@ -28,8 +29,8 @@ def page(title: str, rehearsed: Sequence[RehearsedMigration], verdict: str) -> s
 def _migration(rehearsed: RehearsedMigration, longest: float) -> Iterator[str]:
     if rehearsed.error:
         yield from (_text(one_line(rehearsed.error)), "")
-    for finding in parts.preflight(rehearsed):
-        yield f"- {_text(finding)}"
+    if rehearsed.preflight:
+        yield from ("### On the real data", "", *map(_finding, rehearsed.preflight))
     for title, changes in parts.sections(rehearsed):
         yield from ("", f"### {_text(title)}", "")
         for change in changes:
@@ -41,6 +42,11 @@ def _migration(rehearsed: RehearsedMigration, longest: float) -> Iterator[str]:
         yield from ("", "### Time", "")
         rows = [parts.Time("up()", rehearsed.seconds), *parts.times(rehearsed)]
         yield from _table(("", "", ""), [(what, duration(seconds), _bar(seconds, longest)) for what, seconds in rows])
+
+
+def _finding(finding: Finding) -> str:
+    text = _text(str(finding))
+    return f"- **{text}**" if finding.is_grave else f"- {text}"
 
 
 def _bar(seconds: float, longest: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Iterator, NamedTuple, Sequence
 
-from ...terminal.texts import one_line
 from ...terminal.wording import duration, plural
 
 if TYPE_CHECKING:
@@ -68,10 +67,6 @@ def differences(change: Change) -> Iterator[Difference]:
     for example in change.examples:
         for field in example.fields:
             yield Difference(f"{example.event} {example.id}", field.path, field.before, field.after)
-
-
-def preflight(rehearsed: RehearsedMigration) -> Sequence[str]:
-    return [one_line(finding) for finding in rehearsed.preflight or ()]
 
 
 def times(rehearsed: RehearsedMigration) -> list[Time]:

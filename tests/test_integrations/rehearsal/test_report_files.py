@@ -53,7 +53,9 @@ class TestReportFiles(PreflightTestCase):
         self.write_both()
         report = self.report("report.md")
         self.assertIn("| 1&#95;a.py | ", report)
-        self.assertRegex(report, r"- users&#58; no index fits .*COLLSCAN")
+        self.assertRegex(
+            report, r"### On the real data\n\n- users&#58; .*\n- \*\*users&#58; no index fits .*COLLSCAN&#93;\*\*\n"
+        )
         for table in re.findall(r"(?m)(?:^\|.*\n)+", report):
             self.assertEqual(1, len({line.count("|") for line in table.splitlines()}), table)
         self.assertNotIn("<script", report)
