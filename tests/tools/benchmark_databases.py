@@ -134,7 +134,7 @@ class Benchmark:
         return time.perf_counter() - began
 
 
-def memory(process: subprocess.Popen[bytes]) -> int:
+def memory(process: subprocess.Popen[Any]) -> int:
     """The most bytes that a process and its children had at the same time."""
     most = 0
     while process.poll() is None:

@@ -10,6 +10,7 @@ import re
 import shlex
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.documents import PAGES, blocks
 from tests.server import Server, shared_replica_set, wait_for
 from tests.support import Project, Result, RunTestCase, WithUsersTestCase, basic_fabfile, tools_on_path, until_file
 from tests.test_integrations.project.test_readme import NewcomerTestCase
+from tests.tools.benchmark_databases import memory
 
 NUMBER = 12
 
@@ -158,7 +160,26 @@ class TestExecute(DatabasesTestCase):
         return until_file(self.customers.path / "never").replace("\n", "\n    ")
 
 
+class TestScale(DatabasesTestCase):
+    number = 1000 if RunTestCase.IN_FULL else NUMBER
+
+    def test_memory_and_result(self) -> None:
+        self.customers.trace("1_a.py")
+        for subtask, said in (("execute", f"{self.number:,} done"), ("show_status", ": 1 executed; last 1_a.py")):
+            process = self.customers.fab_start("--hide=status", f"migrations:{subtask}", cold=True)
+            with ThreadPoolExecutor() as beside:
+                most = beside.submit(memory, process)
+                result = self.end_of(process, timeout=1200)
+            self.assert_code(0, result)
+            self.assertIn(said, result.stderr.splitlines()[-1])
+            self.assertLess(most.result(), 150e6)
+            print(f"{self.id()}: {subtask} in {self.number} databases took {most.result() / 1e6:.0f} MB")
+        self.assertEqual({self.short(name): ["1_a.py"] for name in self.names}, self.ran_in())
+
+
 class TestKilled(DatabasesTestCase):
+    number = 20 if RunTestCase.IN_FULL else NUMBER
+
     def find_server(self) -> Server:
         return shared_replica_set()
 
