@@ -13,6 +13,9 @@ from ..mongo.extended_json import read_file
 from .fabfile import find_manager, folder_of
 from .migration import MigrationTest
 
+# pytest leaves out the lines of this file when a test fails.
+__tracebackhide__ = True
+
 Documents = Union[Iterable[Mapping[str, Any]], str, "os.PathLike[str]"]
 """The documents of a collection, or the name of a file with them."""
 

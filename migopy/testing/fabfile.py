@@ -10,6 +10,9 @@ from ..errors import ConfigurationError
 from ..files.importing import on_sys_path
 from ..manager import MigrationsManager
 
+# pytest leaves out the lines of this file when a test fails.
+__tracebackhide__ = True
+
 HINT = "set manager = Migrations in the test case (with pytest: a fixture migration_manager that returns it)"
 
 

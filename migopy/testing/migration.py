@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from ..files.migration import LoadedMigration
     from ..rehearsal.result import RehearsedMigration
 
+# pytest leaves out the lines of this file when a test fails.
+__tracebackhide__ = True
+
 MAX_STOPS = 1_000
 """How often ``assert_resumes()`` stops a migration at most."""
 
@@ -89,12 +92,10 @@ class MigrationTest:
 
     def assert_restored(self) -> None:
         """Fail unless the database is as it was before ``up()``, in documents, indexes, options and views."""
-        __tracebackhide__ = True
         self._fail_for(f"down() of {self.name} does not restore everything:", compare(self._first, self._snapshot()))
 
     def assert_repeatable(self) -> None:
         """Fail unless ``up()`` does the same again after ``down()``. Other values may be meant: ``ALLOW``."""
-        __tracebackhide__ = True
         if not self._is_registered:
             self.up()
         before = self._snapshot()
@@ -107,7 +108,6 @@ class MigrationTest:
 
     def assert_resumes(self) -> None:
         """Fail unless ``up()``, stopped after any of its batches and executed again, ends as if it ran at once."""
-        __tracebackhide__ = True
         # Small batches, so that a few documents are enough to stop between them.
         with mock.patch.object(pace, "FIRST_BATCH", 1):
             self._begin_anew()
@@ -126,7 +126,6 @@ class MigrationTest:
 
         What ``ALLOW`` in the file names is allowed. Afterwards the database is as it was before ``up()``.
         """
-        __tracebackhide__ = True
         self._begin_anew()
         rehearsed: RehearsedMigration = self._call(self._rehearse)
         grave = [finding for finding in rehearsed.preflight or () if finding.is_grave]
@@ -186,13 +185,11 @@ class MigrationTest:
         return snapshot
 
     def _fail_for(self, title: str, changes: list[Change]) -> None:
-        __tracebackhide__ = True
         real = [change for change in changes if change.is_real]
         if real:
             raise AssertionError("\n".join([title, *change_lines(real)]))
 
     def _call(self, subtask: Callable[..., Any], *options: str, **named: str) -> Any:
-        __tracebackhide__ = True
         try:
             return subtask(*options, **named)
         except MigrationFailed as error:

@@ -142,6 +142,12 @@ with self.assertRaisesRegex(AssertionError, "nobody saw it"):
 """
         )
 
+    def test_a_verify_that_fails_shows_its_own_line(self) -> None:
+        text = "def up(db):\n    pass\n\n\ndef verify(db):\n    assert db.name == 1\n"
+        self.team.write("mongomigrations/7_a.py", text)
+        shown = self.run_it("self.migration('7').up()", code=1)
+        self.assertIn('7_a.py", line 6, in verify\n    assert db.name == 1\n', shown)
+
     def test_mistakes_are_one_sentence(self) -> None:
         shown = self.run_it('self.migration("9")', code=1)
         self.assertIn("MigrationNotFound: No migration '9'", shown)
@@ -184,6 +190,8 @@ class TestPytest(KitTestCase):
         self.assert_code(1, result)
         self.assertRegex(result.stdout, r"1 failed, 1 passed")
         self.assertIn("BatchFailed: archive, _id 1: AttributeError", result.stdout)
+        self.assertIn("mongomigrations/006_words.py:7: AttributeError\n", result.stdout)
+        self.assertNotIn("migopy/testing/", result.stdout)
         self.assertEqual([], self.left_over())
 
     def test_a_project_that_does_not_use_it_pays_nothing(self) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from migopy import MigrationsManager
     from migopy.testing import MigrationTest
 
+__tracebackhide__ = True  # pytest leaves out the lines of this file when a test fails
+
 
 @pytest.fixture
 def migration_manager() -> type[MigrationsManager] | None:
