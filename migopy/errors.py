@@ -9,6 +9,7 @@ MigopyException          exit code 1 unless stated otherwise
   MigrationFailed
     Irreversible
   BatchFailed
+    DocumentsRejected
   NoSuchCall
   ServerFailed
     NotAllowed
@@ -81,7 +82,18 @@ class Irreversible(MigrationFailed):
 
 
 class BatchFailed(MigopyException):
-    """A batch failed, or ``Batches`` got wrong arguments. The text names the document, if one is to blame."""
+    """A batch failed, or ``Batches`` got wrong arguments. The text names the document, if one is to blame.
+
+    ``reason`` (str) is why that document cannot be changed, and empty if none is to blame.
+    """
+
+    def __init__(self, text: str = "", *, migration: str | None = None, reason: str = "") -> None:
+        super().__init__(text, migration=migration)
+        self.reason = reason
+
+
+class DocumentsRejected(BatchFailed):
+    """``batches.update(..., errors=N)`` has set documents aside, so the migration is not complete."""
 
 
 class NoSuchCall(MigopyException):

@@ -379,6 +379,23 @@ class MigrationsManager(Settings, Hooks):
             self.logger.green("Deleted what was kept.")
 
     @task
+    def rejected(
+        self, name: str | None = None, drop: str | None = None, force: str | None = None, json: str | None = None
+    ) -> None:
+        """Show the documents that batches have set aside
+
+        Those of one migration with rejected,NAME; rejected,drop=NAME leaves them as they are, after a question, which
+        force=yes answers
+        """
+        rejected, workspace = lazy.run.rejected, self._workspace()
+        found = rejected.find(workspace, name if drop is None else drop)
+        if drop is not None:
+            self._require_yes(rejected.question(found), force)
+            with workspace.hold_lock("rejected"):
+                return self.logger.green(rejected.drop(workspace, found))
+        rejected.show_all(workspace, found, self.logger, as_json=is_yes("json", json))
+
+    @task
     def unlock(self, force: str | None = None) -> None:
         """Show who holds the lock, and free it"""
         workspace = self._workspace()

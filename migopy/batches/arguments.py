@@ -69,13 +69,15 @@ def valid_size(value: Any) -> int | None:
     raise BatchFailed(f"The size of a batch has to be a number of documents, at least 1, not {value!r}.")
 
 
-def valid_workers(value: Any, keep: Keep | None, default: int) -> int | None:
-    """How many workers an update has; None if it keeps what it replaces, which several workers cannot do."""
+def valid_workers(value: Any, default: int, *, keep: bool, errors: bool) -> int | None:
+    """How many workers an update has; None if it has ``keep`` or ``errors``, which several workers cannot do."""
     if value is not None and (not isinstance(value, int) or value < 1):
         raise BatchFailed(f"workers has to be a whole number, at least 1, not {value!r}.")
     if keep and value is not None and value > 1:
         raise BatchFailed("keep needs one worker, so that what is kept is in order: leave out workers or keep.")
-    return None if keep else default if value is None else value
+    if errors and value is not None and value > 1:
+        raise BatchFailed("errors needs one worker, which counts them: leave out workers or errors.")
+    return None if keep or errors else default if value is None else value
 
 
 def valid_keep(value: Any, *, of_delete: bool = False) -> Keep | None:
@@ -86,6 +88,23 @@ def valid_keep(value: Any, *, of_delete: bool = False) -> Keep | None:
     if not value:
         return None
     return Keep(None if value is True else tuple(dict.fromkeys(value)))
+
+
+def valid_errors(value: Any) -> int:
+    """How many documents may be set aside; 0 for None."""
+    if value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise BatchFailed(
+            f"errors has to be the number of documents that may be set aside at most, at least 1, not {value!r}."
+        )
+    return value
+
+
+def refuse_errors(value: Any, instead: str) -> None:
+    """Raises ``BatchFailed`` where ``errors`` means nothing."""
+    if value is not None:
+        raise BatchFailed(f"errors is for batches.update, which can set single documents aside: {instead}.")
 
 
 def require_update(value: Any, array_filters: Any) -> None:

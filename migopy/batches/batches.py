@@ -8,12 +8,13 @@ from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
-from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
+from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError, WriteError
 
-from ..errors import BatchFailed
+from ..errors import BatchFailed, DocumentsRejected
 from ..mongo.kind import has_transactions, server_kind
 from ..store.checkpoints import Checkpoint, Identity, Walked, encoded
 from ..store.kept import KeptStore, KeptWalk
+from ..terminal.wording import plural
 from . import arguments
 from .control import Control, NoControl
 from .gate import Gate
@@ -23,6 +24,7 @@ from .lag import ReplicaSet
 from .pace import IN_PYTHON, IN_SERVER, Limits, Pace
 from .parts import WalkInParts
 from .progress import Line, NoLine
+from .rejecting import Rejecter, Rejecting, RejectingUpdate, RetryingUpdate
 from .restoring import Restore, restored_sentences
 from .trail import NoTrail, Trail, WalkStart
 from .walk import BatchHooks, BatchInTheWay, BatchTooLarge, DocumentsChanged, Walk
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
+
+    from ..store.rejected import RejectedStore
 
 MAX_LAG_SECONDS = 10.0
 """How far a member of the replica set may be behind before a walk waits for it."""
@@ -82,9 +86,11 @@ class Batches:
         registered: tuple[str, int | None] | None = None,
         control: Control | None = None,
         workers: int = 1,
+        rejected: RejectedStore | None = None,
     ) -> None:
         self._trail = trail or NoTrail()
         self._keeping = Keeping(self._trail, kept, now, registered)
+        self._rejecting = Rejecting(self._trail, rejected)
         self._line = line or NoLine()
         self._hooks = BatchHooks(confirm, self._trail.move)
         self._make_gate = functools.partial(Gate, confirm, self._line.follow, tell, max_lag, control or NoControl())
@@ -94,6 +100,7 @@ class Batches:
         self._last_walk: Walk | None = None
         self._finished: list[Checkpoint] = []
         self._unwritten: list[str] = []
+        self._rejecters: list[Rejecter] = []
 
     def update(
         self,
@@ -104,6 +111,7 @@ class Batches:
         array_filters: Sequence[Mapping[str, Any]] | None = None,
         keep: Sequence[str] | bool | None = None,
         workers: int | None = None,
+        errors: int | None = None,
     ) -> int:
         """Update all documents that match the filter; returns how many were changed, in earlier runs too.
 
@@ -114,31 +122,62 @@ class Batches:
         50,000, as many as take about half a second. ``array_filters`` is what ``update_many`` takes, for operators.
         ``keep`` names the top-level fields whose values are kept for ``restore()``, as they were before, or is True for
         whole documents. ``workers`` is the number of threads for a large collection; a function is called in this one.
-        Raises ``BatchFailed`` that names the document on which a batch failed.
+        Raises ``BatchFailed`` that names the document on which a batch failed, or in the end ``DocumentsRejected``: up
+        to ``errors`` documents are set aside.
         """
         arguments.require_update(update, array_filters)
-        kept, limits = arguments.valid_keep(keep), IN_PYTHON if callable(update) else IN_SERVER
-        threads = arguments.valid_workers(workers, kept, self._workers)
+        kept, most_errors = arguments.valid_keep(keep), arguments.valid_errors(errors)
+        threads = arguments.valid_workers(workers, self._workers, keep=bool(kept), errors=bool(most_errors))
         checked = arguments.pymongo_collection(collection), arguments.valid_filter(filter)
+        limits = IN_PYTHON if callable(update) else IN_SERVER
         with self._walk(*checked, update, arguments.valid_size(size), limits, threads) as walk:
             keeper = self._keeping.begin(walk, kept)
-            if callable(update):
-                with walk.inserts.watch(walk.collection):
-                    walk.run(functools.partial(self._update_by_function, function=update, keeper=keeper))
-            else:
-                in_server = self._update_in_server
-                walk.run(functools.partial(in_server, update=update, array_filters=array_filters, keeper=keeper))
+            rejecter = self._rejecting.begin(walk, most_errors)
+            with walk.inserts.watch(walk.collection) if callable(update) else contextlib.nullcontext():
+                if rejecter:
+                    self._update_and_set_aside(walk, update, array_filters, keeper, rejecter)
+                else:
+                    walk.run(lambda part: self._update(part, update, array_filters, keeper))
             self._finish(walk)
             return walk.checkpoint.changed
 
+    def _update(self, walk: Walk, update: Any, array_filters: Any, keeper: Keeper | None) -> None:
+        if callable(update):
+            FunctionUpdate(update, walk, keeper).run()
+        else:
+            self._update_in_server(walk, update, array_filters, keeper)
+
+    def _update_and_set_aside(
+        self, walk: Walk, update: Any, array_filters: Any, keeper: Keeper | None, rejecter: Rejecter
+    ) -> None:
+        """Update all documents that can be updated. Raises ``DocumentsRejected`` if some cannot."""
+        self._rejecters.append(rejecter)
+        if rejecter.count:
+            again = plural(rejecter.count, "document")
+            self._line.say(f"{walk.checkpoint.migration}: trying {again} again, set aside before")
+        if walk.checkpoint.rejected is not None:
+            RetryingUpdate(update, array_filters, walk, keeper, rejecter).run()
+        one_by_one = RejectingUpdate(update, array_filters, walk, keeper, rejecter)
+        if callable(update) or not walk.in_transactions:
+            one_by_one.run()
+        else:
+            self._update_in_server(walk, update, array_filters, keeper, one_by_one)
+        rejecter.require_none()
+
     def delete(
-        self, collection: Collection[Any], filter: Mapping[str, Any], size: int | None = None, keep: bool | None = None
+        self,
+        collection: Collection[Any],
+        filter: Mapping[str, Any],
+        size: int | None = None,
+        keep: bool | None = None,
+        errors: object = None,
     ) -> int:
         """Delete all documents that match the filter; returns how many were deleted, in earlier runs too.
 
         ``size`` is the number of documents in a batch, as for ``update`` with operators. ``keep=True`` keeps the
-        documents for ``restore()``.
+        documents for ``restore()``. ``errors`` is refused: it is for ``update``.
         """
+        arguments.refuse_errors(errors, "MongoDB refuses no delete because of one document")
         kept = arguments.valid_keep(keep, of_delete=True)
         checked = arguments.pymongo_collection(collection), arguments.valid_filter(filter)
         with self._walk(*checked, "delete", arguments.valid_size(size), IN_SERVER) as walk:
@@ -155,26 +194,19 @@ class Batches:
             return walk.checkpoint.changed
 
     @staticmethod
-    def _update_in_server(walk: Walk, update: Any, array_filters: Any, keeper: Keeper | None) -> None:
+    def _update_in_server(
+        walk: Walk, update: Any, array_filters: Any, keeper: Keeper | None, one_by_one: RejectingUpdate | None = None
+    ) -> None:
         write = functools.partial(update_in_server, update, array_filters, walk)
         for batch in iter(walk.next_batch, []):
             try:
                 walk.write(keeper.around(batch, write) if keeper else functools.partial(write, batch))
             except (BatchTooLarge, BatchInTheWay, PyMongoError) as error:
-                if not walk.shrink_after(error):
+                if one_by_one and isinstance(error, WriteError):
+                    # The server names the document that it refuses only if each has a statement of its own.
+                    one_by_one.write_next()
+                elif not walk.shrink_after(error):
                     raise explain_failure(walk, batch, update, array_filters, error) from error
-
-    @staticmethod
-    def _update_by_function(walk: Walk, function: Callable[[Any], Any], keeper: Keeper | None) -> None:
-        function_update = FunctionUpdate(function, walk, keeper)
-        has_more = True
-        while has_more:
-            try:
-                has_more = walk.write(function_update.next_batch())
-            except (BatchTooLarge, BatchInTheWay, DocumentsChanged, PyMongoError) as error:
-                # A document that somebody has changed is asked again, with its new values.
-                if not walk.shrink_after(error) and not isinstance(error, DocumentsChanged):
-                    raise
 
     def kept_facts(self) -> dict[str, int]:
         """What the registration says about what this execution has kept; empty if it has kept nothing."""
@@ -216,12 +248,15 @@ class Batches:
         filter: Mapping[str, Any] | None = None,
         projection: Any = None,
         size: int = 1_000,
+        errors: object = None,
     ) -> Iterator[Documents]:
         """Lists of at most ``size`` documents that match the filter, in the order of their ``_id``s.
 
         What the loop gives to ``documents.write(collection, requests)`` is written when it asks for the next list.
-        Raises ``BatchFailed`` that names the document on which a batch failed.
+        Raises ``BatchFailed`` that names the document on which a batch failed. ``errors`` is refused: it is for
+        ``update``.
         """
+        arguments.refuse_errors(errors, "in a loop, catch what your own code raises for a document")
         checked_projection = arguments.valid_projection(projection)
         checked_size = arguments.valid_size(size)
         pymongo_collection = arguments.pymongo_collection(collection)
@@ -303,8 +338,8 @@ class Batches:
             name = checkpoint.migration
             raise BatchFailed(
                 f"{checkpoint.progress.documents} are done, by an update with several workers, which only such an"
-                f" update without keep can continue: put it back into {name}. To start over, and change those documents"
-                " again: forget it (that deletes the progress only), then execute."
+                f" update without keep and errors can continue: put it back into {name}. To start over, and change"
+                " those documents again: forget it (that deletes the progress only), then execute."
             )
 
     def _require_walkable(self, collection: Collection[Any]) -> None:
@@ -363,6 +398,7 @@ class Batches:
                 name,
                 before.documents + checkpoint.done,
                 before.changed + checkpoint.changed,
+                before.left_out + checkpoint.left_out,
                 is_missing=before.is_missing and checkpoint.uuid is None and not checkpoint.end,
             )
         return list(by_collection.values())
@@ -375,7 +411,9 @@ class Batches:
     ) -> None:
         """Raises ``BatchFailed`` if something that the migration asked to write was not written."""
         if error:
-            return self._tell_where_the_next_run_resumes()
+            return self._tell_where_the_next_run_resumes(error)
+        for rejecter in self._rejecters:
+            rejecter.require_none()  # the migration may have caught what was raised before
         if self._unwritten:
             raise BatchFailed(
                 f"The loop over {self._unwritten[0]} ended early (break or return), so its last batch was not written:"
@@ -389,10 +427,11 @@ class Batches:
                 " another filter and did not finish; this version has not resumed that"
             )
 
-    def _tell_where_the_next_run_resumes(self) -> None:
+    def _tell_where_the_next_run_resumes(self, error: BaseException) -> None:
         if self._last_walk and not self._last_walk.checkpoint.finished:
             progress = self._last_walk.checkpoint.progress
-            next_batch = "" if self._last_walk.in_transactions else ", and perhaps part of the next batch"
+            is_between_batches = self._last_walk.in_transactions or isinstance(error, DocumentsRejected)
+            next_batch = "" if is_between_batches else ", and perhaps part of the next batch"
             self._line.say(
                 f"{progress.migration}: {progress.documents} are done{next_batch}; the next run continues from there"
             )

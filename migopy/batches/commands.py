@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List, Mapping, Tuple
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Tuple
 
 import bson
 from bson import Int64
@@ -85,29 +85,56 @@ def close_cursor(collection: Collection[Any], reply: Reply, session: ClientSessi
         collection.database.command("killCursors", collection.name, cursors=cursors, session=session)
 
 
-def update_each(collection: Collection[Any], updates: Updates, session: ClientSession | None) -> int:
-    """Update each document by its ``_id``; returns how many were changed. Raises what ``bulk_write()`` raises."""
+Refused = List[Tuple[Any, Mapping[str, Any]]]
+"""The ``_id``s of documents that the server has not changed, each with its answer."""
+
+
+def by_id(id: Any, update: Any) -> dict[str, Any]:
+    """The statement that updates one document, whatever it is like now."""
+    return {"q": {"_id": id}, "u": update}
+
+
+def update_each(
+    collection: Collection[Any],
+    updates: Updates,
+    session: ClientSession | None,
+    statement: Callable[[Any, Any], dict[str, Any]] = by_id,
+    refused: Refused | None = None,
+) -> int:
+    """Update each document by its ``_id``; returns how many were changed.
+
+    Documents that the server refuses are added to ``refused``, and do not keep it from changing the others. Without
+    that, this raises what ``bulk_write()`` raises, with the ``_id`` as ``id`` of the write error.
+    """
     # PyMongo would not retry these writes either: it does that in replica sets, and there they are in a transaction.
     changed = 0
     for begin in range(0, len(updates), MAX_STATEMENTS):
-        changed += _update(collection, updates[begin : begin + MAX_STATEMENTS], session)
+        changed += _update(collection, updates[begin : begin + MAX_STATEMENTS], session, statement, refused)
     return changed
 
 
-def _update(collection: Collection[Any], updates: Updates, session: ClientSession | None) -> int:
-    statements = [{"q": {"_id": id}, "u": update} for id, update in updates]
+def _update(
+    collection: Collection[Any],
+    updates: Updates,
+    session: ClientSession | None,
+    statement: Callable[[Any, Any], dict[str, Any]],
+    refused: Refused | None,
+) -> int:
+    statements = [statement(id, update) for id, update in updates]
+    command = {"update": collection.name, "updates": statements, "ordered": refused is None}
     try:
-        reply = collection.database.command(
-            "update", collection.name, updates=statements, codec_options=collection.codec_options, session=session
-        )
+        reply = collection.database.command(command, codec_options=collection.codec_options, session=session)
     except DocumentTooLarge:
         # PyMongo sends no command of more than 16 MB: nothing is written yet.
         if len(updates) == 1:
             raise
         half = len(updates) // 2
-        return _update(collection, updates[:half], session) + _update(collection, updates[half:], session)
-    if reply.get("writeErrors"):
-        refused = reply["writeErrors"][0]
-        raise BulkWriteError({**reply, "writeErrors": [{**refused, "op": statements[refused["index"]]}]})
+        halves = updates[:half], updates[half:]
+        return sum(_update(collection, part, session, statement, refused) for part in halves)
+    for failure in reply.get("writeErrors", ()):
+        id = updates[failure["index"]][0]
+        if refused is None:
+            raise BulkWriteError({**reply, "writeErrors": [{**failure, "op": statements[failure["index"]], "id": id}]})
+        refused.append((id, failure))
     changed: int = reply["nModified"]
     return changed

@@ -90,7 +90,7 @@ class Trail:
         self._collection = checkpoints.collection
         self._facts = {"migration": migration, "direction": direction}
         self._run = {"checksum": checksum, "by": checkpoints.by}
-        self._resumes = resumes
+        self.resumes = resumes
         self._keeps_filter = keeps_filter
         self._task = task
         self.migration, self.direction = migration, direction
@@ -156,6 +156,8 @@ class Trail:
         facts = {key: getattr(checkpoint, key) for key in ("done", "changed", "seconds", "finished")}
         if checkpoint.left:
             facts["left"] = checkpoint.left
+        if checkpoint.rejected is not None:
+            facts["rejected"] = checkpoint.rejected
         is_durable = session.in_transaction or checkpoint.finished
         collection = (
             self._collection if is_durable else self._collection.with_options(write_concern=CONCERN_BETWEEN_BATCHES)
@@ -183,7 +185,7 @@ class Trail:
 
     def _unclaimed_walks(self) -> list[Checkpoint]:
         if self._unclaimed is None:
-            if not self._resumes:
+            if not self.resumes:
                 self._collection.delete_many(self._facts)
             self._unclaimed = self._checkpoints.find(self._facts)
             self._kept_run = next((walk.kept[0] for walk in self._unclaimed if walk.kept), None)
@@ -274,6 +276,7 @@ class NoTrail:
     """Keeps no checkpoint: every walk begins from the start, as in a test or a rehearsal."""
 
     client = None
+    resumes = False
 
     def __init__(self, migration: str = "", direction: str = "") -> None:
         self.migration, self.direction = migration, direction

@@ -59,6 +59,8 @@ class BatchResult(NamedTuple):
     changed: int
     left: Mapping[str, Any] | None = None
     """Of a restore: how many documents it has left alone until now, by reason."""
+    rejected: int | None = None
+    """How many documents are set aside then; None if none ever was."""
 
 
 WriteBatch = Callable[["ClientSession | None"], BatchResult]
@@ -90,6 +92,10 @@ class BatchInTheWay(Exception):  # noqa: N818 - it never leaves this room
 
 class DocumentsChanged(Exception):  # noqa: N818 - it never leaves this room
     """Somebody has changed documents of a batch since they were read."""
+
+
+class DocumentRefused(DocumentsChanged):
+    """The server has refused a document, and the transaction is tried again without it."""
 
 
 class Walk:
@@ -158,8 +164,8 @@ class Walk:
 
         ``keeps_raw`` says whether ``require_unchanged()`` will compare it.
         """
-        self._batch_began = time.monotonic()
-        size = self.batch_size = self.next_size
+        size = self.next_size
+        self.begin_batch(size)
         found = Batch([], [], [])
         if self.checkpoint.finished:
             return found
@@ -173,9 +179,17 @@ class Walk:
                 break
         return Batch(*(part[:size] for part in found))
 
+    def documents_of(self, ids: Ids, projection: Any, session: ClientSession | None, *, keeps_raw: bool) -> Batch:
+        """Those of these documents that match the filter. Raises ``BatchTooLarge``."""
+        self.begin_batch(len(ids))
+        # The ids may not be in the order of the collection.
+        wanted = {"filter": {"$and": [self.filter, {"_id": {"$in": ids}}]}, "sort": BY_ID, "hint": BY_ID}
+        return self._decode(self._read(wanted, projection, session), (), keeps_raw)
+
     def begin_batch(self, documents: int) -> None:
         """Begin a batch of so many documents that is not found by going through the collection."""
         self._batch_began, self.batch_size = time.monotonic(), documents
+        self._ids_ahead.clear()
 
     @property
     def next_size(self) -> int:
@@ -299,7 +313,7 @@ class Walk:
 
     def _write(self, write_batch: WriteBatch, session: ClientSession | None) -> Checkpoint:
         result, now = write_batch(session), self.checkpoint
-        if not result.documents:
+        if not result.documents and result.rejected in (None, now.rejected):
             # Nothing to store: the next run looks at these _ids again and changes nothing.
             return now._replace(last=tuple(result.last) or now.last)
         moved = now._replace(
@@ -308,6 +322,7 @@ class Walk:
             changed=now.changed + result.changed,
             seconds=now.seconds + self._paced_seconds + (time.monotonic() - self._batch_began) / self._hooks.workers,
             left=now.left if result.left is None else result.left,
+            rejected=now.rejected if result.rejected is None else result.rejected,
         )
         self._refuse_inserts_ahead(moved, session)
         if session:

@@ -21,7 +21,17 @@ from . import arguments
 from .commands import Updates, update_each
 from .ids import BY_ID, IdRange, Ids, filter_within
 from .pace import SLOW_BATCH_SECONDS
-from .walk import TOO_MUCH_AT_ONCE, Batch, BatchInTheWay, BatchResult, Walk, WriteBatch, depends_on_documents
+from .walk import (
+    TOO_MUCH_AT_ONCE,
+    Batch,
+    BatchInTheWay,
+    BatchResult,
+    BatchTooLarge,
+    DocumentsChanged,
+    Walk,
+    WriteBatch,
+    depends_on_documents,
+)
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -63,11 +73,25 @@ class FunctionUpdate:
         self._keeper = keeper
         self._is_slow = False
 
-    def next_batch(self) -> WriteBatch:
-        """What writes the next batch."""
+    def run(self) -> None:
+        """Update all documents of the walk."""
+        while self.write_next():
+            pass
+
+    def write_next(self) -> bool:
+        """Write the next batch; returns whether there was any."""
+        while True:
+            try:
+                return self._walk.write(self._next_batch())
+            except (BatchTooLarge, BatchInTheWay, DocumentsChanged, PyMongoError) as error:
+                # A document that somebody has changed is asked again, with its new values.
+                if not self._walk.shrink_after(error) and not isinstance(error, DocumentsChanged):
+                    raise
+
+    def _next_batch(self) -> WriteBatch:
         if not self._is_slow:
             return self._read_and_write
-        batch = self._walk.documents()
+        batch = self._read(None, keeps_raw=True)
         asked, updates = self._walk.call(lambda: self._ask(batch))
 
         def write(session: ClientSession | None) -> BatchResult:
@@ -79,21 +103,26 @@ class FunctionUpdate:
 
     def _read_and_write(self, session: ClientSession | None) -> BatchResult:
         # In a transaction nobody can change a document between its reading and its writing.
-        batch = self._walk.documents(session=session, keeps_raw=False)
+        batch = self._read(session, keeps_raw=False)
         asked, updates = self._walk.call(lambda: self._ask(batch))
         return self._write(asked, updates, session)
 
+    def _read(self, session: ClientSession | None, *, keeps_raw: bool) -> Batch:
+        return self._walk.documents(session=session, keeps_raw=keeps_raw)
+
     def _write(self, asked: Batch, updates: Updates, session: ClientSession | None) -> BatchResult:
         def write(session: ClientSession | None) -> BatchResult:
-            with _explain_refusal(self._walk, self._walk.collection, (({"_id": id}, update) for id, update in updates)):
-                changed = update_each(self._walk.collection, updates, session)
-            return BatchResult(asked.ids[-1:], len(asked.ids), changed)
+            return BatchResult(asked.ids[-1:], len(asked.ids), self._send(updates, session))
 
         if self._keeper is None or not updates:
             return write(session)
         # It is sent twice, and encoded once.
         to_change = RawBSONDocument(bson.encode(filter_within({}, [id for id, _ in updates]), codec_options=EXACTLY))
         return self._keeper.replace(to_change, to_change, write, session)
+
+    def _send(self, updates: Updates, session: ClientSession | None) -> int:
+        with _explain_refusal(self._walk, self._walk.collection, (({"_id": id}, update) for id, update in updates)):
+            return update_each(self._walk.collection, updates, session)
 
     def _ask(self, batch: Batch) -> tuple[Batch, Updates]:
         """Call the function for the documents, as long as a batch may take. Returns the part that was asked, too."""
@@ -102,32 +131,46 @@ class FunctionUpdate:
         count = 0
         for id, document in zip(batch.ids, batch.documents):
             called = time.monotonic()
-            update = _update_for(document, id, self._function, self._walk.collection)
+            try:
+                update = self._update_for(id, document)
+            except BatchFailed as error:
+                self._refuse(id, error)
+                update = None
             if update is not None:
                 updates.append((id, update))
             count += 1
             self._is_slow = self._is_slow or time.monotonic() - called > SLOW_CALL_SECONDS
             # Other writers of these documents wait for the transaction.
-            if time.monotonic() - began > SLOW_BATCH_SECONDS:
+            if time.monotonic() - began > SLOW_BATCH_SECONDS or self._is_enough():
                 break
         self._walk.batch_size = count
         return Batch(batch.ids[:count], batch.documents[:count], batch.raw[:count]), updates
 
+    def _update_for(self, id: Any, document: Any) -> Any:
+        """What the function returns for a document. Raises ``BatchFailed`` that names the document."""
+        try:
+            update = self._function(document)
+        except (MigopyException, StopTaskExecution):
+            raise
+        except Exception as error:
+            raise document_failed(self._walk.collection, id, summary(error)) from error
+        if update is not None and not arguments.is_update(update):
+            needed = "the function has to return an update, such as {'$set': ...}, or None"
+            raise document_failed(self._walk.collection, id, f"{needed}, not {update!r}")
+        return update
 
-def _update_for(document: Any, id: Any, function: Callable[[Any], Any], collection: Collection[Any]) -> Any:
-    """What the function returns for a document. Raises ``BatchFailed`` that names the document."""
-    try:
-        update = function(document)
-    except (MigopyException, StopTaskExecution):
-        raise
-    except Exception as error:
-        raise BatchFailed(f"{collection.name}, _id {id!r}: {summary(error)}") from error
-    if update is not None and not arguments.is_update(update):
-        raise BatchFailed(
-            f"{collection.name}, _id {id!r}: the function has to return an update, such as {{'$set': ...}},"
-            f" or None, not {update!r}"
-        )
-    return update
+    def _refuse(self, id: Any, error: BatchFailed) -> None:
+        """What happens with a document that cannot be changed."""
+        raise error
+
+    def _is_enough(self) -> bool:
+        """Whether the batch has to end here."""
+        return False
+
+
+def document_failed(collection: Collection[Any], id: Any, reason: str) -> BatchFailed:
+    """The error that names a document and says why it cannot be changed."""
+    return BatchFailed(f"{collection.name}, _id {id!r}: {reason}", reason=reason)
 
 
 class Documents(List[Any]):
@@ -220,22 +263,23 @@ def _unencodable(writes: Iterable[tuple[Any, Any]], collection: Collection[Any])
     return "a request"
 
 
-def _is_refused_as_such(walk: Walk, update: Any, array_filters: Any) -> bool:
-    """Whether the server refuses the update whatever the document."""
+def refused_as_such(walk: Walk, update: Any, array_filters: Any) -> BatchFailed | None:
+    """The error if the server refuses the update whatever the document."""
     try:
         walk.collection.update_many({"_id": {"$in": []}}, update, array_filters=array_filters)
-    except WriteError:
-        return True
+    except WriteError as error:
+        return BatchFailed(f"MongoDB refuses the update of {walk.collection.name}: {server_message(error)}")
     except PyMongoError:
         pass
-    return False
+    return None
 
 
 def explain_failure(walk: Walk, batch: Ids | IdRange, update: Any, array_filters: Any, error: Exception) -> Exception:
     """The ``BatchFailed`` that names the document on which the server failed; otherwise the error itself."""
     name = walk.collection.name
-    if isinstance(error, WriteError) and _is_refused_as_such(walk, update, array_filters):
-        return BatchFailed(f"MongoDB refuses the update of {name}: {server_message(error)}")
+    refused = refused_as_such(walk, update, array_filters) if isinstance(error, WriteError) else None
+    if refused:
+        return refused
     if not isinstance(error, PyMongoError) or not depends_on_documents(error):
         return error
     ids = walk.ids_of(batch)

@@ -99,8 +99,8 @@ class Restore:
         for view in listed:
             if view["type"] == "view" and self._dump.collection(view["name"]):
                 self._db.drop_collection(view["name"])  # it has no UUID by which to see that it was replaced
-        # The checkpoints, and what is kept, are worth nothing without their history. The dump may have its own.
-        for name in (self._names.batches, self._names.kept):
+        # These are worth nothing without their history. The dump may have its own.
+        for name in (self._names.batches, self._names.kept, self._names.rejected):
             self._db.drop_collection(name)
         if self._dump.collection(STORED_FUNCTIONS):
             self._db[STORED_FUNCTIONS].delete_many({})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -16,6 +17,8 @@ _OPTIONS = json_util.JSONOptions(
     json_mode=json_util.JSONMode.CANONICAL, uuid_representation=0, tz_aware=False, **READS_ALL_DATES
 )
 
+_SHORT = json_util.JSONOptions(json_mode=json_util.JSONMode.RELAXED, uuid_representation=0, **READS_ALL_DATES)
+
 
 def as_json(document: bytes) -> str | None:
     """A document of BSON as one line of Extended JSON.
@@ -28,6 +31,11 @@ def as_json(document: bytes) -> str | None:
     except (InvalidBSON, OverflowError, ValueError, TypeError):  # such as a date that PyMongo cannot read
         return None
     return line if is_same else None
+
+
+def as_value(value: Any) -> Any:
+    """A value of BSON as JSON can hold it: as it is, or as an object that names its type."""
+    return json.loads(json_util.dumps({"": value}, json_options=_SHORT))[""]
 
 
 def read_file(path: Path) -> list[dict[str, Any]]:

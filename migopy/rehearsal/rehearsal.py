@@ -276,7 +276,7 @@ class Rehearsal:
         if migration.in_transaction:
             self._workspace.prepare_transactions()
         trail = RecordedTrail(migration.name, direction.function, lambda: self._guard.recorder)
-        batches = Batches(trail, kept=self._workspace.kept)
+        batches = Batches(trail, kept=self._workspace.kept, rejected=self._workspace.rejected)
         context = RunContext(
             lock=NoLock(),
             history=self._workspace.history,

@@ -4,6 +4,7 @@ Imports batches, files, legacy, store, mongo, settings, terminal and errors.
 """
 
 from . import kept as kept
+from . import rejected as rejected
 from . import report as report
 from . import screen as screen
 from .acceptance import find_acceptance as find_acceptance

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 OF_EVERY_ATTEMPT = ("at", "seconds", "by", "dump")
-OF_RECORDS = ("dump_documents", "dump_bytes", "kept_documents", "walks")
+OF_RECORDS = ("dump_documents", "dump_bytes", "kept_documents", "rejected_documents", "walks")
 """What a row of the history has of a registration or a failure, and what only of a registration."""
 
 MAX_NAMED = 5
@@ -97,6 +97,7 @@ def _progress_row(status: Status, name: str | None) -> dict[str, Any] | None:
         "seconds": round(progress.seconds, 3),
         "seconds_left": None if progress.seconds_left is None or waits else round(progress.seconds_left),
         "at": progress.at,
+        "rejected": progress.rejected,
     }
 
 
@@ -168,7 +169,8 @@ def _state(row: Row) -> list[str]:
     """``executed, changed``; only the problems of an unregistered migration, which say more in less room."""
     problems_only = row["state"] == "unregistered" and row["problems"]
     kept = ["kept"] if row["kept_documents"] else []
-    return row["problems"] if problems_only else [row["state"], *kept, *row["problems"]]
+    rejected = [f"{row['rejected_documents']:,} set aside"] if row["rejected_documents"] else []
+    return row["problems"] if problems_only else [row["state"], *kept, *rejected, *row["problems"]]
 
 
 def _colour(row: Row) -> str:
@@ -183,7 +185,8 @@ def _progress_text(row: Row) -> list[str]:
     progress = row["progress"]
     if not progress:
         return []
-    return [f"{100 * progress['done'] // progress['total']} %" if progress["total"] else f"{progress['done']:,} done"]
+    done = f"{100 * progress['done'] // progress['total']} %" if progress["total"] else f"{progress['done']:,} done"
+    return [done, *([f"{progress['rejected']:,} set aside"] if progress["rejected"] else [])]
 
 
 def problems_beside(obstacles: Sequence[str], status: Status) -> list[Problem]:
@@ -259,7 +262,7 @@ def kept_line(row: Row) -> str:
 
 
 def _walk_text(walk: Row) -> str:
-    return str(Walked(walk["collection"], walk["documents"], walk["changed"]))
+    return str(Walked.from_value(walk))
 
 
 def event_rows(events: Sequence[Event], record: Record | None = None) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ from ..batches.batches import Batches
 from ..batches.control import Control, NoControl
 from ..errors import (
     BatchFailed,
+    DocumentsRejected,
     Irreversible,
     LockLost,
     MigopyException,
@@ -403,6 +404,8 @@ class Run:
             return f"{name} failed{in_line}: {error}. Nothing of the migration has happened: {known}."
         if isinstance(error, KeyboardInterrupt):
             return f"{name} was stopped by {stopper(summary(error))}{in_line}: {known}."
+        if isinstance(error, DocumentsRejected):
+            return f"{name} is not complete{in_line}, {error}: {known}."
         return f"{name} failed ({place}{summary(error)}): {known}."
 
     def _left_behind(self, migration: LoadedMigration, error: BaseException) -> str:
@@ -418,6 +421,9 @@ class Run:
             return f" {self._direction.function}() did not run."
         if migration.is_raised_by_verify(error):
             return f" What up() changed stays. Check the data, then {again} runs up() again."
+        if isinstance(error, DocumentsRejected):
+            shown = f"{self._task}:rejected,{migration.name}"
+            return f" {shown} shows them. Fix them or the file, then {again} tries them again."
         runs = "continues where it stopped" if migration.in_batches else "runs it again"
         return f" What it had changed stays. {fix} {runs}."
 

@@ -298,11 +298,18 @@ class Status:
             command=inventory.command,
             name=name,
             new=new,
-            again="continues from there" if name in self.progress else "runs it again",
+            again=self._again(name),
             last=last.name if last else "",
             others=join_with_and(others),
             are="is" if len(others) == 1 else "are",
         )
+
+    def _again(self, name: str) -> str:
+        """What the next attempt will do."""
+        progress = self.progress.get(name)
+        if progress and progress.rejected:
+            return f"tries again what {self.inventory.command}:rejected,{name} shows"
+        return "continues from there" if progress else "runs it again"
 
     def _unfinished_problems(self) -> list[Problem]:
         problems = []

@@ -21,10 +21,11 @@ from ..errors import BadMigration, LockHeld, NotAllowed, ServerFailed, WrongStat
 from ..files.directory import find, number_parser, unusable_entries
 from ..files.importing import on_sys_path
 from ..mongo import ServerKind, kill_sessions, look_up, server_errors, server_kind
-from ..store import Checkpoints, History, Holder, KeptStore, Lock, Names, Record
+from ..store import Checkpoints, History, Holder, KeptStore, Lock, Names, Record, RejectedStore
 from ..terminal import signals
 from ..terminal.messages import failure_method
 from ..terminal.texts import one_line
+from ..terminal.wording import plural
 from ..version import __version__
 from .direction import Direction
 from .inventory import Inventory
@@ -75,6 +76,7 @@ class Workspace:
         self.history = History(self.db, self.names, address=self.address, by=by, version=__version__)
         self.checkpoints = Checkpoints(self.db, self.names, address=self.address, by=by)
         self.kept = KeptStore(self.db, self.names, address=self.address, by=by)
+        self.rejected = RejectedStore(self.db, self.names, address=self.address, by=by)
         self.lock = Lock(
             self.db,
             self.names,
@@ -167,8 +169,7 @@ class Workspace:
             keeps_filter=self.keeps_filters,
             task=self.settings.task,
         )
-        line = Line(say)
-        record = status.inventory.records.get(migration.name)
+        line, record = Line(say), status.inventory.records.get(migration.name)
         pace = self.pace or self.settings.BATCH_PACE
         return Batches(
             trail,
@@ -181,6 +182,7 @@ class Workspace:
             now=self.lock.now,
             registered=record.to_restore if record else None,
             workers=self.settings.BATCH_WORKERS,
+            rejected=self.rejected,
         )
 
     def context(self, direction: Direction, status: Status, team: Team, dump: Mapping[str, Any]) -> RunContext:
@@ -210,9 +212,13 @@ class Workspace:
     def ignore(self, chosen: Sequence[Migration], inventory: Inventory) -> tuple[list[str], datetime]:
         """Register migrations that are not executed, under the lock. Returns their names, and when it was."""
         files = {migration.name: migration.fingerprint() for migration in chosen}
+        progress = self.status_from_log(inventory).progress
+        rejected = {name: progress[name].rejected for name in files if name in progress and progress[name].rejected}
+        for name, documents in rejected.items():
+            self.say(f"{name}: {plural(documents, 'document')} that it has set aside stay as they are")
         self.lock.confirm()
-        self.history.ignore(files, at=self.lock.now())
-        self.forget_batches(*set(files).intersection(self.status_from_log(inventory).progress))
+        self.history.ignore(files, rejected, at=self.lock.now())
+        self.forget_batches(*set(files).intersection(progress))
         return [*files], self.lock.now()
 
     def forget(self, name: str, inventory: Inventory) -> None:

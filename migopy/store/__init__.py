@@ -10,3 +10,4 @@ from .kept import KeptStore as KeptStore
 from .lock import Holder as Holder
 from .lock import Lock as Lock
 from .names import Names as Names
+from .rejected import RejectedStore as RejectedStore

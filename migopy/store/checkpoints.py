@@ -75,6 +75,10 @@ class Checkpoint(NamedTuple):
     """The ``_id``s at which the walk is cut into parts; empty for a walk of one part."""
     sessions: tuple[Any, ...] = ()
     """Of a walk in parts: the server sessions of the workers."""
+    rejected: int | None = None
+    """How many documents are set aside now; None if none ever was."""
+    left_out: int = 0
+    """How many of those that were set aside a person has decided to leave as they are."""
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Checkpoint | None:
@@ -108,6 +112,8 @@ class Checkpoint(NamedTuple):
             document["left"] if isinstance(get("left"), dict) else {},
             tuple(in_parts.get("cuts", ())),
             tuple(in_parts.get("sessions", ())),
+            documents.number(get("rejected")),
+            documents.number(get("left_out")) or 0,
         )
 
     def parts(self, stored: Iterable[Mapping[str, Any]]) -> list[Checkpoint]:
@@ -151,7 +157,8 @@ class Checkpoint(NamedTuple):
 
     @property
     def progress(self) -> Progress:
-        return Progress(self.migration, self.identity.collection, self.done, self.total, self.seconds, self.at)
+        facts = self.done, self.total, self.seconds, self.at, self.rejected or 0
+        return Progress(self.migration, self.identity.collection, *facts)
 
 
 def is_part(document: Mapping[str, Any]) -> bool:
@@ -191,12 +198,14 @@ def digest(value: Any) -> str:
 class Walked(NamedTuple):
     """What the walks of a migration did in one collection: how many documents they went through, and changed.
 
-    ``is_missing`` says that there was no such collection, or none that the user may see.
+    ``left_out`` of them were set aside, and a person has decided to leave them as they are. ``is_missing`` says that
+    there was no such collection, or none that the user may see.
     """
 
     collection: str
     documents: int
     changed: int
+    left_out: int = 0
     is_missing: bool = False
 
     @classmethod
@@ -207,11 +216,12 @@ class Walked(NamedTuple):
         numbers = documents.number(get("documents")), documents.number(get("changed"))
         if collection is None or numbers[0] is None or numbers[1] is None:
             return None
-        return cls(collection, numbers[0], numbers[1])
+        return cls(collection, numbers[0], numbers[1], documents.number(get("left_out")) or 0)
 
     def facts(self) -> dict[str, Any]:
         """What the history stores."""
-        return {"collection": self.collection, "documents": self.documents, "changed": self.changed}
+        left_out = {"left_out": self.left_out} if self.left_out else {}
+        return {"collection": self.collection, "documents": self.documents, "changed": self.changed, **left_out}
 
     def __str__(self) -> str:
         """``events: 220,000 documents changed``"""
@@ -219,7 +229,10 @@ class Walked(NamedTuple):
         if self.is_missing:
             return f"there is no collection {name}, so nothing in it was changed"
         of_all = f" of {self.documents:,}" if self.changed < self.documents else ""
-        return f"{name}: {self.changed:,}{of_all} {'document' if self.documents == 1 else 'documents'} changed"
+        left_out = f", {self.left_out:,} left out" if self.left_out else ""
+        return (
+            f"{name}: {self.changed:,}{of_all} {'document' if self.documents == 1 else 'documents'} changed{left_out}"
+        )
 
 
 class Checkpoints:
@@ -258,6 +271,15 @@ class Checkpoints:
         return {each.migration: each.progress for each in newest if directions[each.migration] == each.direction}
 
     @explains_server_errors
+    def leave_out(self, migration: str) -> int:
+        """Have a migration leave what it has set aside as it is; how many documents that are."""
+        wanted = {"migration": migration, "rejected": {"$gt": 0}}
+        left_out: int = sum(found["rejected"] for found in self.collection.find(wanted, {"rejected": 1}))
+        more = {"$add": [{"$ifNull": ["$left_out", 0]}, "$rejected"]}
+        self.collection.update_many(wanted, [{"$set": {"left_out": more, "rejected": 0}}])
+        return left_out
+
+    @explains_server_errors
     def forget(self, migrations: Iterable[str]) -> None:
         names = list(migrations)
         if names:
@@ -265,7 +287,10 @@ class Checkpoints:
 
 
 class Progress(NamedTuple):
-    """``done`` documents of about ``total``, None if that is not known, in ``seconds``; measured ``at`` that time."""
+    """``done`` documents of about ``total``, None if that is not known, in ``seconds``; measured ``at`` that time.
+
+    ``rejected`` of them are set aside.
+    """
 
     migration: str
     collection: str
@@ -273,16 +298,21 @@ class Progress(NamedTuple):
     total: int | None
     seconds: float
     at: datetime | None = None
+    rejected: int = 0
 
     @property
     def documents(self) -> str:
-        """``412,000 of 1,000,000 documents of users``"""
-        return f"{self._count} of {self.collection.partition('.')[2]}"  # without the name of the database
+        """``412,000 of 1,000,000 documents of users (3 set aside)``"""
+        return f"{self._count} of {self.collection.partition('.')[2]}{self._set_aside}"  # without the database
 
     @property
     def _count(self) -> str:
         of_all = f" of {max(self.total, self.done):,}" if self.total is not None else ""
         return f"{self.done:,}{of_all} documents"
+
+    @property
+    def _set_aside(self) -> str:
+        return f" ({self.rejected:,} set aside)" if self.rejected else ""
 
     @property
     def rate(self) -> float | None:
@@ -297,13 +327,13 @@ class Progress(NamedTuple):
 
     def while_waiting(self, waiting_for: str) -> str:
         """``012_tags.py: 412,000 of 1,000,000 documents; waiting for ...``: how long it takes is not known then."""
-        return f"{self.migration}: {self._count}; {waiting_for}"
+        return f"{self.migration}: {self._count}{self._set_aside}; {waiting_for}"
 
     def __str__(self) -> str:
         """``012_tags.py: 412,000 of 1,000,000 documents, 9,800 a second, 1 min left``"""
         speed = f", {_round(self.rate):,} a second" if self.rate else ""
         left = f", {_rough_duration(self.seconds_left)} left" if self.seconds_left is not None else ""
-        return f"{self.migration}: {self._count}{speed}{left}"
+        return f"{self.migration}: {self._count}{self._set_aside}{speed}{left}"
 
 
 def _round(rate: float) -> int:

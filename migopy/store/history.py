@@ -56,10 +56,17 @@ EventKind = Literal[
     "resume requested",
     "stop requested",
     "pace requested",
+    "documents left out",
 ]
 
-REQUESTS: tuple[EventKind, ...] = ("pause requested", "resume requested", "stop requested", "pace requested")
-"""What other terminals have asked of a run; it says nothing about how a migration ended."""
+BESIDES: tuple[EventKind, ...] = (
+    "pause requested",
+    "resume requested",
+    "stop requested",
+    "pace requested",
+    "documents left out",
+)
+"""What other terminals have asked of a run or decided about it; it says nothing about how a migration ended."""
 
 UNFINISHED_RESTORE = "half restored"
 """The ``_id`` of a document among the registrations that says: a restore has begun and has not finished."""
@@ -72,6 +79,7 @@ class Record(NamedTuple):
     the dump taken before, with the number of documents in it and its size on disk. ``kept_documents`` is how many
     documents ``up()`` has kept, and ``kept_run`` the number under which they are kept; ``kept_name`` is the name, if
     the file was renamed since. ``walks`` is what it did in batches, by collection, as ``Walked.facts()``.
+    ``rejected_documents``, of one that was ignored, is how many documents it had set aside before that.
     """
 
     name: str
@@ -87,6 +95,7 @@ class Record(NamedTuple):
     kept_run: int | None = None
     kept_documents: int | None = None
     kept_name: str | None = None
+    rejected_documents: int | None = None
     walks: Sequence[Mapping[str, Any]] | None = None
 
     @property
@@ -109,7 +118,7 @@ class Record(NamedTuple):
         text_keys = ("by", "checksum", "code_checksum", "dump", "kept_name")
         texts: dict[str, Any] = {key: documents.text(get(key)) for key in text_keys}
         state: State = "ignored" if get("state") == "ignored" else "executed"
-        counts = ("dump_documents", "dump_bytes", "kept_run", "kept_documents")
+        counts = ("dump_documents", "dump_bytes", "kept_run", "kept_documents", "rejected_documents")
         numbers: dict[str, Any] = {key: documents.number(get(key)) for key in counts}
         return cls(name, at, state, documents.seconds(get("seconds")), **texts, **numbers, walks=_walks(get("walks")))
 
@@ -281,10 +290,16 @@ class History:
         self._collection.update_one({"_id": name}, {"$set": {"seconds": seconds}}, session=session)
 
     @explains_server_errors
-    def ignore(self, fingerprints: Mapping[str, Checksums], at: datetime) -> None:
-        """Register migrations that were not executed, in one write; ``fingerprints`` are by name."""
+    def ignore(self, fingerprints: Mapping[str, Checksums], rejected: Mapping[str, int], at: datetime) -> None:
+        """Register migrations that were not executed, in one write.
+
+        ``fingerprints`` are by name, and so are the numbers of documents that were set aside.
+        """
         ignored = Record("", at=at, state="ignored", by=self.by)
-        records = [ignored.of_file(name, fingerprint) for name, fingerprint in fingerprints.items()]
+        records = [
+            ignored.of_file(name, fingerprint)._replace(rejected_documents=rejected.get(name))
+            for name, fingerprint in fingerprints.items()
+        ]
         self._collection.insert_many([self._document(record) for record in records])
 
     @explains_server_errors
@@ -373,7 +388,7 @@ class History:
         for event in valid:
             if event.event == "accepted":  # what is unfinished stays unfinished, and an old name is gone
                 last.pop(event.was or "", None)
-            elif event.name and event.event not in REQUESTS:
+            elif event.name and event.event not in BESIDES:
                 last[event.name] = event
         return last
 

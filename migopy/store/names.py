@@ -27,6 +27,10 @@ class Names(NamedTuple):
         return f"{self.migrations}_kept"
 
     @property
+    def rejected(self) -> str:
+        return f"{self.migrations}_rejected"
+
+    @property
     def others(self) -> list[str]:
         """All names except ``migrations``; migopy 1.0 had none of these collections."""
-        return [self.lock, self.log, self.batches, self.kept]
+        return [self.lock, self.log, self.batches, self.kept, self.rejected]

@@ -107,6 +107,7 @@ SUBTASKS: list[tuple[tuple[str, ...], dict[str, str]]] = [
     (("pace", "full"), {}),
     (("stop",), {}),
     (("kept",), {}),
+    (("rejected",), {}),
     (("help",), {}),
 ]
 
