@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 from tests.support import MongoTestCase
@@ -42,7 +43,9 @@ class TestFilesOfPyMongo2(MongoTestCase):
         body = "import re\nre.compile('\\d')\ndb.users.update({}, {'$set': {'keep': 1}})"
         project.migration("1_a.py", body, "raise NotImplementedError('no way back')")
         result = project.fab("migrations:execute", env={"PYTHONWARNINGS": "default"})
-        self.assertEqual((0, 1), (result.code, result.stderr.count("invalid escape sequence")), result.stderr)
+        # With the import of Fabric3, no DeprecationWarning is shown any more.
+        shown = 0 if sys.version_info < (3, 10) else 1
+        self.assertEqual((0, shown), (result.code, result.stderr.count("invalid escape sequence")), result.stderr)
 
     def test_without_legacy_pymongo_the_first_one_stops(self) -> None:
         project = self.project(LEGACY_PYMONGO=False)
