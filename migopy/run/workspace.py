@@ -86,6 +86,7 @@ class Workspace:
             pid=os.getpid(),
             was_unlocked=self.history.was_unlocked_since,
         )
+        self.lock.first_pace = self.pace or self.settings.BATCH_PACE
 
     def is_new_database(self, status: Status) -> bool:
         """Whether the database does not exist yet, as far as this user may know. Asks only if the history is empty."""

@@ -226,6 +226,9 @@ class Lock:
         pipeline = [{"$match": {"_id": LOCK_ID}}, stage]
         return next(iter(self._collection.aggregate(pipeline, maxTimeMS=MAJORITY_TIMEOUT_MS)), None)
 
+    first_pace: int | None = None
+    """Documents a second that the run allows itself from its beginning."""
+
     @explains_server_errors
     def take(self, subtask: str) -> Holder | None:
         """Take the lock if it is free or its lease ran out; otherwise return its holder.
@@ -352,6 +355,8 @@ class Lock:
         # Together with the history, this is how the next run knows where this one died: no write for each migration.
         announced: dict[str, Any] = {"migrations": list(migrations), "batches": list(in_batches)}
         announced.update({"session": session} if session else {})
+        if self.first_pace and in_batches and not self.pace:
+            announced["pace"] = {"documents": self.first_pace, "by": self._facts["by"], "at": self.now()}
         self._renew(announced)
         self._facts.update(announced)
 

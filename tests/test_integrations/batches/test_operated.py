@@ -59,6 +59,23 @@ class OperatedTestCase(RunTestCase):
         return result.stderr
 
 
+class TestFirstPace(OperatedTestCase):
+    def test_the_status_shows_the_pace_of_the_command_and_then_the_last_one(self) -> None:
+        self.team = self.project(LOCK_LEASE=1)
+        self.team.migration("1_counts.py", SLOWLY, arguments="db, batches")
+        process = self.team.fab_start("migrations:execute,pace=300")
+        wait_for("100 done", lambda: self.db.migrations_batches.find_one({"done": {"$gte": 100}}))
+        self.assertRegex(self.fab("migrations").stderr, r"\S+@\S+ asked for at most 300 documents a second on ")
+        shown = json.loads(self.fab("--hide=status", "migrations:,json=yes").stdout)["lock"]["pace"]
+        self.assertEqual((300, True), (shown["documents"], "@" in shown["by"]))
+        changed = self.fab("migrations:pace,full").stderr
+        self.assertRegex(
+            changed, "Before that, .* asked for at most 300 documents a second on .*; the last request counts"
+        )
+        self.assertRegex(self.fab("migrations").stderr, "asked for full pace on ")
+        self.assert_all_once(process)
+
+
 class TestPause(OperatedTestCase):
     def test_it_waits_longer_than_its_lease_and_all_see_who_asked_and_why(self) -> None:
         process = self.start(LOCK_WAIT=HEEDED_SECONDS)
