@@ -73,11 +73,12 @@ def valid_workers(value: Any, default: int, *, keep: bool, errors: bool) -> int 
     """How many workers an update has; None if it has ``keep`` or ``errors``, which several workers cannot do."""
     if value is not None and (not isinstance(value, int) or value < 1):
         raise BatchFailed(f"workers has to be a whole number, at least 1, not {value!r}.")
-    if keep and value is not None and value > 1:
-        raise BatchFailed("keep needs one worker, so that what is kept is in order: leave out workers or keep.")
-    if errors and value is not None and value > 1:
-        raise BatchFailed("errors needs one worker, which counts them: leave out workers or errors.")
-    return None if keep or errors else default if value is None else value
+    if not keep and not errors:
+        return default if value is None else value
+    if value is not None and value > 1:
+        word, why = ("keep", "so that what is kept is in order") if keep else ("errors", "which counts them")
+        raise BatchFailed(f"{word} needs one worker, {why}: leave out workers or {word}.")
+    return None
 
 
 def valid_keep(value: Any, *, of_delete: bool = False) -> Keep | None:

@@ -133,13 +133,18 @@ class Batches:
         with self._walk(*checked, update, arguments.valid_size(size), limits, threads) as walk:
             keeper = self._keeping.begin(walk, kept)
             rejecter = self._rejecting.begin(walk, most_errors)
-            with walk.inserts.watch(walk.collection) if callable(update) else contextlib.nullcontext():
-                if rejecter:
-                    self._update_and_set_aside(walk, update, array_filters, keeper, rejecter)
-                else:
-                    walk.run(lambda part: self._update(part, update, array_filters, keeper))
+            self._run_update(walk, update, array_filters, keeper, rejecter)
             self._finish(walk)
             return walk.checkpoint.changed
+
+    def _run_update(
+        self, walk: Walk, update: Any, array_filters: Any, keeper: Keeper | None, rejecter: Rejecter | None
+    ) -> None:
+        with walk.inserts.watch(walk.collection) if callable(update) else contextlib.nullcontext():
+            if rejecter:
+                self._update_and_set_aside(walk, update, array_filters, keeper, rejecter)
+            else:
+                walk.run(lambda part: self._update(part, update, array_filters, keeper))
 
     def _update(self, walk: Walk, update: Any, array_filters: Any, keeper: Keeper | None) -> None:
         if callable(update):

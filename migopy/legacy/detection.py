@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from typing import Iterator
 
-from ..files.syntax import parse
 from .arguments import FIND_OLD
 
 AMBIGUOUS = {"count", "group", "insert", "remove", "save", "update"}
@@ -26,7 +26,9 @@ def uses_old_calls(content: bytes) -> bool:
     """Whether there is a call of PyMongo 2 or 3 in the file. A call of a helper that it imports does not count."""
     if not OLD_NAME.search(content):
         return False
-    tree = parse(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its import shows them
+        tree = ast.parse(content)
     databases = _names_of_databases(tree)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
     return any(_is_old(call, call.func, databases) for call in calls if isinstance(call.func, ast.Attribute))

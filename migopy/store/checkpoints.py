@@ -88,7 +88,7 @@ class Checkpoint(NamedTuple):
         identity, done = _identity(document), documents.number(get("done"))
         if migration is None or direction is None or identity is None or done is None:
             return None
-        in_parts: Mapping[str, Any] = document["parts"] if isinstance(get("parts"), dict) else {}
+        in_parts = _mapping(get("parts"))
         asked = in_parts.get("asked", get("asked"))
         return cls(
             migration,
@@ -109,7 +109,7 @@ class Checkpoint(NamedTuple):
             get("uuid"),
             get("_id"),
             _kept(get("kept")),
-            document["left"] if isinstance(get("left"), dict) else {},
+            _mapping(get("left")),
             tuple(in_parts.get("cuts", ())),
             tuple(in_parts.get("sessions", ())),
             documents.number(get("rejected")),
@@ -173,6 +173,10 @@ def _identity(document: Mapping[str, Any]) -> Identity | None:
     collection, filter = documents.text(document.get("collection")), documents.text(document.get("filter"))
     nth, call = documents.number(document.get("nth")), documents.number(document.get("call"))
     return None if collection is None or filter is None or nth is None else Identity(collection, filter, nth, call or 0)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _one_or_none(document: Mapping[str, Any], key: str) -> tuple[Any, ...]:

@@ -10,8 +10,8 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener
 
+from ..manager import MigrationsManager
 from ..mongo import Server, close, connect, make_client
-from ..settings import Settings
 from .server import server_uri
 
 
@@ -53,7 +53,7 @@ def shared_client() -> MongoClient[dict[str, Any]]:
 @functools.lru_cache(maxsize=None)
 def _client(process: int) -> MongoClient[dict[str, Any]]:
     """A forked process needs its own."""
-    settings = Settings()
+    settings = MigrationsManager.read(MigrationsManager)
     settings.MONGO_URI, settings.MONGO_DATABASE = server_uri(), "admin"
     client = connect(_make_stoppable, Server.from_settings(settings))
     atexit.register(close, client)
