@@ -41,7 +41,8 @@ class Inserts(monitoring.CommandListener):
         if (event.database_name, command[name]) != self._namespace:
             return
         if name == "insert":
-            self._note(document["_id"] for document in command["documents"])
+            # db.command() sends documents without _id too: the server's ObjectIds are greater than those before.
+            self._note(document["_id"] for document in command["documents"] if "_id" in document)
         elif any(each.get("upsert") for each in command.get("updates", [command])):
             self._upserts.add(event.request_id)
 

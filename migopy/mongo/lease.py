@@ -15,7 +15,7 @@ from pymongo.errors import PyMongoError
 
 from ..errors import LockLost, ServerFailed
 from ..terminal.wording import local_time
-from .threads import start_later
+from .threads import end, start_later
 from .transaction_guard import call_unwatched
 
 IS_HELD = {"$gt": ["$expires_at", "$$NOW"]}
@@ -44,7 +44,7 @@ class Renewal:
         start_later(self._every, functools.partial(call_unwatched, self._run), self._ended, self._name)
 
     def end(self) -> None:
-        self._ended.set()
+        end(self._ended)
 
     def _run(self) -> None:
         while not self._ended.is_set():

@@ -32,13 +32,21 @@ class _Starter:
             if start.at < self._wakes_at:
                 self._changed.notify()
 
+    def forget_ended(self) -> None:
+        """Keep nothing alive that they would have used, such as a client."""
+        with self._changed:
+            self._starts = self._waiting()
+
     def _waiting(self) -> list[_Start]:
         return [start for start in self._starts if not start.ended.is_set()]
 
     def _run(self) -> None:
         while True:
-            for start in self._wait_for_due():
-                threading.Thread(target=start.run, name=start.name, daemon=True).start()
+            self._start_due()
+
+    def _start_due(self) -> None:
+        for start in self._wait_for_due():
+            threading.Thread(target=start.run, name=start.name, daemon=True).start()
 
     def _wait_for_due(self) -> list[_Start]:
         with self._changed:
@@ -55,8 +63,15 @@ _starter: _Starter | None = None
 
 
 def start_later(seconds: float, run: Callable[[], object], ended: threading.Event, name: str) -> None:
-    """Start a daemon thread in so many seconds, unless ``ended`` is set before."""
+    """Start a daemon thread in so many seconds, unless ``end(ended)`` is called before."""
     global _starter
     if _starter is None or _starter.process != os.getpid():  # a forked process has none of our threads
         _starter = _Starter()
     _starter.add(_Start(time.monotonic() + seconds, run, ended, name))
+
+
+def end(ended: threading.Event) -> None:
+    """Tell a thread to end, or the starter that it need not start."""
+    ended.set()
+    if _starter is not None and _starter.process == os.getpid():
+        _starter.forget_ended()

@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 
 from ..mongo.clock import clock
 from ..mongo.operations import Doing, Operations
-from ..mongo.threads import start_later
+from ..mongo.threads import end, start_later
 from ..mongo.transaction_guard import call_unwatched
 from ..terminal.progress import ProgressLine
 
@@ -58,7 +58,7 @@ class Watcher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended.set()
+        end(self._ended)
 
     @contextlib.contextmanager
     def watch(self, name: str, session: ClientSession | None = None) -> Iterator[None]:
