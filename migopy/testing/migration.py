@@ -11,7 +11,6 @@ from unittest import mock
 
 from pymongo.database import Database
 
-from ..batches import pace
 from ..errors import MigrationFailed
 from ..files.allowances import OTHER_VALUES, example_of_allow
 from ..manager import MigrationsManager
@@ -109,7 +108,7 @@ class MigrationTest:
     def assert_resumes(self) -> None:
         """Fail unless ``up()``, stopped after any of its batches and executed again, ends as if it ran at once."""
         # Small batches, so that a few documents are enough to stop between them.
-        with mock.patch.object(pace, "FIRST_BATCH", 1):
+        with mock.patch("migopy.batches.pace.FIRST_BATCH", 1):
             self._begin_anew()
             self.up()
             whole = self._snapshot()

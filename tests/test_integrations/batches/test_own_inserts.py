@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from bson import ObjectId
+
 from tests.cases import InProcessTestCase
 from tests.server import Mongod, Server, shared_replica_set
 
@@ -46,7 +50,8 @@ class TestOwnInserts(InProcessTestCase):
     def fill(self) -> None:
         self.begin_anew()
         self.db.users.insert_many([{"_id": f"{n:02}", "n": 0} for n in range(COUNT)])
-        self.db.users.insert_one({"n": 0})
+        # A new ObjectId may be below another one of the same second, so the last one is older than all copies.
+        self.db.users.insert_one({"_id": ObjectId.from_datetime(datetime(2026, 1, 1)), "n": 0})
 
     def copies(self) -> int:
         return self.db.users.count_documents({"n": 7})
@@ -75,6 +80,13 @@ class TestOwnInserts(InProcessTestCase):
                 self.walk(*WAYS[way], "{'n': 0}")
                 self.assertEqual(0, self.run_task("execute").code)
                 self.assertEqual(COUNT + 1, self.copies())
+
+    def test_documents_to_which_the_server_gives_an_id(self) -> None:
+        self.fill()
+        self.walk(LOOP, "db.command('insert', 'users', documents=[{'n': 7} for user in users])")
+        result = self.run_task("execute")
+        self.assertEqual((0, COUNT + 1), (result.code, self.copies()), result.output)
+        self.assertNotIn("KeyError", result.output)
 
     def test_what_an_application_inserts_ends_nothing(self) -> None:
         self.fill()
