@@ -206,7 +206,7 @@ def _known(parent: Path) -> str:
 def find(name: str, parent: Path, database: str) -> Dump:
     """Find the dump of a database by its name in the dump directory, or by its path.
 
-    Raises ``DumpFailed`` when there is none, or when it is not complete.
+    Raises ``DumpFailed`` when it is missing or not complete.
     """
     try:
         return _find(name, parent, database)

@@ -1,6 +1,6 @@
 """The documents that migrations could not change and have set aside: the collection ``migrations_rejected``.
 
-Their ``_id`` is ``{walk, id}``: the walk is that of a checkpoint, the id that of the document. Beside it stand
+Their ``_id`` is ``{walk, id}``: the ids of a checkpoint and of the document. Beside it stand
 ``migration``, ``direction``, ``collection``, ``error``, ``at`` (the server's time), ``by``, and ``after``: how many
 documents the walk had done before the batch that set it aside.
 """

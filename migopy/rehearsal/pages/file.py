@@ -22,7 +22,7 @@ FORMATS = {".md": markdown.page, ".html": html.page}
 
 @contextlib.contextmanager
 def report_file(name: str | None, results: Results) -> Iterator[None]:
-    """Write the report at the end, also of a rehearsal that failed. Without a name there is none.
+    """Write the report at the end, also of a rehearsal that failed. Without a name it writes nothing.
 
     Raises ``UnknownSubtask`` for a name that says no format, ``ConfigurationError`` if it cannot be written there.
     """

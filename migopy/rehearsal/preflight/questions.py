@@ -147,7 +147,7 @@ class Questions:
         return found
 
     def options(self, name: str) -> Mapping[str, Any]:
-        """The options of a collection; empty if there is none."""
+        """The options of a collection, or an empty dictionary."""
         with self._ask():
             found = list(self._db.list_collections(filter={"name": name}))
         return found[0].get("options", {}) if found else {}

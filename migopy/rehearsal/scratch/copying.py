@@ -78,7 +78,7 @@ def originals(db: Database[Any], without: Iterable[str] = ()) -> list[Original]:
 
 
 def find_original(db: Database[Any], name: str) -> Original | None:
-    """The collection, view or time series of that name; None if there is none."""
+    """The collection, view or time series of that name, or None."""
     until = time.monotonic() + COUNTING_SECONDS
     return next((_measure(db, info, until) for info in list_collections(db) if info["name"] == name), None)
 
