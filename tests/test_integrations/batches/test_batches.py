@@ -242,7 +242,9 @@ class TestWalk(InBothTestCase):
         with mock.patch.object(batches, "COUNT_MILLISECONDS", 60_000):
             self.assertEqual(15_000, batches.estimate_matches(users, {"old": True}, 30_000))
         with mock.patch.multiple(batches, COUNT_MILLISECONDS=1, SAMPLE_MILLISECONDS=60_000):
-            self.assertAlmostEqual(15_000, batches.estimate_matches(users, {"old": True}, 30_000) or 0, delta=3_000)
+            # None is an answer too: MongoDB gives up where $sample meets the same documents again and again.
+            answers = (batches.estimate_matches(users, {"old": True}, 30_000) for _ in range(10))
+            self.assertAlmostEqual(15_000, next(filter(None, answers), 0), delta=3_000)
             # Something that takes long for each document: MongoDB counts so few in less than a millisecond.
             long = {"$reduce": {"input": {"$range": [0, 300]}, "initialValue": "$n", "in": {"$add": ["$$value", 1]}}}
             never = {"$expr": {"$eq": [long, 0]}}
