@@ -1,6 +1,6 @@
 """Batches: going through a collection in pieces, with a checkpoint after each piece.
 
-Imports store, mongo, legacy, terminal and errors.
+Imports store, mongo, files, legacy, terminal and errors.
 """
 
 from .batches import Batches as Batches

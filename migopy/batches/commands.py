@@ -62,7 +62,7 @@ def find_raw(
     if "limit" in find:
         # With a batch as large as the limit some servers leave the cursor open.
         command.update(limit=find["limit"], batchSize=find["limit"] + 1)
-    if "batch_size" in find and "limit" not in find:
+    elif "batch_size" in find:
         command["batchSize"] = find["batch_size"]
     if projection:
         command["projection"] = projection

@@ -22,7 +22,7 @@ from ..mongo.raw import (
     split,
 )
 from ..store.kept import AFTER, BEFORE, KeptStore, KeptWalk, Part
-from ..store.names import Names
+from ..store.names import store_beside
 from .arguments import Keep
 from .commands import close_cursor, find_raw
 from .ids import BY_ID, IdRange, Ids, filter_within
@@ -100,8 +100,7 @@ class Keeping:
     def _open(self, collection: Collection[Any]) -> KeptStore:
         """The store, with what is known of this execution."""
         if self._store is None:
-            nodes = ", ".join(f"{host}:{port}" for host, port in sorted(collection.database.client.nodes))
-            self._store = KeptStore(collection.database, Names("migrations"), address=nodes, by="")
+            self._store = store_beside(collection, KeptStore)
         if self.run is None:
             walks = self._store.walks(self._trail.migration)
             self.run = self._trail.kept_run() or 1 + max((walk.run for walk in walks), default=0)

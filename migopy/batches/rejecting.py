@@ -11,7 +11,7 @@ from pymongo.errors import BulkWriteError
 
 from ..errors import BatchFailed, DocumentsRejected
 from ..mongo.concerns import EXACTLY
-from ..store.names import Names
+from ..store.names import store_beside
 from ..store.rejected import RejectedStore
 from ..terminal.texts import write_refusal
 from ..terminal.wording import byte_size, plural
@@ -66,8 +66,7 @@ class Rejecting:
 
     def _open(self, collection: Collection[Any]) -> RejectedStore:
         if self._store is None:
-            nodes = ", ".join(f"{host}:{port}" for host, port in sorted(collection.database.client.nodes))
-            self._store = RejectedStore(collection.database, Names("migrations"), address=nodes, by="")
+            self._store = store_beside(collection, RejectedStore)
         if not self._is_prepared:
             self._store.prepare()
             if not self._trail.resumes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
 import bson
-from pymongo import ReturnDocument, UpdateOne, WriteConcern
+from pymongo import ReturnDocument, UpdateOne
 
 from ..errors import LockLost, WrongState
 from ..mongo.client import kill_sessions
-from ..mongo.concerns import EXACTLY
+from ..mongo.concerns import BETWEEN_BATCHES, EXACTLY
 from ..mongo.kind import has_transactions
 from ..store.checkpoints import Checkpoint, Checkpoints, Identity, encoded
 from ..terminal.texts import one_line, shorten
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
 
     Say = Callable[[str], None]
-
-# A standalone server writes one journal, in order: after a crash no checkpoint is there without its batch.
-CONCERN_BETWEEN_BATCHES = WriteConcern(w=1)
 
 LARGEST_STORED_FILTER = 8 * 1024 * 1024
 """Bytes; a checkpoint is one document, and MongoDB writes it again after each batch."""
@@ -159,9 +156,7 @@ class Trail:
         if checkpoint.rejected is not None:
             facts["rejected"] = checkpoint.rejected
         is_durable = session.in_transaction or checkpoint.finished
-        collection = (
-            self._collection if is_durable else self._collection.with_options(write_concern=CONCERN_BETWEEN_BATCHES)
-        )
+        collection = self._collection if is_durable else self._collection.with_options(write_concern=BETWEEN_BATCHES)
         moved = collection.update_one(
             {"_id": checkpoint.id, "session": checkpoint.session},
             {"$set": {**place, **facts}, "$currentDate": {"at": True}},

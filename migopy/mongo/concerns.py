@@ -32,8 +32,18 @@ MAJORITY_TIMEOUT_MS = 10_000
 """How long a write, or a read with majority concern, may wait for a majority of the replica set."""
 
 
+# A standalone server writes one journal, in order: after a crash nothing is there without what was written before it.
+BETWEEN_BATCHES = WriteConcern(1)
+"""For what batches write beside the documents of the team."""
+
+# Times are read with their zone, and bytes that are not UTF-8 escaped.
+_OUR_VALUES: dict[str, Any] = {"tz_aware": True, "unicode_decode_error_handler": "backslashreplace"}
+
+EXACT_IDS = EXACTLY.with_options(**_OUR_VALUES)
+"""For documents of ours that have an ``_id`` of the team's, of whatever type."""
+
 MAJORITY: dict[str, Any] = {
-    "codec_options": CodecOptions(tz_aware=True, unicode_decode_error_handler="backslashreplace"),
+    "codec_options": CodecOptions(**_OUR_VALUES),
     "read_preference": ReadPreference.PRIMARY,
     # j: on a standalone MongoDB 4.2, w: majority alone does not wait for the journal.
     "write_concern": WriteConcern("majority", j=True, wtimeout=MAJORITY_TIMEOUT_MS),

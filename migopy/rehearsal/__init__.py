@@ -1,6 +1,6 @@
 """Rehearsals: trying migrations on a copy of the database. The room ``scratch`` inside knows nothing of migrations.
 
-Imports run, batches, files, store, mongo, settings, terminal and errors.
+Imports run, batches, files, store, mongo, terminal and errors.
 """
 
 from .pages import report_file as report_file

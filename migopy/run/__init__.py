@@ -1,6 +1,6 @@
 """What runs: the workspace of a subtask, what may run, one run of migrations, and its reports.
 
-Imports batches, files, legacy, store, mongo, settings, terminal and errors.
+Imports batches, files, legacy, store, mongo, settings, terminal, version and errors.
 """
 
 from . import kept as kept

@@ -1,6 +1,6 @@
 """What we keep in the database: the history, its log, the lock, the checkpoints of batches and what they keep.
 
-Imports files, mongo, terminal and errors.
+Imports mongo, terminal and errors.
 """
 
 from .checkpoints import Checkpoints as Checkpoints

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Mapping, NamedTuple, Sequence
 import bson
 from bson import ObjectId
 
-from ..mongo.concerns import EXACTLY, with_majority
+from ..mongo.concerns import EXACT_IDS, EXACTLY, with_majority
 from ..mongo.failures import explains_server_errors
 from . import documents
 
@@ -245,10 +245,7 @@ class Checkpoints:
     def __init__(self, db: Database[dict[str, Any]], names: Names, *, address: str, by: str) -> None:
         self.address = address
         self.foreign: set[ForeignDocument] = set()
-        collection = with_majority(db[names.batches])
-        # EXACTLY, because `last` has to come back as the _id that it is, of whatever type.
-        dates = {"tz_aware": True, "unicode_decode_error_handler": "backslashreplace"}
-        self.collection = collection.with_options(codec_options=EXACTLY.with_options(**dates))
+        self.collection = with_majority(db[names.batches]).with_options(codec_options=EXACT_IDS)
         self.by = by
 
     @explains_server_errors

@@ -18,10 +18,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from bson import MaxKey
-from pymongo import WriteConcern
 
 from ..errors import BatchFailed
-from ..mongo.concerns import with_majority
+from ..mongo.concerns import BETWEEN_BATCHES, with_majority
 from ..mongo.failures import explains_server_errors
 from ..mongo.raw import split
 from . import documents
@@ -133,8 +132,7 @@ class KeptStore:
     def __init__(self, db: Database[dict[str, Any]], names: Names, *, address: str, by: str) -> None:
         self.address = address
         self.collection = with_majority(db[names.kept])
-        # As for checkpoints, one journal keeps the writes of a standalone in order.
-        self._between_batches = self.collection.with_options(write_concern=WriteConcern(1))
+        self._between_batches = self.collection.with_options(write_concern=BETWEEN_BATCHES)
         self.by = by
 
     @explains_server_errors

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from pymongo.collection import Collection
+
+Store = TypeVar("Store")
 
 
 class Names(NamedTuple):
@@ -34,3 +39,9 @@ class Names(NamedTuple):
     def others(self) -> list[str]:
         """All names except ``migrations``; migopy 1.0 had none of these collections."""
         return [self.lock, self.log, self.batches, self.kept, self.rejected]
+
+
+def store_beside(collection: Collection[Any], make: Callable[..., Store]) -> Store:
+    """A store in the database of a collection, outside of a run: there are no settings that name another."""
+    nodes = ", ".join(f"{host}:{port}" for host, port in sorted(collection.database.client.nodes))
+    return make(collection.database, Names("migrations"), address=nodes, by="")

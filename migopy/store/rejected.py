@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Iterable, Mapping, NamedTuple
 
 from bson import MaxKey
-from pymongo import UpdateOne, WriteConcern
+from pymongo import UpdateOne
 
 from ..mongo.clock import literals
-from ..mongo.concerns import EXACTLY, with_majority
+from ..mongo.concerns import BETWEEN_BATCHES, EXACT_IDS, with_majority
 from ..mongo.failures import explains_server_errors
 from ..terminal.texts import MAX_VALUE_LENGTH, one_line, shorten
 from . import documents
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from .names import Names
-
-BY_ID = [("_id", 1)]
 
 
 class Rejected(NamedTuple):
@@ -62,12 +60,8 @@ class RejectedStore:
 
     def __init__(self, db: Database[dict[str, Any]], names: Names, *, address: str, by: str) -> None:
         self.address = address
-        # EXACTLY, because an _id has to come back as it is, of whatever type.
-        dates = {"tz_aware": True, "unicode_decode_error_handler": "backslashreplace"}
-        exactly = EXACTLY.with_options(**dates)
-        self.collection = with_majority(db[names.rejected]).with_options(codec_options=exactly)
-        # As for checkpoints, one journal keeps the writes of a standalone in order.
-        self._between_batches = self.collection.with_options(write_concern=WriteConcern(1))
+        self.collection = with_majority(db[names.rejected]).with_options(codec_options=EXACT_IDS)
+        self._between_batches = self.collection.with_options(write_concern=BETWEEN_BATCHES)
         self.by = by
 
     @explains_server_errors
@@ -88,7 +82,7 @@ class RejectedStore:
         """The ``_id``s of the documents that a walk has set aside in the batches that count, in their order."""
         # Without transactions a killed run may have set aside what the next one comes to again.
         self.collection.delete_many({"_id.walk": walk, "after": {"$gte": done}})
-        return [found["_id"]["id"] for found in self.collection.find({"_id.walk": walk}, {"_id": 1}).sort(BY_ID)]
+        return [found["_id"]["id"] for found in self.collection.find({"_id.walk": walk}, {"_id": 1}).sort("_id")]
 
     def put(
         self, walk: Any, reasons: Iterable[tuple[Any, str]], facts: Mapping[str, Any], session: ClientSession | None
