@@ -393,6 +393,13 @@ class RunTestCase(MongoTestCase):
         """The events of the log in their order."""
         return [document["event"] for document in self.db.migrations_log.find(wanted).sort([("at", 1), ("_id", 1)])]
 
+    def kill_after(self, seconds: float, process: subprocess.Popen[str]) -> None:
+        """kill -9 of a run, which may have ended by then."""
+        time.sleep(seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
     def wait_until_in(self, name: str, times: int = 1) -> None:
         """Wait until up() of a migration has counted itself."""
         wait_for(f"{name} in ran", lambda: self.db.ran.count_documents({"name": name}) >= times)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
@@ -87,10 +86,7 @@ class TestKill(KilledTestCase):
                 self.fill()
                 project = self.team_with(WAYS[way])
                 process = self.start(project, chance.randrange(0, COUNT, SIZE))
-                time.sleep(chance.uniform(0, 0.05))
-                with contextlib.suppress(ProcessLookupError):  # it may have ended by now
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+                self.kill_after(chance.uniform(0, 0.05), process)
                 left = self.n()
                 self.go_on(project)
                 print(f"{self.id()}, {way}: seed {seed}, the kill left {left}, in the end {self.n()}")
@@ -190,21 +186,27 @@ class TestSignals(KilledTestCase):
         self.assert_once()
 
 
-class TestReplicaSet(KilledTestCase, FailingReplicaSetTestCase):
+class BrokenReplicaSetTestCase(KilledTestCase, FailingReplicaSetTestCase):
+    def execute_through(self, way: str, break_it: Callable[[], Any], done: int, **attributes: Any) -> None:
+        """Execute while the replica set is broken, when so many documents are done: each is changed once."""
+        self.fill()
+        project = self.team_with(way, LOCK_LEASE=30, **attributes)
+        process = self.start(project, done)
+        break_it()
+        result = self.end_of(process)
+        print(f"{self.id()}: exit code {result.code}")
+        if result.code:
+            self.go_on(project)
+        self.make_whole()
+        self.assert_once()
+        self.assertEqual(["1_counts.py"], self.registered())
+
+
+class TestReplicaSet(BrokenReplicaSetTestCase):
     def through(self, break_it: Callable[[], Any]) -> None:
         for _ in range(5 if self.IN_FULL else 1):
             for way in (*WAYS.values(), SLOWLY) if self.IN_FULL else (SLOWLY,):
-                self.fill()
-                project = self.team_with(way, LOCK_LEASE=30)
-                process = self.start(project, 500)
-                break_it()
-                result = self.end_of(process)
-                print(f"{self.id()}: exit code {result.code}")
-                if result.code:
-                    self.go_on(project)
-                self.make_whole()
-                self.assert_once()
-                self.assertEqual(["1_counts.py"], self.registered())
+                self.execute_through(way, break_it, 500)
 
     def test_the_primary_steps_down(self) -> None:
         self.through(self.step_down)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
 import secrets
-import signal
-import time
 from typing import Any
 
 from tests.server import Mongod, Server, shared_replica_set, wait_for
@@ -42,10 +38,7 @@ class TestKill(RunTestCase):
         """Start a run and kill it at a moment after this is true of its checkpoint."""
         process = project.fab_start("migrations:execute")
         wait_for(f"{wanted}", lambda: process.poll() is not None or self.db.migrations_batches.find_one(wanted))
-        time.sleep(chance.uniform(0, 0.05))
-        with contextlib.suppress(ProcessLookupError):  # it may have ended by now
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        self.kill_after(chance.uniform(0, 0.05), process)
 
     def go_on(self, project: Project, code: int) -> None:
         """Do as the messages say, until all documents were tried."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
 import secrets
-import signal
 import threading
 import time
 from typing import Any, Callable
@@ -56,10 +53,7 @@ class UndoKilledTestCase(RunTestCase):
             f"{done} done",
             lambda: process.poll() is not None or self.db.migrations_batches.find_one({"done": {"$gte": done}}),
         )
-        time.sleep(chance.uniform(0, 0.05))
-        with contextlib.suppress(ProcessLookupError):  # it may have ended by now
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        self.kill_after(chance.uniform(0, 0.05), process)
 
     def execute(self, project: Project) -> None:
         """Do as the messages say, until it is registered."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import secrets
 import signal
-import subprocess
 import threading
 import time
-from typing import Any, Callable
+from typing import Any
 from unittest import mock
 
 import bson
@@ -27,9 +25,9 @@ from migopy.mongo.inserts import Inserts
 from migopy.store.checkpoints import Checkpoints
 from migopy.store.names import Names
 from tests.server import Mongod, Server, shared_replica_set, wait_for
-from tests.support import FailingReplicaSetTestCase, Project, Result, RunTestCase
+from tests.support import Project, Result, RunTestCase
 from tests.test_integrations.batches.test_batches import COLLECTIONS, InBothTestCase, InSet, TestWalk
-from tests.test_integrations.batches.test_killed import KilledTestCase
+from tests.test_integrations.batches.test_killed import BrokenReplicaSetTestCase, KilledTestCase
 
 COUNT, SIZE = 3_000, 20
 
@@ -267,10 +265,7 @@ class TestKill(WorkersKilledTestCase):
                 chance = random.Random(seed)
                 self.fill()
                 process = self.start(self.team_with(WAYS[way]), chance.randrange(0, COUNT // 8, SIZE))
-                time.sleep(chance.uniform(0, 0.2))
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+                self.kill_after(chance.uniform(0, 0.2), process)
                 left = self.n()
                 self.go_on(self.team_with(WAYS[way], BATCH_WORKERS=chance.randint(1, 4)))
                 print(f"{self.id()}, {way}: seed {seed}, the kill left {left}, in the end {self.n()}")
@@ -359,20 +354,7 @@ class TestOperated(WorkersKilledTestCase):
         self.assert_once()
 
 
-class TestReplicaSet(WorkersKilledTestCase, FailingReplicaSetTestCase):
+class TestReplicaSet(BrokenReplicaSetTestCase):
     def test_the_primary_is_killed(self) -> None:
         for way in [SLOWLY, OPERATORS] if self.IN_FULL else [SLOWLY]:
-            self.through(way, self.replica_set.kill_primary)
-
-    def through(self, way: str, break_it: Callable[[], Any]) -> None:
-        self.fill()
-        project = self.team_with(way, LOCK_LEASE=30, BATCH_WORKERS=4)
-        process: subprocess.Popen[str] = self.start(project, 60)
-        break_it()
-        result = self.end_of(process)
-        print(f"{self.id()}: exit code {result.code}")
-        if result.code:
-            self.go_on(project)
-        self.make_whole()
-        self.assert_once()
-        self.assertEqual(["1_counts.py"], self.registered())
+            self.execute_through(way, self.replica_set.kill_primary, 60, BATCH_WORKERS=4)
