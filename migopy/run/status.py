@@ -171,8 +171,7 @@ class Status:
             line = f"{self.running_now}: {doing}{since}, by {holder.by}{process}"
             return [line, *filter(None, [self.running_sentence, self.request_sentence, str(holder.pace or "")])]
         prospect = holder.prospect(f"{self.inventory.command}:unlock")
-        half = f" {self.running} may be half applied." if self.running else ""
-        return [f"Locked by {holder.description(self.inventory.records)}: {prospect}.{half}"]
+        return [f"Locked by {holder.description(self.inventory.records)}: {prospect}."]
 
     @property
     def unregistered(self) -> list[Migration]:
@@ -189,7 +188,7 @@ class Status:
     def unfinished_kind(self, name: str) -> Unfinished | None:
         """How the last attempt failed or was interrupted; None if it ended well, or is running."""
         if self.holder and name == self.running:
-            return None if self.holder.held else "interrupted"
+            return None if self.holder.is_at_work else "interrupted"
         event, record = self.last_events.get(name), self.inventory.records.get(name)
         if event is None:
             return None

@@ -101,9 +101,15 @@ class TestTheLock(RunTestCase):
         killed = project.fab("migrations").stderr
         self.assertRegex(
             killed,
-            rf"(?m)^Locked by .*: process {process.pid} no longer runs on this machine, so the lock is free at .*, or"
-            r" at once with fab migrations:unlock\. 1_a\.py may be half applied\.$",
+            r"(?m)^1_a\.py was interrupted: it may be half applied, .*\n"
+            rf"Locked by .*: process {process.pid} no longer runs on this machine, so the lock is free at .*,"
+            r" or at once with fab migrations:unlock\.$",
         )
+        gate = project.fab("migrations:check,pending=ok")
+        self.assertRegex(gate.stderr, r"^execute would stop: 1_a\.py was interrupted: ")
+        self.assert_code(4, gate)
+        refused = project.fab("migrations:rollback,1").stderr
+        self.assertRegex(refused, r"^1_a\.py is not registered\. Nothing was done\. It was interrupted\. To take back ")
         shown = project.fab("--hide=status", "migrations:json=yes").stdout
         self.assertTrue(json.loads(shown)["lock"]["gone"])
         self.assertIsNone(json.loads(shown)["running"])
