@@ -11,6 +11,7 @@ from ..errors import ConfigurationError, MigopyException, UnknownSubtask
 from ..mongo import server_errors
 from ..run.status import UNFINISHED
 from ..terminal.options import closest_word
+from ..terminal.signature import signature
 from ..terminal.streams import say
 from ..terminal.texts import mask, summary
 from ..terminal.tracebacks import team_traceback
@@ -58,7 +59,7 @@ def _call(function: Callable[..., Any], manager_class: type[Any], client: Any) -
     """What the function returns, a list if it yields names. Raises ``ConfigurationError`` for what it raises."""
     try:
         # In a class, a function is a method: it may take the manager before the client, or the client alone.
-        takes_manager = len(inspect.signature(function).parameters) > 1
+        takes_manager = len(signature(function).parameters) > 1
         with server_errors("the server of MONGO_DATABASES"):
             given = function(manager_class(), client) if takes_manager else function(client)
             names = [*given] if inspect.isgenerator(given) else given

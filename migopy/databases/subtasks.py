@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import json
 import shlex
 from typing import Any, Mapping, NamedTuple, Sequence
@@ -13,6 +12,7 @@ from ..fab.dispatch import bind, call, method_name
 from ..fab.syntax import option_text
 from ..terminal import ColorsLogger, show
 from ..terminal.options import is_yes
+from ..terminal.signature import signature
 from ..terminal.wording import plural
 from .choice import SHOWN_NAMES, STATES, Target, all_targets, choose, some, states
 from .managers import Managers
@@ -118,7 +118,7 @@ class Databases:
     def work(self, command: Command, named: dict[str, str], *, goes_on: bool) -> None:
         """Run a subtask that changes something in each database."""
         name, is_operating = command.subtask, command.subtask in OPERATING
-        takes_json = "json" in inspect.signature(getattr(self._class, name)).parameters
+        takes_json = "json" in signature(getattr(self._class, name)).parameters
         as_json = takes_json and is_yes("json", named.pop("json", None))
         subtask = Subtask(name, command.options, named, has_document=as_json or (takes_json and name in RUNNING))
         done, targets = self._run(

@@ -11,6 +11,7 @@ from ..settings import KINDS, Settings, check_setting
 from ..terminal.messages import ColorsLogger, failure_method
 from ..terminal.options import closest_word
 from ..terminal.signals import handle_signals
+from ..terminal.signature import signature
 from ..terminal.streams import ignore_missing_readers, say
 from ..terminal.texts import MAX_ERROR_LENGTH, mask, shorten, summary
 from .door import env, output
@@ -57,7 +58,7 @@ def bind(manager: Manager, name: str, options: list[str], named: Mapping[str, st
     """The arguments of the method. Raises ``UnknownSubtask`` if it does not take the options."""
     method = getattr(manager, name)
     try:
-        return inspect.signature(method).bind(*options, **{parameter_name(name): named[name] for name in named})
+        return signature(method).bind(*options, **{parameter_name(name): named[name] for name in named})
     except TypeError as error:
         fab_task = manager.FAB_TASK
         wrong = "databases= needs MONGO_DATABASES" if "databases" in named else wrong_options(error)

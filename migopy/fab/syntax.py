@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import keyword
 import shlex
 from typing import Any, Callable, Mapping, Sequence
+
+from ..terminal.signature import signature
 
 NOTATION = {
     "spec_migr": "NAME",
@@ -74,7 +75,7 @@ def parameter_name(option: str) -> str:
 def usage(fab_task: str, name: str, method: Callable[..., Any]) -> str:
     """What to write, optional parts in brackets: ``fab migrations:execute[,NAME][,to=NAME]``."""
     command = f"fab {fab_task}:{name}"
-    for position, parameter in enumerate(inspect.signature(method).parameters.values()):
+    for position, parameter in enumerate(signature(method).parameters.values()):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             command += "[,...]"
             continue

@@ -14,6 +14,7 @@ from types import GeneratorType, ModuleType
 from typing import Any, Callable, Mapping, NamedTuple
 
 from ..errors import BadMigration
+from ..terminal.signature import signature
 from ..terminal.texts import one_line
 from .allowances import allowances_of, require_known_allowances
 from .fingerprint import Fingerprint
@@ -109,7 +110,7 @@ class LoadedMigration:
 
     @cached_property
     def _signature(self) -> inspect.Signature:
-        return inspect.signature(self.call, follow_wrapped=False)
+        return signature(self.call, follow_wrapped=False)
 
     @cached_property
     def asks_for(self) -> frozenset[str]:
@@ -117,7 +118,7 @@ class LoadedMigration:
         parameters = self._signature.parameters.values()
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             # A decorator with **options and functools.wraps passes them to the function inside.
-            parameters = inspect.signature(self.call).parameters.values()
+            parameters = signature(self.call).parameters.values()
         variable = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
         return OPTIONAL_PARAMETERS & {parameter.name for parameter in parameters if parameter.kind not in variable}
 
@@ -134,7 +135,7 @@ class LoadedMigration:
 
     def require_verify_sees_transaction(self) -> None:
         """Raises ``BadMigration`` if ``verify()`` would see the database as it was before ``up()``."""
-        if self.in_transaction and self.verify and "session" not in inspect.signature(self.verify).parameters:
+        if self.in_transaction and self.verify and "session" not in signature(self.verify).parameters:
             raise BadMigration(
                 f"verify(db) of {self.name} cannot see what up(db, session) has done, because nobody outside of the"
                 " transaction can: write verify(db, session), and pass session=session to what it reads. No migration"
@@ -207,9 +208,9 @@ class LoadedMigration:
         function = getattr(self.module, name, None)
         if not callable(function) or not callable(getattr(self.module, "up", None)):
             return None
-        database = list(inspect.signature(self.module.up).parameters)[:1]
+        database = list(signature(self.module.up).parameters)[:1]
         # With other parameters the function is not ours: a file of 2014 may have a verify() of its own.
-        return function if list(inspect.signature(function).parameters) in (database, [*database, "session"]) else None
+        return function if list(signature(function).parameters) in (database, [*database, "session"]) else None
 
     def is_raised_by_verify(self, error: BaseException) -> bool:
         """Whether ``verify()`` raised the error, and not ``up()``."""

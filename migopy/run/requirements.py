@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, Iterator, Sequence
 
 from .. import legacy
@@ -11,6 +10,7 @@ from ..files.faults import innermost_line
 from ..files.migration import unrun_type
 from ..mongo.failures import server_errors
 from ..mongo.transaction_guard import NotInTransaction, watch_writes
+from ..terminal.signature import signature
 from ..terminal.texts import one_line, summary
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def unmet_requirements(loaded: Sequence[LoadedMigration], db: Database[Any], add
 
 def _why_unmet(migration: LoadedMigration, db: Database[Any], session: ClientSession) -> str | None:
     require: Any = migration.require
-    takes_session = "session" in inspect.signature(require).parameters
+    takes_session = "session" in signature(require).parameters
     path = migration.migration.path
     try:
         # The session is in no transaction, so every write is refused.

@@ -21,7 +21,6 @@ Between ``fab`` and ``up()`` these context managers are entered, in this order:
 from __future__ import annotations
 
 import contextlib
-import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Protocol, Sequence
 
@@ -55,6 +54,7 @@ from ..mongo.transaction_guard import NotInTransaction, guard_of, watch_writes
 from ..store.history import EventKind, History, Record
 from ..terminal import signals
 from ..terminal.progress import ProgressLine
+from ..terminal.signature import signature
 from ..terminal.texts import summary
 from ..terminal.wording import stopper
 from .direction import Direction, RunLock
@@ -256,7 +256,7 @@ class Run:
         """Call ``verify()`` of the file, if there is one, after ``up()``."""
         verify = migration.verify if self._direction.executes else None
         if verify:
-            asks_for_session = "session" in inspect.signature(verify).parameters
+            asks_for_session = "session" in signature(verify).parameters
             self._call(verify, db, **{"session": session} if asks_for_session else {})
 
     def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> None:

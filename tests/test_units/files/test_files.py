@@ -164,6 +164,17 @@ class TestLoad(FolderTestCase):
         self.assertFalse(self.load("def up(db): pass").in_transaction)
         self.assertFalse(self.load("def up(db, other=None): pass").in_transaction)
 
+    def test_an_annotation_may_name_what_only_a_type_checker_imports_since_3_14(self) -> None:
+        functions = "def up(db: Database, session: Session): pass\n\ndef verify(db: Database, session): pass\n"
+        text = f"import typing\nif typing.TYPE_CHECKING:\n    from pymongo.database import Database\n{functions}"
+        if sys.version_info >= (3, 14):
+            loaded = self.load(text)
+            self.assertTrue(loaded.in_transaction)
+            self.assertIsNotNone(loaded.verify)
+        else:
+            with self.assertRaisesRegex(MigrationFailed, r"1_a.py cannot be imported \(line 4\): NameError: "):
+                self.load(text)
+
     def test_a_missing_function_is_named(self) -> None:
         for text in ("def Up(db): pass", "up = 1"):
             self.assertIn("1_a.py has no function up(db)", self.error(text))
