@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Collection, Iterator, Mapping, NamedTuple
 
-from ..scratch.recorder import READS
+from ..scratch.recorder import READS, WALK
 
 if TYPE_CHECKING:
     from ..scratch.recorder import Sent
+
+
+UNKNOWN_NUMBER = 10**12
+"""Of documents that a pipeline has written: it may be all."""
+
+
+class _Look(NamedTuple):
+    """A command that has looked at documents, by its text, and how many had been written to each collection then."""
+
+    text: str
+    written: Counter[str]
+    is_walk: bool = False
 
 
 @dataclass
@@ -23,8 +36,7 @@ class _Collection:
     deleted: list[Mapping[str, Any]] = field(default_factory=list)
     indexes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     dropped_indexes: set[str] = field(default_factory=set)
-    reads: list[str] = field(default_factory=list)
-    """The texts of the commands that have looked at documents."""
+    looks: list[_Look] = field(default_factory=list)
 
 
 class Expected:
@@ -37,6 +49,8 @@ class Expected:
         self._names = names
         self._sampled = sampled
         self._collections: dict[str, _Collection] = {}
+        self._written: Counter[str] = Counter()
+        """How many documents of the copy the run has written to each collection."""
 
     def _of(self, name: str) -> _Collection:
         is_real = self._names is None or name in self._names
@@ -66,27 +80,47 @@ class Expected:
         """
         if self.may_differ(name, fields):
             return "changes"
-        return "looks at" if any(map(_looks_at(fields), self._of(name).reads)) else ""
+        if name not in self._sampled:
+            return ""
+        looks = [look.text for look in self._of(name).looks if not look.is_walk]
+        return "looks at" if any(map(_looks_at(fields), looks)) else ""
+
+    def copied_to(self, name: str, fields: set[str] | None, documents: float) -> list[str]:
+        """The other collections that may have what these fields had in so many documents of the copy.
+
+        The run has looked at the fields, and then written at least as many documents to these collections.
+        """
+        for look in self._of(name).looks if documents else []:
+            if _looks_at(fields)(look.text):
+                written = {other: self._written[other] - look.written[other] for other in self._written}
+                written.pop(name, None)
+                if sum(written.values()) >= documents:
+                    return sorted(other for other, number in written.items() if number)
+        return []
 
     def new_indexes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
         return self._of(name).indexes
 
-    def dropped_indexes(self, name: str) -> set[str]:
-        return self._of(name).dropped_indexes
+    def is_dropped(self, name: str, index: str) -> bool:
+        """Whether the run drops an index of the real collection before."""
+        dropped = self._of(name).dropped_indexes
+        return index in dropped or ("*" in dropped and index != "_id_")
 
     def note(self, sent: Sent) -> None:
         """Remember what a command changes or looks at."""
         known = self._of(sent.collection)
-        if sent.name == "update":
+        if sent.name in ("insert", "update"):
+            self._written[sent.collection] += round(max(sent.documents, sent.times))
+        if sent.name in (*READS, WALK):
+            known.looks.append(_Look(sent.body["text"], self._written.copy(), sent.name == WALK))
+        elif sent.name == "update":
             changed = changed_fields(sent.body["update"])
             known.may_all_differ = known.may_all_differ or changed is None
             known.changed_fields |= changed or set()
         elif sent.name == "delete":
             self._note_delete(sent, known)
-        elif sent.name == "$merge":
-            known.may_all_differ = True
-        elif sent.name in READS and sent.collection in self._sampled:
-            known.reads.append(sent.body["text"])
+        elif sent.name in ("$merge", "$out"):
+            self._note_aggregation(sent, known)
         elif sent.name == "createIndexes":
             known.indexes[sent.body["name"]] = sent.body
             known.dropped_indexes.discard(sent.body["name"])
@@ -96,7 +130,7 @@ class Expected:
             self._note_whole_collection(sent, known)
 
     def _note_whole_collection(self, sent: Sent, known: _Collection) -> None:
-        if sent.name in ("drop", "$out"):
+        if sent.name == "drop":
             self._collections[sent.collection] = _Collection(None)
         elif sent.name == "renameCollection":
             self._collections[sent.body["to"]] = known
@@ -104,6 +138,14 @@ class Expected:
         elif sent.name == "dropDatabase":
             for each in self._collections.values():
                 each.name = None
+
+    def _note_aggregation(self, sent: Sent, known: _Collection) -> None:
+        self._of(sent.body["from"]).looks.append(_Look("", self._written.copy()))
+        self._written[sent.collection] += UNKNOWN_NUMBER
+        if sent.name == "$merge":
+            known.may_all_differ = True
+        else:
+            self._collections[sent.collection] = _Collection(None)
 
     @staticmethod
     def _note_delete(sent: Sent, known: _Collection) -> None:

@@ -126,9 +126,10 @@ def _size(sent: Sent, name: str, expected: Expected, questions: Questions) -> It
 
 
 def _too_many(sent: Sent, name: str, expected: Expected, questions: Questions) -> Iterator[Finding]:
-    dropped = expected.dropped_indexes(sent.collection)
     new = sent.body["name"]
-    known = {each["name"]: each for each in questions.indexes(name) if each["name"] not in dropped}
+    known = {
+        each["name"]: each for each in questions.indexes(name) if not expected.is_dropped(sent.collection, each["name"])
+    }
     others = {**known, **expected.new_indexes(sent.collection)}
     if new in others:
         return

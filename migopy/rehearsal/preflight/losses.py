@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any, Collection, Iterator, Mapping, Sequence
 
 from ...files.allowances import LOST_VALUES
 from .expected import is_operators, top, unset_by_stage
-from .findings import Finding
+from .findings import NOT_KNOWN, Finding
+from .questions import Count
 
 if TYPE_CHECKING:
     from ..scratch.comparing import Change, Example
     from ..scratch.fields import Field
     from ..scratch.recorder import Sent
     from .expected import Expected
-    from .questions import Count, Questions
+    from .loops import Loops
+    from .questions import Questions
 
 NOT_RESTORED = "and nothing brings that back"
+
+HAS_VALUE = {"$type": [*range(1, 6), *range(7, 10), *range(11, 20), -1, 127]}
+"""All types but null and the undefined of old: nobody misses these."""
+
+REMOVED_IN_PIPELINE = "$$REMOVE"
 
 POSITIONS = re.compile(r"\.\$(\[\w*\])?")
 """Parts of a path that stand for places in an array."""
@@ -28,25 +35,32 @@ class Comparison:
     """What the copy has lost: it tells what is removed for good from what is put elsewhere.
 
     ``fields`` are the top-level fields that changed documents no longer have, by collection, and ``moved`` those whose
-    value is now in another field; ``smaller`` are the collections that are gone or lack documents.
+    value is now in another field. ``alike`` are the collections whose documents have got the same new values.
+    ``removed`` has the collections that are gone or lack documents, and how many these lack.
     """
 
     fields: Mapping[str, Collection[str]]
     moved: Mapping[str, Collection[str]]
-    smaller: Collection[str]
+    alike: Collection[str]
+    removed: Mapping[str, int]
     may_be_elsewhere: bool
     """Whether at least as many documents were added as were removed, such as by an archive."""
 
     @staticmethod
     def of(changes: Sequence[Change]) -> Comparison:
         lost = {change.name: [each for each in change.examples if each.lost_fields] for change in changes}
-        removed = sum(change.counts["removed"] for change in changes)
+        removed = {change.name: change.counts["removed"] for change in changes if _is_smaller(change)}
         return Comparison(
             {name: list(dict.fromkeys(_paths(examples))) for name, examples in lost.items()},
             {name: set(_paths(examples)) - set(_paths(examples, moved=False)) for name, examples in lost.items()},
-            {change.name for change in changes if change.counts["removed"] or change.is_gone},
-            0 < removed <= sum(change.counts["added"] for change in changes),
+            {name for name, examples in lost.items() if _are_alike(examples)},
+            removed,
+            0 < sum(removed.values()) <= sum(change.counts["added"] for change in changes),
         )
+
+
+def _is_smaller(change: Change) -> bool:
+    return bool(change.counts["removed"] or change.is_gone)
 
 
 def _paths(examples: Sequence[Example], moved: bool | None = None) -> Iterator[str]:
@@ -57,35 +71,53 @@ def _paths(examples: Sequence[Example], moved: bool | None = None) -> Iterator[s
                 yield lost.path
 
 
+def _are_alike(examples: Sequence[Example]) -> bool:
+    """Whether documents that have lost different values have got the same new ones, which are not made of these."""
+    lost = [[field.before for field in each.lost_fields] for each in examples]
+    new = [[field for field in each.fields if field not in each.lost_fields] for each in examples]
+    got = [[(field.path, field.after) for field in fields] for fields in new]
+    return len(got) > 1 and all(each == got[0] for each in got) and any(each != lost[0] for each in lost)
+
+
 def _has_value(field: Field, value: str) -> bool:
     is_telling = len(value) > len("'ab'")  # a short one is in many values by chance
     return field.after == value or (is_telling and value in field.after)
 
 
-def findings(sent: Sent, expected: Expected, questions: Questions, comparison: Comparison) -> Iterator[Finding]:
+def findings(
+    sent: Sent, expected: Expected, questions: Questions, comparison: Comparison, loops: Loops
+) -> Iterator[Finding]:
     if sent.name == "update":
-        yield from _lost_fields(sent, expected, questions, comparison)
+        yield from _lost_fields(sent, expected, questions, comparison, loops)
+    elif sent.name == "$merge" or (sent.name == "$out" and sent.body["from"] == sent.collection):
+        yield from _fields_lost_by_pipeline(sent, expected, questions, comparison)
     elif comparison.may_be_elsewhere:
         return
     elif sent.name == "delete":
         # Documents that were deleted from the copy, which lacks none, were inserted again.
-        if not sent.documents or sent.collection in comparison.smaller:
+        if not sent.documents or sent.collection in comparison.removed:
             yield from _lost_documents(sent, expected, questions)
     else:
         yield from _lost_collection(sent, expected, questions, comparison)
 
 
-def _lost_fields(sent: Sent, expected: Expected, questions: Questions, comparison: Comparison) -> Iterator[Finding]:
+def _lost_fields(
+    sent: Sent, expected: Expected, questions: Questions, comparison: Comparison, loops: Loops
+) -> Iterator[Finding]:
     name = expected.real_name(sent.collection)
     if name is None:
         return
-    filter = {} if sent.is_by_id or sent.varies else sent.filter
-    for path, also in _lost_paths(sent, comparison.fields.get(sent.collection, ())):
+    is_one_of_many = sent.varies or (sent.is_by_id and loops.times(sent) > sent.times)
+    filter = {} if is_one_of_many else sent.filter
+    for path, also in _lost_paths(sent, comparison):
         if top(path) in comparison.moved.get(sent.collection, ()):
             continue
-        conditions = {"$and": [part for part in (filter, {path: {"$exists": True}}, also) if part]}
+        conditions = {"$and": [part for part in (filter, {path: HAS_VALUE}, also) if part]}
         count = questions.count(name, expected.not_deleted(sent.collection, conditions))
-        yield from _lost(sent, count, f"removes {path} from {count}")
+        if is_one_of_many and not sent.body["multi"] and count.number > loops.times(sent):
+            count = Count(loops.times(sent), is_estimate=True)
+        elsewhere = expected.copied_to(sent.collection, {top(path)}, sent.documents)
+        yield from _lost(sent, count, f"removes {path} from {count}", elsewhere)
 
 
 def _lost_documents(sent: Sent, expected: Expected, questions: Questions) -> Iterator[Finding]:
@@ -94,44 +126,81 @@ def _lost_documents(sent: Sent, expected: Expected, questions: Questions) -> Ite
         return
     if sent.body["multi"] and not sent.varies and not sent.is_by_id:
         count = questions.count(name, expected.not_deleted(sent.collection, sent.filter), sent.body.get("collation"))
-        yield from _lost(sent, count, f"deletes {count}")
+        elsewhere = expected.copied_to(sent.collection, None, sent.documents)
+        yield from _lost(sent, count, f"deletes {count}", elsewhere)
     elif sent.documents:
-        number = round(sent.documents)
-        text = f"deletes documents ({number:,} of the copy), {NOT_RESTORED}"
-        yield Finding(LOST_VALUES, sent.collection, text, number, is_estimate=True)
+        number = Count(round(sent.documents), is_estimate=True)
+        elsewhere = expected.copied_to(sent.collection, None, sent.documents)
+        yield from _lost(sent, number, f"deletes documents ({number.number:,} of the copy)", elsewhere)
 
 
 def _lost_collection(sent: Sent, expected: Expected, questions: Questions, comparison: Comparison) -> Iterator[Finding]:
     if sent.name == "dropDatabase":
         yield Finding(LOST_VALUES, "all collections", f"dropDatabase removes them, {NOT_RESTORED}")
     target = {"drop": sent.collection, "$out": sent.collection, "renameCollection": sent.body.get("to")}.get(sent.name)
-    replaces_itself = sent.name == "$out" and sent.body["from"] == sent.collection
-    if target is None or replaces_itself or (sent.name == "renameCollection" and not sent.body["dropTarget"]):
+    if target is None or (sent.name == "renameCollection" and not sent.body["dropTarget"]):
         return
     name = expected.real_name(target)
-    if name is not None and target in comparison.smaller:
+    if name is not None and target in comparison.removed:
         count = questions.count(name, expected.not_deleted(target))
-        yield from _lost(sent, count, f"{sent.name} removes {target} with {count}")
+        elsewhere = expected.copied_to(target, None, comparison.removed[target])
+        yield from _lost(sent, count, f"{sent.name} removes {target} with {count}", elsewhere)
 
 
-def _lost(sent: Sent, count: Count, text: str) -> Iterator[Finding]:
-    if count.number:
+def _fields_lost_by_pipeline(
+    sent: Sent, expected: Expected, questions: Questions, comparison: Comparison
+) -> Iterator[Finding]:
+    """For documents that ``$merge``, or ``$out`` into its own collection, has written over."""
+    name = expected.real_name(sent.collection)
+    for path in comparison.fields.get(sent.collection, ()) if name else ():
+        if path not in comparison.moved[sent.collection]:
+            count = questions.count(str(name), expected.not_deleted(sent.collection, {path: HAS_VALUE}))
+            most = count._replace(is_estimate=True)
+            yield from _lost(sent, most, f"{sent.name} removes {path} from {most}")
+
+
+def _lost(sent: Sent, count: Count, text: str, elsewhere: Sequence[str] = ()) -> Iterator[Finding]:
+    """A finding if there are any. The run may have written what they have to the collections ``elsewhere``."""
+    if count.number and elsewhere:
+        text += f": whether all of that is in {' and '.join(elsewhere)}, to which the run writes before, is not known"
+        yield Finding(NOT_KNOWN, sent.collection, text, count.number, count.is_estimate)
+    elif count.number:
         yield Finding(LOST_VALUES, sent.collection, f"{text}, {NOT_RESTORED}", count.number, count.is_estimate)
 
 
-def _lost_paths(sent: Sent, lost_fields: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _lost_paths(sent: Sent, comparison: Comparison) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The paths whose values are lost, each with what else has to be true of the document."""
     update = sent.body["update"]
+    lost_fields = comparison.fields.get(sent.collection, ())
     if isinstance(update, (list, tuple)):
-        before = ""
-        for stage in update:
-            # A stage before may have put the value elsewhere.
-            yield from ((path, {}) for path in unset_by_stage(stage) if f"${top(path)}" not in before)
-            before += repr(stage)
+        yield from ((path, {}) for path in _lost_in_stages(update, lost_fields))
     elif not is_operators(update):
         yield from ((field, {}) for field in lost_fields)
     else:
-        # What is set in the same update may be made of what is unset.
-        if not update.get("$set"):
-            yield from ((POSITIONS.sub("", path), {}) for path in update.get("$unset", {}))
-        yield from ((new, {old: {"$exists": True}}) for old, new in update.get("$rename", {}).items())
+        # What is set in the same update may be made of what is unset, unless it is the same for all documents.
+        is_constant = (sent.body["multi"] and not sent.varies) or sent.collection in comparison.alike
+        yield from _lost_by_operators(update, is_constant=is_constant)
+
+
+def _lost_by_operators(
+    update: Mapping[str, Mapping[str, Any]], *, is_constant: bool
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    set_to = update.get("$set", {})
+    emptied = [path for path, value in set_to.items() if value is None]
+    removed = update.get("$unset", {}) if is_constant or not set_to else {}
+    yield from ((POSITIONS.sub("", path), {}) for path in [*removed, *emptied])
+    yield from ((new, {old: {"$exists": True}}) for old, new in update.get("$rename", {}).items())
+
+
+def _lost_in_stages(stages: Sequence[Mapping[str, Any]], lost_fields: Collection[str]) -> Iterator[str]:
+    """What a pipeline removes by name, or leaves out: a stage before or the same may put the value elsewhere."""
+    before = ""
+    for stage in stages:
+        (name, value), *_ = stage.items()
+        removed = unset_by_stage(stage)
+        if name in ("$set", "$addFields"):
+            removed = [path for path, new in value.items() if new in (None, REMOVED_IN_PIPELINE)]
+        elif not removed and name in ("$project", "$replaceWith", "$replaceRoot"):
+            removed, before = [*lost_fields], before + repr(stage)
+        yield from (path for path in removed if f"${top(path)}" not in before)
+        before += repr(stage)

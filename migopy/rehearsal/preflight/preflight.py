@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Iterator, Mapping, Sequence
 
 from ...terminal.wording import plural
-from . import indexes, losses, validators, writes
+from ..scratch.recorder import FIND_ONE
+from . import conversions, indexes, losses, validators, writes
 from .expected import Expected
 from .findings import NOT_ASKED, Finding
+from .loops import Loops
 
 if TYPE_CHECKING:
     from ..scratch.comparing import Change
@@ -53,19 +55,25 @@ class Preflight:
 
     def _all(self, rehearsed: Rehearsed) -> Iterator[Finding]:
         comparison = losses.Comparison.of(rehearsed.changes)
+        loops = Loops(*self._known, self._scale.factors)
         for number, sent in enumerate(rehearsed.sent):
             if number < MAX_COMMANDS:
-                yield from self._about(sent)
+                yield from self._about(sent, loops)
                 if not rehearsed.takes_back:
-                    yield from self._ask(sent, "lost values", losses.findings(sent, *self._known, comparison))
+                    yield from self._ask(sent, "lost values", losses.findings(sent, *self._known, comparison, loops))
+            loops.note(sent)
             self._expected.note(sent)
         for collection, number in Counter(sent.collection for sent in rehearsed.sent[MAX_COMMANDS:]).items():
             text = f"no question about {plural(number, 'command')}: a migration may have {MAX_COMMANDS} different ones"
             yield Finding(NOT_ASKED, collection, text)
 
-    def _about(self, sent: Sent) -> Iterator[Finding]:
+    def _about(self, sent: Sent, loops: Loops) -> Iterator[Finding]:
         if sent.name in ("update", "delete"):
-            yield from self._ask(sent, "documents", writes.findings(sent, *self._known, self._scale))
+            yield from self._ask(sent, "documents", writes.findings(sent, *self._known, self._scale, loops))
+            if sent.collection in self._scale.factors:
+                yield from self._ask(sent, "values", conversions.findings(sent, *self._known))
+        elif sent.name in ("find", FIND_ONE):
+            yield from self._ask(sent, "index", writes.findings_of_read(sent, *self._known, self._scale, loops))
         elif sent.name in ("createIndexes", "collMod"):
             whole = sent.collection not in self._scale.factors
             yield from self._ask(sent, "index", indexes.findings(sent, *self._known, is_whole=whole))

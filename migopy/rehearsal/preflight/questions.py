@@ -30,6 +30,9 @@ SAMPLE = 1_000
 
 MAX_EXAMPLES = 5
 
+CONVERSION_FAILURE = 241
+"""The code of the server's error for a value that an expression cannot convert."""
+
 MAX_DUPLICATES = 1_000
 """How many values that stand in more than one document are counted at most."""
 
@@ -138,6 +141,19 @@ class Questions:
             explain = {"explain": find, "verbosity": "queryPlanner", "maxTimeMS": milliseconds}
             plan = self._db.command(explain, read_preference=ANYWHERE)
         return _has_collscan(plan)
+
+    def conversion_error(self, name: str, filter: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> str | None:
+        """Why the server cannot compute the stages for one of the documents; None if it can."""
+        # MongoDB would leave out what the last stage does not need.
+        needs_all = {"$group": {"_id": None, "last": {"$max": "$$ROOT"}}}
+        with self._ask() as milliseconds:
+            try:
+                list(self._db[name].aggregate([{"$match": filter}, *stages, needs_all], maxTimeMS=milliseconds))
+            except OperationFailure as error:
+                if error.code != CONVERSION_FAILURE:
+                    raise
+                return server_message(error).rpartition(" :: caused by :: ")[2]
+        return None
 
     def indexes(self, name: str) -> list[Mapping[str, Any]]:
         if ("indexes", name) not in self._known:

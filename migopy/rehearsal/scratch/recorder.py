@@ -19,6 +19,9 @@ MAX_DISTINCT = 5
 
 READS = ("find", "aggregate", "distinct")
 
+FIND_ONE, WALK = "find one", "walk"
+"""A find of one document, and the beginning of a walk in batches: they are recorded as if they were commands."""
+
 FIND_AND_MODIFY = ("findAndModify", "findandmodify")
 """The server knows both."""
 
@@ -28,6 +31,7 @@ class Part(NamedTuple):
 
     Updates and deletes have ``filter``, ``update`` and ``multi`` in ``body``, whatever command they come from. Those
     that read have ``text``: in it are the names of the fields that they look at, or it is empty for whole documents.
+    A find and a walk have their ``filter``.
     """
 
     name: str
@@ -81,13 +85,14 @@ class Recorder:
 
     def begin_walk(self, collection: str, filter: Mapping[str, Any]) -> None:
         """From here on, the changes of that collection belong to one walk in batches."""
+        self._record(Part(WALK, {"text": "", "filter": filter}, collection))
         self._walks[collection] = filter
         self._writing_walks.discard(collection)
 
     def end_walk(self, collection: str) -> None:
         self._walks.pop(collection, None)
         if collection not in self._writing_walks:  # it has looked at documents, and changed none of these
-            self._record(Part("find", {"text": ""}, collection))
+            self._record(Part("find", {"text": "", "filter": {}}, collection))
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         # The server will refuse a command that has not the form of its kind; PyMongo would print what is raised here.
@@ -108,7 +113,7 @@ class Recorder:
             each.seconds += seconds / len(recorded)
 
     def _is_read_of_walk(self, part: Part) -> bool:
-        return part.name in READS and part.collection in self._walks
+        return part.name in (*READS, FIND_ONE) and part.collection in self._walks
 
     def _record(self, part: Part) -> Sent:
         walk = self._walks.get(part.collection)
@@ -128,9 +133,10 @@ class Recorder:
         values = "" if walk is not None else repr(part.body)
         if values in group:
             return group[values]
-        if len(group) < MAX_DISTINCT:
-            # The code may change its values before they are looked at.
-            group[values] = Sent(part.name, part.collection, copy.deepcopy(part.body), walk)
+        # The code may change its values before they are looked at.
+        new = Sent(part.name, part.collection, copy.deepcopy(part.body), walk)
+        if len(group) < (1 if "filter" in part.body and new.is_by_id else MAX_DISTINCT):
+            group[values] = new
             self._sent.append(group[values])
             return group[values]
         first, *others = group.values()
@@ -150,6 +156,8 @@ def _parts(name: str, command: Mapping[str, Any]) -> Iterator[Part]:
         yield from (Part(*kind_and_body, collection) for kind_and_body in _writes(name, command))
     elif name == "bulkWrite":
         yield from map(_part_of_bulk_write, command["ops"], [command["nsInfo"]] * len(command["ops"]))
+    elif name == "insert":
+        yield Part(name, {}, collection)
     elif name == "createIndexes":
         yield from (Part(name, index, collection) for index in command["indexes"])
     elif name == "renameCollection":
@@ -196,12 +204,17 @@ def _written_by(source: str, pipeline: Any) -> Iterator[Part]:
 
 def _read(name: str, command: Mapping[str, Any], collection: str) -> Iterator[Part]:
     """What looks at documents, to decide what becomes of them. One that is read by its ``_id`` was found before."""
-    filter = command.get("filter", {})
     if name != "find":
         yield Part(name, {"text": repr(command)}, collection)
-    elif command.get("limit") != 1 and ("_id" not in filter or _has_operators(filter["_id"])):
-        projection = command.get("projection")
-        yield Part(name, {"text": repr([filter, projection]) if projection else ""}, collection)
+        return
+    filter, projection = command.get("filter", {}), command.get("projection")
+    asked = {"filter": filter, **({"collation": command["collation"]} if command.get("collation") else {})}
+    if "_id" in filter and not _has_operators(filter["_id"]):
+        return
+    if command.get("limit") == 1:
+        yield Part(FIND_ONE, asked, collection)
+    else:
+        yield Part(name, {**asked, "text": repr([filter, projection]) if projection else ""}, collection)
 
 
 def _options(command: Mapping[str, Any]) -> dict[str, Any]:

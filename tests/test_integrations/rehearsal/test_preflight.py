@@ -136,6 +136,48 @@ GRAVE = {
         "for each in db.small.find():\n    db.small.replace_one({'_id': each['_id']}, {'old': each['old']})",
         {"lost values": "removes new from 3 documents"},
     ),
+    "documents are replaced by a pipeline": Case(
+        "db.small.update_many({}, [{'$replaceWith': {'_id': '$_id', 'old': '$old'}}])",
+        {"lost values": "removes new from 3 documents"},
+    ),
+    "documents are replaced by a merge": Case(
+        "db.small.aggregate([{'$project': {'old': 1}}, {'$merge': {'into': 'small', 'whenMatched': 'replace'}}])",
+        {"lost values": "$merge removes new from about 3 documents"},
+    ),
+    "documents are replaced by those of a pipeline": Case(
+        "db.small.aggregate([{'$project': {'old': 1}}, {'$out': 'small'}])",
+        {"lost values": "$out removes new from about 3 documents"},
+    ),
+    "a field is removed and something else is set": Case(
+        "db.small.update_many({}, {'$unset': {'text': 1}, '$set': {'version': 2}})",
+        {"lost values": "removes text from 3 documents"},
+    ),
+    "a field is removed one by one and something else is set": Case(
+        "for each in db.small.find():\n"
+        "    db.small.update_one({'_id': each['_id']}, {'$unset': {'old': 1}, '$set': {'version': 2}})",
+        {"lost values": "removes old from 3 documents"},
+    ),
+    "a field is emptied": Case(
+        "db.small.update_many({}, {'$set': {'text': None}})", {"lost values": "removes text from 3 documents"}
+    ),
+    "a field is removed by a pipeline": Case(
+        "db.small.update_many({}, [{'$set': {'text': '$$REMOVE'}}])", {"lost values": "removes text from 3 documents"}
+    ),
+    "one by one until there are none": Case(
+        "while db.users.find_one_and_update({'new': None}, {'$set': {'new': 1}}):\n    pass",
+        {"many documents": "about 300 updates one by one", "COLLSCAN": "{'new': None}"},
+        UNDO,
+    ),
+    "a loop over values": Case(
+        f"{INDEX}('n')\nfor n in db.users.distinct('n'):\n"
+        "    db.users.update_many({'n': n}, {'$set': {'new': 1}})",
+        {"many documents": "documents by updates in a loop, as there are"},
+        f"{UNDO}\n{DROP_INDEXES}",
+    ),
+    "a find without an index in a loop": Case(
+        "for each in db.sessions.find():\n    db.users.find_one({'n': each['_id']})",
+        {"COLLSCAN": "of the find: MongoDB reads all 300 documents (COLLSCAN), about 80 times"},
+    ),
 }
 
 RIGHT = {
@@ -254,6 +296,51 @@ RIGHT = {
     "calls of PyMongo 2": Case(
         "db.small.update({'old': 1}, {'$set': {'more': 1}}, multi=True)\ndb.small.ensure_index('old')"
     ),
+    "a loop over few": Case(
+        "for user in db.users.find({'n': {'$gte': 290}}):\n"
+        "    db.users.update_one({'_id': user['_id']}, {'$set': {'new': 1}})",
+    ),
+    "a loop over a small collection": Case(
+        "for each in db.small.find():\n    for n in range(15):\n"
+        "        db.users.update_one({'_id': each['_id'] * 15 + n}, {'$set': {'new': 1}}, upsert=True)",
+    ),
+    "a loop over constants": Case("for n in range(50):\n    db.users.update_one({'_id': n}, {'$set': {'new': 1}})"),
+    "a loop over a small collection in batches": Case(
+        "import pymongo\nfor found in batches(db.small):\n"
+        "    ids = [15 * each['_id'] + n for each in found for n in range(15)]\n"
+        "    found.write(db.users, [pymongo.UpdateOne({'_id': one}, {'$inc': {'k': 1}}) for one in ids])",
+        arguments="db, batches",
+    ),
+    "a search of a small collection again and again": Case(
+        "for each in range(15):\n    db.small.update_one({'old': each}, {'$set': {'more': 1}})"
+    ),
+    "a field of nulls is removed": Case("db.small.update_many({}, {'$unset': {'nothing': 1}})"),
+    "one document is named": Case("db.small.update_one({'_id': 'no'}, {'$unset': {'text': 1}, '$set': {'v': 2}})"),
+    "subdocuments become documents": Case(
+        "for each in db.small.find():\n    db.texts.insert_one({'of': each['_id'], 'text': each['text']})\n"
+        "    db.small.update_one({'_id': each['_id']}, {'$unset': {'text': 1}})"
+    ),
+    "subdocuments become documents by a pipeline": Case(
+        "db.small.aggregate([{'$project': {'text': 1}}, {'$out': 'texts'}])\n"
+        "db.small.update_many({}, {'$unset': {'text': 1}})"
+    ),
+    "documents become subdocuments": Case(
+        "import pymongo\nfor found in batches(db.small):\n"
+        "    found.write(db.users, [pymongo.UpdateOne({'_id': e['_id']}, {'$set': {'small': e}}) for e in found])\n"
+        "db.small.drop()",
+        arguments="db, batches",
+    ),
+    "documents become subdocuments by a pipeline": Case(
+        "db.small.aggregate([{'$project': {'text': 1}}, {'$merge': {'into': 'users', 'whenNotMatched': 'discard'}}])\n"
+        "db.small.drop()"
+    ),
+    "a field gets another name by a pipeline": Case(
+        "db.small.update_many({}, [{'$project': {'old': 1, 'new': 1, 'one': 1, 'twice': 1, 'words': '$text'}}])"
+    ),
+    "a find with an index in a loop": Case(
+        "for each in db.sessions.find():\n    db.users.find_one({'_id': each['_id'], 'n': 1})"
+    ),
+    "all indexes are made anew": Case("db.users.drop_indexes()\ndb.users.create_index('n')"),
     "files": Case("import gridfs\ngridfs.GridFS(db).put(b'x' * 1000, _id=1)"),
 }
 
@@ -272,7 +359,9 @@ class PreflightTestCase(InProcessTestCase):
         self.db.sessions.insert_many(
             [{"_id": n, "at": now - timedelta(days=1 if n < 40 else -1), "later": now} for n in range(80)]
         )
-        small = [{"_id": n, "old": n, "new": n, "one": 1, "text": "a b", "twice": [n, n]} for n in range(3)]
+        small = [
+            {"_id": n, "old": n, "new": n, "one": 1, "text": "a b", "twice": [n, n], "nothing": None} for n in range(3)
+        ]
         self.db.small.insert_many(small)
         self.db.create_collection("empty")
 
@@ -349,6 +438,18 @@ class TestPreflight(PreflightTestCase):
         self.write(Case(f"{INDEX}('email', name='u', unique=True)", down="db.users.drop_index('u')"), "2_b.py")
         self.assertEqual([], [each for found in self.rehearse() for each in found if each["is_grave"]])
 
+    def test_a_migration_before_may_have_copied_what_is_lost(self) -> None:
+        self.write(Case("db.archive.insert_many(list(db.small.find()))"))
+        self.write(Case("db.small.delete_many({'old': 2})\ndb.small.drop()"), "2_b.py")
+        _, found = self.rehearse()
+        known = ": whether all of that is in archive, to which the run writes before, is not known"
+        self.assertEqual(
+            [f"deletes 1 document{known}", f"drop removes small with 2 documents{known}"],
+            [each["text"] for each in found if each["kind"] == "not known"],
+        )
+        self.write(Case("list(db.small.find())\ndb.archive.insert_one({})"))
+        self.assertTrue(any(each["kind"] == "lost values" for each in self.rehearse(code=4)[1]))
+
     def test_without_a_preflight_nothing_is_asked(self) -> None:
         self.write(GRAVE["a scan"])
         self.assertEqual([None], self.rehearse("preflight=no"))
@@ -385,6 +486,14 @@ class TestPreflight(PreflightTestCase):
         self.assertEqual(
             {"too many indexes": "index g_1 is one more than the 64 that a collection may have"}, self.grave(code=1)
         )
+
+    def test_an_index_that_is_dropped_fits_no_longer(self) -> None:
+        self.db.users.create_index("n")
+        for drop in ("db.users.drop_index('n_1')", DROP_INDEXES):
+            case = Case(f"{drop}\ndb.users.update_many({{'n': 7}}, {{'$set': {{'new': 1}}}})")
+            self.assert_grave(case._replace(grave={"COLLSCAN": "no index fits the filter {'n': 7} of the update"}))
+            self.write(case._replace(up=case.up.replace("db.users.update", f"{INDEX}([('n', -1)])\ndb.users.update")))
+            self.assertEqual({}, self.grave(code=0))
 
     def test_an_index_that_will_be_unique(self) -> None:
         self.need("prepareUnique")
@@ -427,6 +536,21 @@ class TestQuestions(PreflightTestCase):
         (found,) = preflight.findings(Rehearsed([sent], [], takes_back=True, allowances={}))
         self.assertEqual(("not asked", "users", False), (found.kind, found.collection, found.is_grave))
         self.assertEqual("no answer about the documents of update: no time was left of 0 s", found.text)
+
+    def test_values_that_a_pipeline_cannot_convert(self) -> None:
+        number = {"$toInt": {"$arrayElemAt": [{"$split": ["$email", "@"]}, 0]}}
+        body = {"filter": {}, "update": [{"$set": {"number": number}}], "multi": True}
+        update = Sent("update", "users", body, walk={"n": {"$lt": 4}})
+        preflight = Preflight(Questions(self.db), Scale(limit=1000, has_oplog=False, factors={"users": 15}))
+        refused, changed = preflight.findings(Rehearsed([update], [], takes_back=True, allowances={}))[::-1]
+        self.assertEqual(("refused documents", "changed documents"), (refused.kind, changed.kind))
+        self.assertRegex(
+            refused.text, "^the update cannot convert a value and fails: Failed to parse number 'same' in \\$convert"
+        )
+        again = preflight.findings(Rehearsed([update], [], takes_back=True, allowances={}))
+        self.assertIn("fails, as the documents are before the run:", again[-1].text)
+        right = Sent("update", "users", body, walk={"n": 2})
+        self.assertEqual(1, len(preflight.findings(Rehearsed([right], [], takes_back=True, allowances={}))))
 
     def test_all_commands_are_noted_and_the_first_are_asked_about(self) -> None:
         many = [Sent("create", f"c{number}", {}) for number in range(MAX_COMMANDS)]
