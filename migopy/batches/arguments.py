@@ -69,16 +69,13 @@ def valid_size(value: Any) -> int | None:
     raise BatchFailed(f"The size of a batch has to be a number of documents, at least 1, not {value!r}.")
 
 
-def valid_workers(value: Any, default: int, *, keep: bool, errors: bool) -> int | None:
-    """How many workers an update has; None if it has ``keep`` or ``errors``, which several workers cannot do."""
-    if value is not None and (not isinstance(value, int) or value < 1):
+def valid_workers(value: Any, default: int) -> int:
+    """How many workers an update has."""
+    if value is None:
+        return default
+    if not isinstance(value, int) or value < 1:
         raise BatchFailed(f"workers has to be a whole number, at least 1, not {value!r}.")
-    if not keep and not errors:
-        return default if value is None else value
-    if value is not None and value > 1:
-        word, why = ("keep", "so that what is kept is in order") if keep else ("errors", "which counts them")
-        raise BatchFailed(f"{word} needs one worker, {why}: leave out workers or {word}.")
-    return None
+    return value
 
 
 def valid_keep(value: Any, *, of_delete: bool = False) -> Keep | None:

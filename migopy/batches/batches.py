@@ -127,7 +127,7 @@ class Batches:
         """
         arguments.require_update(update, array_filters)
         kept, most_errors = arguments.valid_keep(keep), arguments.valid_errors(errors)
-        threads = arguments.valid_workers(workers, self._workers, keep=bool(kept), errors=bool(most_errors))
+        threads = arguments.valid_workers(workers, self._workers)
         checked = arguments.pymongo_collection(collection), arguments.valid_filter(filter)
         limits = IN_PYTHON if callable(update) else IN_SERVER
         with self._walk(*checked, update, arguments.valid_size(size), limits, threads) as walk:
@@ -144,13 +144,14 @@ class Batches:
             if rejecter:
                 self._update_and_set_aside(walk, update, array_filters, keeper, rejecter)
             else:
-                walk.run(lambda part: self._update(part, update, array_filters, keeper))
+                walk.run(lambda part: self._update(part, update, array_filters, keeper and keeper.of(part)))
 
     def _update(self, walk: Walk, update: Any, array_filters: Any, keeper: Keeper | None) -> None:
         if callable(update):
             FunctionUpdate(update, walk, keeper).run()
         else:
             self._update_in_server(walk, update, array_filters, keeper)
+        walk.finish()
 
     def _update_and_set_aside(
         self, walk: Walk, update: Any, array_filters: Any, keeper: Keeper | None, rejecter: Rejecter
@@ -160,13 +161,27 @@ class Batches:
         if rejecter.count:
             again = plural(rejecter.count, "document")
             self._line.say(f"{walk.checkpoint.migration}: trying {again} again, set aside before")
-        if walk.checkpoint.rejected is not None:
-            RetryingUpdate(update, array_filters, walk, keeper, rejecter).run()
-        one_by_one = RejectingUpdate(update, array_filters, walk, keeper, rejecter)
-        if callable(update) or not walk.in_transactions:
-            one_by_one.run()
-        else:
-            self._update_in_server(walk, update, array_filters, keeper, one_by_one)
+
+        def make(way: type[RejectingUpdate], part: Walk) -> RejectingUpdate:
+            return way(update, array_filters, part, keeper and keeper.of(part), rejecter.of(part))
+
+        def change(part: Walk) -> None:
+            one_by_one = make(RejectingUpdate, part)
+            if callable(update) or not walk.in_transactions:
+                one_by_one.run()
+            else:
+                self._update_in_server(part, update, array_filters, keeper and keeper.of(part), one_by_one)
+            if not part.checkpoint.rejected:  # otherwise the next run tries these documents again
+                part.finish()
+
+        # A run that was killed on a standalone may have set some aside that no checkpoint counts.
+        if walk.checkpoint.rejected is not None or not walk.in_transactions:
+            walk.run(lambda part: make(RetryingUpdate, part).run())
+        try:
+            walk.run(change)
+        except DocumentsRejected:
+            rejecter.require_few()  # other workers may have set more aside since it was raised
+            raise
         rejecter.require_none()
 
     def delete(
@@ -342,9 +357,9 @@ class Batches:
         if workers is None:
             name = checkpoint.migration
             raise BatchFailed(
-                f"{checkpoint.progress.documents} are done, by an update with several workers, which only such an"
-                f" update without keep and errors can continue: put it back into {name}. To start over, and change"
-                " those documents again: forget it (that deletes the progress only), then execute."
+                f"{checkpoint.progress.documents} are done, by an update with several workers, which only an update"
+                f" can continue: put it back into {name}. To start over, and change those documents again: forget it"
+                " (that deletes the progress only), then execute."
             )
 
     def _require_walkable(self, collection: Collection[Any]) -> None:

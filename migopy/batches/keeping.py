@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
 from bson.raw_bson import RawBSONDocument
 
@@ -93,7 +93,7 @@ class Keeping:
             resumed = self._add(wanted)
             self._trail.note_kept(walk.checkpoint, (resumed.run, resumed.nth))
         self._note_walks_without_keep()
-        keeper = Keeper(store, resumed, keep, walk)
+        keeper = Keeper(store, resumed, keep, walk, itertools.count())
         keeper.complete()
         return keeper
 
@@ -152,14 +152,20 @@ class Keeping:
 
 
 class Keeper:
-    """Keeps what the batches of one walk replace."""
+    """Keeps what the batches of one walk, or of one of its parts, replace. ``numbers`` are those of its batches."""
 
-    def __init__(self, store: KeptStore, kept_walk: KeptWalk, keep: Keep, walk: Walk) -> None:
+    def __init__(self, store: KeptStore, kept_walk: KeptWalk, keep: Keep, walk: Walk, numbers: Iterator[int]) -> None:
         self._store = store
         self._kept_walk = kept_walk
         self._keep = keep
         self._walk = walk
-        self._numbers = itertools.count()
+        self._numbers = numbers
+
+    def of(self, part: Walk) -> Keeper:
+        """The keeper of a part of the walk, or of the walk itself."""
+        # A batch gets its number after its transaction has begun to read. So where one needs what another has changed,
+        # in a unique index, it has the greater number, and is put back first.
+        return Keeper(self._store, self._kept_walk, self._keep, part, self._numbers)
 
     def complete(self) -> None:
         """Read what earlier attempts have kept. A batch in which one of them died on a standalone gets its end."""

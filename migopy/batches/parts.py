@@ -85,7 +85,7 @@ class WalkInParts(Walk):
     ) -> None:
         super().__init__(*whole)
         self._parts = {part.id["part"]: part for part in parts}
-        self._waiting = [part for part in parts if not part.finished]
+        self._waiting: list[Checkpoint] = []
         self._sessions = sessions
         self._make_pace = make_pace
         self._calls = CallsInOneThread()
@@ -95,7 +95,7 @@ class WalkInParts(Walk):
             call=functools.partial(self._calls.call, require_open=self._gate.require_open),
             workers=len(sessions),
         )
-        self._at_work = list(sessions)
+        self._at_work: list[ClientSession] = []
         """The sessions of the workers that have not ended."""
         self._one_at_a_time = threading.Lock()
         self._failures: list[BaseException] = []
@@ -103,6 +103,8 @@ class WalkInParts(Walk):
 
     def run(self, change: Callable[[Walk], None]) -> None:
         """Go through all parts, as ``change`` does with the walk through one. Raises what the first worker raises."""
+        self._waiting = [part for part in self._parts.values() if not part.finished]
+        self._at_work = list(self._sessions)
         workers = [
             threading.Thread(target=self._work, args=[session, change], name="migopy worker", daemon=True)
             for session in self._sessions
@@ -135,7 +137,6 @@ class WalkInParts(Walk):
                     self._hooks_of_parts,
                 )
                 change(walk)
-                walk.finish()
                 self._note(walk.checkpoint)
         except WalkEnded:
             pass

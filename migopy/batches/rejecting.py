@@ -76,12 +76,13 @@ class Rejecting:
 
 
 class Rejecter:
-    """Sets documents of one walk aside. More than ``limit`` end the walk."""
+    """Sets documents of one walk aside, or of one part of the ``whole`` walk. More than ``limit`` end the whole."""
 
-    def __init__(self, store: RejectedStore, walk: Walk, limit: int) -> None:
+    def __init__(self, store: RejectedStore, walk: Walk, limit: int, whole: Rejecter | None = None) -> None:
         self._store = store
         self._walk = walk
         self._limit = limit
+        self._whole = whole or self
         checkpoint = walk.checkpoint
         self._key = checkpoint.id or ObjectId()
         self._facts = {
@@ -92,13 +93,17 @@ class Rejecter:
         self._first: BatchFailed | None = None
         """Why this run has set its first document aside."""
 
+    def of(self, part: Walk) -> Rejecter:
+        """The rejecter of a part of the walk, or of the walk itself."""
+        return Rejecter(self._store, part, self._limit, self)
+
     @property
     def count(self) -> int:
         return self._walk.checkpoint.rejected or 0
 
     def is_enough(self, more: int) -> bool:
         """Whether the walk will end after a batch that sets so many aside."""
-        return self.count + more > self._limit
+        return self._whole.count + more > self._limit
 
     def resume(self) -> list[Any]:
         """The ``_id``s that earlier attempts have set aside. Raises ``BatchFailed`` if some are lost."""
@@ -112,7 +117,7 @@ class Rejecter:
         return ids
 
     def put(self, refusals: Refusals, session: ClientSession | None, **facts: Any) -> None:
-        self._first = self._first or next((refusal.error for refusal in refusals), None)
+        self._whole._first = self._whole._first or next((refusal.error for refusal in refusals), None)
         reasons = [(refusal.id, refusal.error.reason) for refusal in refusals]
         self._store.put(self._key, reasons, {**self._facts, **facts}, session)
 
@@ -121,8 +126,8 @@ class Rejecter:
 
     def require_few(self) -> None:
         """Raises ``DocumentsRejected`` if more are set aside than may be."""
-        if self.count > self._limit:
-            self._refuse(f", more than errors={self._limit} allows")
+        if self._whole.count > self._limit:
+            self._whole._refuse(f", more than errors={self._limit} allows")
 
     def require_none(self) -> None:
         """Raises ``DocumentsRejected`` if any are set aside."""

@@ -155,6 +155,8 @@ class Trail:
             facts["left"] = checkpoint.left
         if checkpoint.rejected is not None:
             facts["rejected"] = checkpoint.rejected
+        if checkpoint.left_out:  # in the checkpoint of a walk in parts it is not there yet
+            facts["left_out"] = checkpoint.left_out
         is_durable = session.in_transaction or checkpoint.finished
         collection = self._collection if is_durable else self._collection.with_options(write_concern=BETWEEN_BATCHES)
         moved = collection.update_one(

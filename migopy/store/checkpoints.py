@@ -132,16 +132,21 @@ class Checkpoint(NamedTuple):
             last=_one_or_none(document, "last") or begin,
             end=self.cuts[number : number + 1] or self.end,
             id=document["_id"],
+            rejected=documents.number(get("rejected")),
+            left_out=documents.number(get("left_out")) or 0,
         )
 
     def with_parts(self, parts: Sequence[Checkpoint]) -> Checkpoint:
         """This walk, with what its parts have done."""
         moments = [part.at for part in (self, *parts) if part.at]
+        rejected = [part.rejected for part in parts if part.rejected is not None]
         return self._replace(
             done=sum(part.done for part in parts),
             changed=sum(part.changed for part in parts),
             seconds=sum(part.seconds for part in parts),
             at=max(moments, default=None),
+            rejected=sum(rejected) if rejected else None,
+            left_out=sum(part.left_out for part in parts),
         )
 
     def part_ids(self) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.server import Mongod, Server, shared_replica_set, wait_for
 from tests.support import Project, RunTestCase
+from tests.test_integrations.batches.test_workers import HEAD
 
 COUNT, SIZE = 2_000, 100
 
@@ -47,35 +48,42 @@ class TestKill(RunTestCase):
             result = project.fab("migrations:execute,1", timeout=120)
         self.assert_code(code, result)
 
-    def kill_both_times(self, way: str) -> None:
+    def kill_both_times(self, way: str, workers: int = 1) -> None:
         for _ in range(30 if self.IN_FULL else 1):
             seed = secrets.randbelow(10**9)
             with self.subTest(way, seed=seed):
                 chance = random.Random(seed)
                 self.fill()
-                project = self.project(LOCK_LEASE=1)
-                update = f"batches.update(db.users, {{}}, {UPDATES[way]}, size={SIZE}, errors=50)"
+                project = self.project(LOCK_LEASE=1, BATCH_WORKERS=workers)
+                head = HEAD.format(slowly="") if workers > 1 else ""
+                update = f"{head}batches.update(db.users, {{}}, {UPDATES[way]}, size={SIZE}, errors=50)"
                 project.migration("1_counts.py", update, arguments="db, batches")
-                self.killed(project, chance, {"done": {"$gte": chance.randrange(0, COUNT, SIZE)}})
+                # Several workers have a checkpoint for each part.
+                most, most_rejected = (COUNT, len(BAD)) if workers == 1 else (COUNT // 8, 2)
+                self.killed(project, chance, {"done": {"$gte": chance.randrange(0, most, SIZE)}})
                 self.go_on(project, 1)
                 print(f"{self.id()}, {way}: seed {seed}, {self.n()}")
                 self.assertEqual(BAD, self.rejected())
                 self.assertEqual(([], len(BAD)), (self.registered(), self.n()[0]))
                 self.db.users.update_many({}, {"$set": {"text": "1"}})
-                self.killed(project, chance, {"rejected": {"$lt": len(BAD) + chance.randrange(2)}})
+                self.killed(project, chance, {"rejected": {"$lt": most_rejected + chance.randrange(2)}})
                 self.go_on(project, 0)
                 self.assertEqual(([], ["1_counts.py"]), (self.rejected(), self.registered()))
-                self.assert_changed()
+                self.assert_changed(workers)
 
-    def assert_changed(self) -> None:
+    def assert_changed(self, workers: int) -> None:
         self.assertEqual(COUNT, self.n().get(1, 0) + self.n().get(2, 0))
-        self.assertLessEqual(self.n().get(2, 0), SIZE + len(BAD))
+        self.assertLessEqual(self.n().get(2, 0), workers * SIZE + len(BAD))
 
     def test_a_function(self) -> None:
         self.kill_both_times("function")
 
     def test_a_pipeline(self) -> None:
         self.kill_both_times("pipeline")
+
+    def test_several_workers(self) -> None:
+        for way in UPDATES if self.IN_FULL else [random.choice([*UPDATES])]:
+            self.kill_both_times(way, workers=3)
 
 
 class TestKillInSet(TestKill):
@@ -84,5 +92,5 @@ class TestKillInSet(TestKill):
     def find_server(self) -> Server | Mongod:
         return Server(shared_replica_set().uri)
 
-    def assert_changed(self) -> None:
+    def assert_changed(self, workers: int) -> None:
         self.assertEqual({1: COUNT}, self.n())

@@ -12,6 +12,7 @@ from pymongo import MongoClient
 
 from tests.server import Mongod, Server, shared_replica_set, wait_for
 from tests.support import FailingReplicaSetTestCase, Project, RunTestCase
+from tests.test_integrations.batches.test_workers import HEAD
 
 COUNT, SIZE = 2_000, 100
 
@@ -45,9 +46,9 @@ class UndoKilledTestCase(RunTestCase):
         project.migration("1_counts.py", up, None, arguments="db, batches")
         return project
 
-    def killed(self, project: Project, chance: random.Random, *words: str) -> None:
-        """Start a fab and kill it somewhere in the middle."""
-        done = chance.randrange(0, COUNT, SIZE)
+    def killed(self, project: Project, chance: random.Random, *words: str, most: int = COUNT) -> None:
+        """Start a fab and kill it somewhere in the middle, when at most so many documents are done."""
+        done = chance.randrange(0, most, SIZE)
         process = project.fab_start(*words)
         wait_for(
             f"{done} done",
@@ -76,14 +77,16 @@ class TestKill(UndoKilledTestCase):
     def assert_changed(self) -> None:
         self.assertEqual(COUNT, self.n().get(1, 0) + self.n().get(2, 0))
 
-    def kill_both_ways(self, way: str) -> None:
+    def kill_both_ways(self, way: str, workers: int = 1) -> None:
         for _ in range(30 if self.IN_FULL else 1):
             seed = secrets.randbelow(10**9)
             with self.subTest(way, seed=seed):
                 chance = random.Random(seed)
                 before = self.fill()
-                project = self.team_with(WAYS[way])
-                self.killed(project, chance, "migrations:execute")
+                head = HEAD.format(slowly="") if workers > 1 else ""
+                project = self.team_with(head + WAYS[way], BATCH_WORKERS=workers)
+                # Several workers have a checkpoint for each part.
+                self.killed(project, chance, "migrations:execute", most=COUNT if workers == 1 else COUNT // 8)
                 self.execute(project)
                 self.assert_changed()
                 forth = self.n()
@@ -100,6 +103,10 @@ class TestKill(UndoKilledTestCase):
 
     def test_a_function(self) -> None:
         self.kill_both_ways("function")
+
+    def test_several_workers(self) -> None:
+        for way in WAYS if self.IN_FULL else [random.choice([*WAYS])]:
+            self.kill_both_ways(way, workers=3)
 
     def test_deletes(self) -> None:
         for _ in range(30 if self.IN_FULL else 1):

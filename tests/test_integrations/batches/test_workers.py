@@ -8,7 +8,7 @@ import secrets
 import signal
 import threading
 import time
-from typing import Any
+from typing import Any, Sequence
 from unittest import mock
 
 import bson
@@ -19,11 +19,13 @@ from pymongo.errors import OperationFailure
 from migopy.batches import batches as batches_room
 from migopy.batches.batches import Batches
 from migopy.batches.trail import Trail
-from migopy.errors import BatchFailed, WrongState
+from migopy.errors import BatchFailed, DocumentsRejected, WrongState
 from migopy.mongo.client import make_client
 from migopy.mongo.inserts import Inserts
 from migopy.store.checkpoints import Checkpoints
+from migopy.store.kept import KeptStore
 from migopy.store.names import Names
+from migopy.store.rejected import RejectedStore
 from tests.server import Mongod, Server, shared_replica_set, wait_for
 from tests.support import Project, Result, RunTestCase
 from tests.test_integrations.batches.test_batches import COLLECTIONS, InBothTestCase, InSet, TestWalk
@@ -69,9 +71,36 @@ class WorkersTestCase(InBothTestCase):
         self.addCleanup(patch.stop)
         self.batches = self.next_run(4, resumes=False)
 
-    def next_run(self, workers: int, *, resumes: bool = True, checksum: str = "1", db: Any = None) -> Batches:
+    def next_run(
+        self,
+        workers: int,
+        *,
+        resumes: bool = True,
+        checksum: str = "1",
+        db: Any = None,
+        direction: str = "up",
+        **stores: Any,
+    ) -> Batches:
         checkpoints = Checkpoints(self.db if db is None else db, Names("migrations"), address="server", by="ann@web1")
-        return Batches(Trail(checkpoints, "1_counts.py", "up", checksum, resumes), workers=workers)
+        return Batches(Trail(checkpoints, "1_counts.py", direction, checksum, resumes), workers=workers, **stores)
+
+    @staticmethod
+    def add_one(user: Any) -> Any:
+        return {"$inc": {"n": 1}}
+
+    def stop_at(
+        self, users: Collection[Any], id: int, workers: int, keep: Sequence[str] | None = None, **stores: Any
+    ) -> None:
+        """Let a run fail at one document."""
+
+        def change(user: Any) -> Any:
+            if user["_id"] == id:
+                raise ZeroDivisionError
+            return {"$inc": {"n": 1}}
+
+        change.__qualname__ = "change"
+        with self.assertRaises(BatchFailed):
+            self.next_run(workers, resumes=False, **stores).update(users, {"n": 0}, change, size=20, keep=keep)
 
     def notes(self) -> list[Any]:
         """The checkpoints of walks, without those of their parts."""
@@ -157,34 +186,11 @@ class TestParts(WorkersTestCase):
             self.next_run(4, resumes=False).update(users, {"a": {"$foo": 1}}, {"$inc": {"n": 1}})
         with self.assertRaisesRegex(BatchFailed, "workers has to be a whole number, at least 1, not 0"):
             self.batches.update(users, {}, {"$inc": {"n": 1}}, workers=0)
-        with self.assertRaisesRegex(BatchFailed, "keep needs one worker"):
-            self.batches.update(users, {}, {"$inc": {"n": 1}}, workers=2, keep=["n"])
-
-    def test_it_keeps_with_one_worker(self) -> None:
-        users = self.fill(300)
-        self.assertEqual(300, self.batches.update(users, {}, {"$inc": {"n": 1}}, keep=["n"]))
-        self.assertNotIn("parts", self.notes()[0])
 
     def test_a_walk_of_one_part_is_resumed_as_one(self) -> None:
         self.stop_at(self.fill(500), 333, workers=1)
         self.next_run(4).update(self.db.users, {"n": 0}, self.add_one, size=20)
         self.assertEqual(({1: 500}, []), (self.counts(), self.part_notes()))
-
-    def stop_at(self, users: Collection[Any], id: int, workers: int) -> None:
-        """Let a run fail at one document."""
-
-        def change(user: Any) -> Any:
-            if user["_id"] == id:
-                raise ZeroDivisionError
-            return {"$inc": {"n": 1}}
-
-        change.__qualname__ = "change"
-        with self.assertRaises(BatchFailed):
-            self.next_run(workers, resumes=False).update(users, {"n": 0}, change, size=20)
-
-    @staticmethod
-    def add_one(user: Any) -> Any:
-        return {"$inc": {"n": 1}}
 
     def test_an_older_version_cannot_continue_it(self) -> None:
         users = self.fill(500)
@@ -204,7 +210,6 @@ class TestParts(WorkersTestCase):
         for call in (
             lambda run: run.delete(users, {"n": 0}),
             lambda run: list(run(users, {"n": 0})),
-            lambda run: run.update(users, {"n": 0}, self.add_one, keep=["n"]),
         ):
             with self.assertRaisesRegex(
                 BatchFailed, r"^[\d,]+ of 500 documents of users are done, by an update with sev"
@@ -229,6 +234,146 @@ class TestParts(WorkersTestCase):
 
         with self.assertRaisesRegex(BatchFailed, "inserts documents into users that batches would come to"):
             self.next_run(2, resumes=False, db=users.database).update(users, {}, change, size=20)
+
+
+class TestKept(WorkersTestCase):
+    def store(self) -> KeptStore:
+        return KeptStore(self.db, Names("migrations"), address="server", by="ann@web1")
+
+    def raw(self) -> bytes:
+        found: Any = self.db.users.find_raw_batches({}, sort=[("_id", 1)])
+        return b"".join(found)
+
+    def test_several_workers_keep_and_all_is_put_back(self) -> None:
+        users = self.fill(1_000, text="one two")
+        before = self.raw()
+        updates: list[Any] = [{"$inc": {"n": 1}}, [{"$set": {"n": {"$add": ["$n", 1]}}}], self.add_one]
+        for update in updates:
+            for keep in (["n"], True):
+                with self.subTest(update=update, keep=keep):
+                    run = self.next_run(4, resumes=False, kept=self.store())
+                    self.assertEqual(1_000, run.update(users, {}, update, size=20, keep=keep))
+                    self.assertEqual(({1: 1_000}, 8), (self.counts(), len(self.part_notes())))
+                    (kept,) = self.store().amounts()
+                    self.assertEqual(1_000, kept.documents)
+                    numbers = [part.batch for part in self.store().parts(kept.walk)]
+                    self.assertEqual(sorted({*numbers}), numbers)
+                    undo = self.next_run(4, direction="down", kept=self.store())
+                    self.assertEqual(1_000, undo.restore())
+                    self.assertEqual(before, self.raw())
+                    self.db.migrations_kept.drop()
+                    self.db.migrations_batches.drop()
+
+    def test_what_a_run_kept_and_the_next_one_are_put_back_together(self) -> None:
+        users = self.fill(1_000)
+        before = self.raw()
+        self.stop_at(users, 700, workers=3, keep=["n"], kept=self.store())
+        self.assertIn(1, self.counts())
+        self.next_run(2, kept=self.store()).update(users, {"n": 0}, self.add_one, size=20, keep=["n"])
+        self.assertEqual({1: 1_000}, self.counts())
+        self.assertEqual(1_000, self.next_run(1, direction="down", kept=self.store()).restore())
+        self.assertEqual(before, self.raw())
+
+    def test_a_walk_in_parts_keeps_from_where_the_changed_file_asks_for_it(self) -> None:
+        users = self.fill(1_000)
+        self.stop_at(users, 700, workers=3)
+        left = self.counts()[0]
+        self.next_run(2, kept=self.store(), checksum="2").update(users, {"n": 0}, self.add_one, size=20, keep=["n"])
+        self.assertEqual(({1: 1_000}, [left]), (self.counts(), [kept.documents for kept in self.store().amounts()]))
+
+
+class TestKeptInSet(InSet, TestKept):
+    pass
+
+
+PIPELINE = [{"$set": {"n": {"$add": ["$n", {"$toInt": "$text"}]}}}]
+
+
+class TestRejected(WorkersTestCase):
+    @staticmethod
+    def number(user: Any) -> Any:
+        return {"$inc": {"n": int(user["text"])}}
+
+    def store(self) -> RejectedStore:
+        return RejectedStore(self.db, Names("migrations"), address="server", by="ann@web1")
+
+    def fill_with(self, bad: Sequence[int], count: int = 1_000) -> None:
+        self.client.drop_database(self.database)
+        self.db.users.insert_many([{"_id": n, "n": 0, "text": "x" if n in bad else "1"} for n in range(count)])
+
+    def rejected(self) -> list[Any]:
+        return sorted(found.id for found in self.store().find("1_counts.py"))
+
+    def refused(self, update: Any, workers: int = 3, errors: int | None = 20, **options: Any) -> str:
+        """What an update of all users says in the end that has set some aside."""
+        run = self.next_run(workers, rejected=self.store(), **options)
+        with self.assertRaises(DocumentsRejected) as caught:
+            run.update(self.db.users, {}, update, size=20, errors=errors)
+        return str(caught.exception)
+
+    def test_each_is_set_aside_in_its_part_and_tried_again(self) -> None:
+        bad = [3, 4, 400, 701, 999]
+        for update in (self.number, PIPELINE):
+            with self.subTest(update=update):
+                self.fill_with(bad)
+                self.assertEqual("5 documents of users were set aside", self.refused(update, resumes=False))
+                self.assertEqual(({0: 5, 1: 995}, bad), (self.counts(), self.rejected()))
+                parts = self.part_notes()
+                self.assertEqual((8, 5), (len(parts), sum(part.get("rejected") or 0 for part in parts)))
+                progress = Checkpoints(self.db, Names("migrations"), address="", by="").find({})[0].progress
+                self.assertEqual("1,000 of 1,000 documents of users (5 set aside)", progress.documents)
+                self.db.users.update_many({"_id": {"$in": [4, 701]}}, {"$set": {"text": "7"}})
+                self.assertEqual("3 documents of users were set aside", self.refused(update, workers=2))
+                self.assertEqual(({0: 3, 1: 995, 7: 2}, [3, 400, 999]), (self.counts(), self.rejected()))
+                self.db.users.update_many({}, {"$set": {"text": "2"}})
+                self.next_run(4, rejected=self.store()).update(self.db.users, {}, update, size=20)
+                self.assertEqual(({2: 3, 1: 995, 7: 2}, []), (self.counts(), self.rejected()))
+                self.assertTrue(self.notes()[0]["finished"])
+
+    def test_the_limit_is_one_for_all_workers(self) -> None:
+        bad = [n for n in range(1_000) if n % 10 == 5]
+        for update in (self.number, PIPELINE):
+            with self.subTest(update=update):
+                self.fill_with(bad)
+                said = self.refused(update, workers=4, errors=6, resumes=False)
+                found = self.rejected()
+                self.assertEqual(f"{len(found)} documents of users were set aside, more than errors=6 allows", said)
+                # Beside the batch that is too much, each of the other workers has one under way.
+                self.assertLess(len(found), 6 + 4 * 3)
+                self.assertLess(self.counts()[1], 500)
+                self.refused(update, errors=100)
+                self.assertEqual((bad, {0: 100, 1: 900}), (self.rejected(), self.counts()))
+
+    def test_a_walk_in_parts_goes_on_where_the_changed_file_allows_errors(self) -> None:
+        self.fill_with([3, 701])
+        with self.assertRaisesRegex(BatchFailed, "^users, _id (3|701): ValueError"):
+            self.next_run(3, resumes=False).update(self.db.users, {}, self.number, size=20)
+        self.assertEqual("2 documents of users were set aside", self.refused(self.number, checksum="2"))
+        self.assertEqual(({0: 2, 1: 998}, [3, 701]), (self.counts(), self.rejected()))
+
+    def test_what_a_run_has_noted_that_died_before_its_checkpoint_is_tried_again(self) -> None:
+        self.fill_with([3, 701])
+        with mock.patch.object(Trail, "move", side_effect=OSError), self.assertRaises(OSError):
+            self.next_run(3, resumes=False, rejected=self.store()).update(self.db.users, {}, self.number, errors=5)
+        self.db.users.update_many({"n": 0}, {"$set": {"text": "1"}})
+        self.next_run(3, rejected=self.store()).update(self.db.users, {}, self.number, errors=5)
+        self.assertEqual([], self.rejected())
+
+    def test_those_that_are_left_out_are_counted_as_such(self) -> None:
+        self.fill_with([3, 4, 701])
+        self.refused(self.number, resumes=False)
+        checkpoints = Checkpoints(self.db, Names("migrations"), address="", by="")
+        self.assertEqual(3, checkpoints.leave_out("1_counts.py"))
+        self.store().drop("1_counts.py")
+        for _ in range(2):
+            run = self.next_run(3, rejected=self.store())
+            run.update(self.db.users, {}, self.number, size=20, errors=5)
+            self.assertEqual([(1_000, 997, 3)], [(one.documents, one.changed, one.left_out) for one in run.walked])
+        self.assertEqual({0: 3, 1: 997}, self.counts())
+
+
+class TestRejectedInSet(InSet, TestRejected):
+    pass
 
 
 class TestPartsInSet(InSet, TestParts):
