@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Sequence, TypeVar
 
 from . import fab, lazy
 from .errors import CheckFailed
@@ -32,6 +32,7 @@ class MigrationsManager(Settings, Hooks):
     """The base class for a fabfile. Set its attributes, then ``migrations = Migrations.create_task()``."""
 
     logger: ColorsLogger = ColorsLogger()
+    other_databases: Sequence[lazy.rehearsal.OtherDatabase] = ()  # those for which this one stands in a rehearsal
 
     @staticmethod
     def MongoClient(*args: Any, **kwargs: Any) -> Client:  # noqa: N802 - the name comes from 1.0
@@ -528,7 +529,7 @@ class MigrationsManager(Settings, Hooks):
     ) -> lazy.rehearsal.Rehearsal:
         copy = self._workspace(stage.db)
         db = self._with_legacy_calls(stage.db, copy.names)
-        return lazy.rehearsal.Rehearsal(stage, copy, db, self.db, limit, preflight_seconds)
+        return lazy.rehearsal.Rehearsal(stage, copy, db, self.db, limit, preflight_seconds, self.other_databases)
 
     # Messages
 

@@ -15,9 +15,7 @@ from ..terminal.signature import signature
 from ..terminal.streams import say
 from ..terminal.texts import mask, summary
 from ..terminal.tracebacks import team_traceback
-
-SHOWN_NAMES = 5
-"""How many names a message for people lists."""
+from ..terminal.wording import some
 
 STATES = ("failed", "behind", "running")
 """What ``databases=`` may say in place of names: those that need a look, have unregistered migrations, or a run."""
@@ -111,9 +109,3 @@ def _not_found(word: str, names: Sequence[str]) -> str:
         f"Nothing was done: databases={word} matches none of MONGO_DATABASES ({some(names)}).{hint}"
         f" Write names, patterns such as tenant_*, all, {', '.join(STATES[:-1])} or {STATES[-1]}."
     )
-
-
-def some(names: Sequence[str]) -> str:
-    """``a, b, c, d, e and 207 more``"""
-    shown = ", ".join(names[:SHOWN_NAMES])
-    return f"{shown} and {len(names) - SHOWN_NAMES:,} more" if len(names) > SHOWN_NAMES else shown

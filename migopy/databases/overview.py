@@ -9,8 +9,8 @@ from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 from ..errors import CheckFailed, MigopyException
 from ..fab.dispatch import call
 from ..terminal import ColorsLogger, show
-from ..terminal.wording import plural
-from .choice import Target, some
+from ..terminal.wording import plural, some
+from .choice import Target
 from .managers import Managers
 from .workers import Done, Subtask
 

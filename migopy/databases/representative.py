@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Sequence
 
 from ..errors import MigopyException, ServerFailed
 from ..mongo import server_errors
-from ..rehearsal import count_shapes
+from ..rehearsal import OtherDatabase, count_shapes
+from ..terminal.texts import one_line
 from ..terminal.wording import plural
 from .managers import Managers
 
@@ -48,6 +49,24 @@ def find_representative(managers: Managers, targets: Sequence[Target], seconds: 
             found[target] = count_shapes(managers.manager(target).db, max(left, 1))
     best = max(found, key=lambda target: found[target])
     return Representative(best, found[best], len(found), len(found) == len(by_size))
+
+
+def find_waiting(
+    managers: Managers, targets: Sequence[Target], name: str | None, to: str | None
+) -> dict[Target, OtherDatabase]:
+    """The databases in which the migrations that ``rehearse`` is to try are pending, and those that cannot be read."""
+    waiting: dict[Target, OtherDatabase] = {}
+    for target in targets:
+        try:
+            workspace = managers.manager(target)._workspace()
+            pending = [migration.name for migration in workspace.inventory().to_execute(name, to)]
+        except ServerFailed as error:
+            waiting[target] = OtherDatabase(target.name, trouble=one_line(error))
+        except MigopyException:  # it is registered there, or the subtask will say what is wrong
+            continue
+        else:
+            waiting.update({target: OtherDatabase(target.name, workspace.db, pending)} if pending else {})
+    return waiting
 
 
 def _sizes(managers: Managers, targets: Sequence[Target]) -> dict[Target, tuple[int, int]]:

@@ -13,8 +13,8 @@ from ..fab.syntax import option_text
 from ..terminal import ColorsLogger, show
 from ..terminal.options import is_yes
 from ..terminal.signature import signature
-from ..terminal.wording import plural
-from .choice import SHOWN_NAMES, STATES, Target, all_targets, choose, some, states
+from ..terminal.wording import SHOWN_NAMES, plural, some
+from .choice import STATES, Target, all_targets, choose, states
 from .managers import Managers
 from .overview import show_documents, show_groups, worst
 from .pool import Pool, has_worked
@@ -96,14 +96,19 @@ class Databases:
             if not targets:
                 self._class.logger.green(f"{name} in 0 databases: nothing to do")
                 return None
-            target = targets[0]
-            if name != "create" and len(targets) > 1:
-                from .representative import find_representative  # only these pay for what it imports
+            if name == "create" or len(targets) == 1:
+                return call(managers.manager(targets[0]), name, options, named)
+            from .representative import find_representative, find_waiting  # only these pay for what it imports
 
-                chosen = find_representative(managers, targets)
-                target = chosen.target
-                self._class.logger.white(chosen.sentence)
-            return call(managers.manager(target), name, options, named)
+            asked = bind(managers.manager(targets[0]), name, options, named).arguments
+            is_tried = name == "rehearse"
+            waiting = find_waiting(managers, targets, asked.get("spec_migr"), asked.get("to")) if is_tried else {}
+            readable = [target for target, other in waiting.items() if not other.trouble]
+            chosen = find_representative(managers, readable or targets)
+            self._class.logger.white(chosen.sentence)
+            manager = managers.manager(chosen.target)
+            manager.other_databases = [waiting[target] for target in waiting if target != chosen.target]
+            return call(manager, name, options, named)
 
     def read(self, name: str, options: list[str], named: dict[str, str]) -> None:
         """Show what a reading subtask says."""

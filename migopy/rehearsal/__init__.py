@@ -3,6 +3,7 @@
 Imports run, batches, files, store, mongo, terminal and errors.
 """
 
+from .ahead import OtherDatabase as OtherDatabase
 from .pages import report_file as report_file
 from .preflight import preflight_seconds as preflight_seconds
 from .rehearsal import Rehearsal as Rehearsal

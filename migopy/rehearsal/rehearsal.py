@@ -24,8 +24,9 @@ from ..terminal import signals
 from ..terminal.progress import ProgressLine
 from ..terminal.texts import summary
 from ..terminal.wording import duration
+from .ahead import LookAhead
 from .copy_job import CopyJob
-from .preflight import Preflight, Questions, Rehearsed, Scale
+from .preflight import Questions, Scale
 from .result import RehearsedMigration
 from .scratch.comparing import Snapshot, compare, only_values_differ
 from .scratch.database import MARK
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ..files.migration import LoadedMigration, Migration
     from ..run import Workspace
     from ..terminal.messages import ColorsLogger
+    from .ahead import OtherDatabase
     from .report import Results
 
 UP = EXECUTE._replace(after_failure="the rehearsal ends here", again="")
@@ -71,7 +73,8 @@ class NoLock:
 class Rehearsal:
     """Rehearses migrations on a ``stage``, with ``limit`` documents of each collection, or all.
 
-    Afterwards the real database is asked what they will do to it, for at most so many seconds, unless that is None.
+    Afterwards the real database is asked what they will do to it, for at most so many seconds, unless that is None, and
+    so are ``others``, for which it stands.
 
     ``db`` is what the migrations get: the scratch database, with the legacy calls if they need them. ``workspace`` is
     about the scratch database too. ``original`` is what ``require()`` gets: the real database, to be read.
@@ -85,6 +88,7 @@ class Rehearsal:
         original: Database[dict[str, Any]],
         limit: int | None,
         preflight_seconds: float | None,
+        others: Sequence[OtherDatabase] = (),
     ) -> None:
         self._stage = stage
         self._original = original
@@ -92,6 +96,7 @@ class Rehearsal:
         self._workspace = workspace
         self._db = db
         self._preflight_seconds = preflight_seconds
+        self._others = others
         self._copy_job = CopyJob(stage.source, stage.scratch, workspace.names, limit=limit)
         self._say: Callable[[str], None] = _do_nothing
         self._show: Callable[[str], None] = _do_nothing
@@ -150,19 +155,15 @@ class Rehearsal:
     def _look_ahead(
         self, migrations: Sequence[LoadedMigration], rehearsed: Sequence[RehearsedMigration], seconds: float
     ) -> None:
-        """Ask the real database what each migration will do to it."""
+        """Ask the real database what each migration will do to it, and those for which it stands."""
         source = self._stage.source
         with server_errors(self._stage.source_address):
             has_oplog = has_transactions(source.client)
-        sampled = self._copy_job.sampled.items()
-        factors = {name: counts.original / max(1, counts.copy) for name, counts in sampled}
-        scale = Scale(self._workspace.settings.PREFLIGHT_DOCUMENTS, has_oplog, factors)
-        preflight = Preflight(Questions(source, seconds), scale)
-        for migration, each in zip(migrations, rehearsed):
-            takes_back = each.irreversible is not None or (each.not_restored is not None and each.is_restored)
-            takes_back = takes_back or each.error is not None  # nobody knows: down() was not reached, or has failed
-            seen = Rehearsed(each.sent, each.changes, takes_back, migration.allowances)
-            each.preflight = preflight.findings(seen)
+        scale = Scale(self._workspace.settings.PREFLIGHT_DOCUMENTS, has_oplog, factors={})
+        ahead = LookAhead(Questions(source, seconds), scale, self._copy_job.counts, migrations, rehearsed)
+        ahead.ask()
+        with ProgressLine(self._say) as line:
+            ahead.ask_others(self._others, line.step)
 
     def _load(self, chosen: Sequence[Migration]) -> list[LoadedMigration]:
         # Guarded too: a file may write when it is imported, and the guard sees the clients that it makes.

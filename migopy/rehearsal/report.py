@@ -82,6 +82,9 @@ def _json_row(rehearsed: RehearsedMigration) -> dict[str, Any]:
         "down_from_kept": rehearsed.down_from_kept,
         "commands": _by_collection(rehearsed.commands),
         "preflight": None if rehearsed.preflight is None else [finding.row() for finding in rehearsed.preflight],
+        "other_databases": {
+            name: [finding.row() for finding in findings] for name, findings in rehearsed.other_databases.items()
+        },
         "error": one_line(str(rehearsed.error)) if rehearsed.error else None,
     }
 
@@ -155,7 +158,7 @@ def _details(rehearsed: RehearsedMigration) -> Iterator[str]:
 
 
 def _section_of_preflight(rehearsed: RehearsedMigration) -> list[str]:
-    shown = [each for each in rehearsed.preflight or () if each.kind not in SIZES or _is_much(each)]
+    shown = [each for each in rehearsed.findings if each.kind not in SIZES or _is_much(each)]
     return ["  on the real data:", *(f"    {one_line(each)}" for each in shown)] if shown else []
 
 

@@ -8,7 +8,7 @@ from typing import Iterator, Mapping, Sequence
 from ..errors import CheckFailed, MigopyException
 from ..files.allowances import OTHER_VALUES, example_of_allow
 from ..terminal.options import positive_number
-from .preflight import Finding
+from .preflight import Finding, together
 from .preflight.findings import NOT_ASKED
 from .scratch.comparing import Change
 from .scratch.recorder import Sent
@@ -26,7 +26,8 @@ class RehearsedMigration:
     where the second ``up()`` differs from the first. ``error`` is what ended the rehearsal. ``allowed`` is why the file
     permits other values in the second ``up()``; ``irreversible`` has the words of a ``down()`` that takes nothing back;
     ``down_from_kept`` says that there is no ``down()``, and what ``up()`` has kept was put back. ``sent`` is what
-    ``up()`` has changed, ``preflight`` what that will do to the real data (None if nobody asked).
+    ``up()`` has changed, ``preflight`` what that will do to the real data (None if nobody asked), and
+    ``other_databases`` what it will do in those for which this one stands, by name.
     """
 
     name: str
@@ -42,6 +43,7 @@ class RehearsedMigration:
     down_from_kept: bool = False
     sent: Sequence[Sent] = ()
     preflight: Sequence[Finding] | None = None
+    other_databases: dict[str, Sequence[Finding]] = field(default_factory=dict)
     error: MigopyException | None = None
 
     @property
@@ -71,14 +73,19 @@ class RehearsedMigration:
         """The kinds of what is grave, ``not all asked``, ``allowed``, ``ok``, or empty if nobody asked."""
         if self.preflight is None:
             return ""
-        if any(finding.kind == NOT_ASKED for finding in self.preflight) and not self.grave_kinds:
+        if any(finding.kind == NOT_ASKED for finding in self.findings) and not self.grave_kinds:
             return "not all asked"
-        any_allowed = any(finding.allowed for finding in self.preflight)
+        any_allowed = any(finding.allowed for finding in self.findings)
         return ", ".join(self.grave_kinds) or ("allowed" if any_allowed else "ok")
 
     @property
     def grave_kinds(self) -> list[str]:
-        return list(dict.fromkeys(finding.kind for finding in self.preflight or () if finding.is_grave))
+        return list(dict.fromkeys(finding.kind for finding in self.findings if finding.is_grave))
+
+    @property
+    def findings(self) -> list[Finding]:
+        """For people: what was found in the real database, and what is alike in others."""
+        return [*(self.preflight or ()), *together(self.other_databases)]
 
     @property
     def is_restored(self) -> bool:

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 SIGNALS = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "a lost terminal"}
 """The signals that end a task, as people know them."""
 
+SHOWN_NAMES = 5
+"""How many names a message for people lists."""
+
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -55,3 +58,9 @@ def stopper(error: str) -> str:
 def join_with_and(words: Sequence[str]) -> str:
     """``a, b and c``"""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def some(names: Sequence[str]) -> str:
+    """``a, b, c, d, e and 207 more``"""
+    shown = ", ".join(names[:SHOWN_NAMES])
+    return f"{shown} and {len(names) - SHOWN_NAMES:,} more" if len(names) > SHOWN_NAMES else shown

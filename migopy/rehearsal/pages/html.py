@@ -68,8 +68,8 @@ def _migration(rehearsed: RehearsedMigration, longest: float) -> Iterator[str]:
     yield f"<h2>{escape(rehearsed.name)}</h2>"
     if rehearsed.error:
         yield f'<p class="bad">{escape(one_line(rehearsed.error))}</p>'
-    if rehearsed.preflight:
-        yield f"<h3>On the real data</h3>\n<ul>{''.join(map(_finding, rehearsed.preflight))}</ul>"
+    if rehearsed.findings:
+        yield f"<h3>On the real data</h3>\n<ul>{''.join(map(_finding, rehearsed.findings))}</ul>"
     for title, changes in parts.sections(rehearsed):
         yield f"<h3>{escape(title)}</h3>"
         for change in changes:

@@ -29,8 +29,8 @@ def page(title: str, rehearsed: Sequence[RehearsedMigration], verdict: str) -> s
 def _migration(rehearsed: RehearsedMigration, longest: float) -> Iterator[str]:
     if rehearsed.error:
         yield from (_text(one_line(rehearsed.error)), "")
-    if rehearsed.preflight:
-        yield from ("### On the real data", "", *map(_finding, rehearsed.preflight))
+    if rehearsed.findings:
+        yield from ("### On the real data", "", *map(_finding, rehearsed.findings))
     for title, changes in parts.sections(rehearsed):
         yield from ("", f"### {_text(title)}", "")
         for change in changes:

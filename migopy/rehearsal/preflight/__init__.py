@@ -4,6 +4,7 @@ Imports scratch, files, mongo, terminal and errors, and nothing of ``rehearsal``
 """
 
 from .findings import Finding as Finding
+from .groups import together as together
 from .preflight import Preflight as Preflight
 from .preflight import Rehearsed as Rehearsed
 from .questions import Questions as Questions

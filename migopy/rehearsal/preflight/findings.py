@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Mapping, Sequence
 
 from ...files import allowances
@@ -12,6 +12,9 @@ NEW_INDEX = "new index"
 SUPERFLUOUS_INDEX = "superfluous index"
 NOT_KNOWN = "not known"
 NOT_ASKED = "not asked"
+
+ALL_COLLECTIONS = "all collections"
+"""In the place of a name."""
 
 NOTES = (CHANGED_DOCUMENTS, NEW_INDEX, SUPERFLUOUS_INDEX, NOT_KNOWN, NOT_ASKED)
 """The kinds that are never grave. The others are keys of ``ALLOW``."""
@@ -23,7 +26,8 @@ class Finding:
 
     ``documents`` is how many it is about, counted or estimated; ``seconds``, ``oplog_bytes`` and
     ``index_bytes`` are estimates.
-    ``allowed`` is the reason in the file.
+    ``allowed`` is the reason in the file. ``command`` is the place among the commands of the migration, if it is about
+    one.
     """
 
     kind: str
@@ -36,6 +40,7 @@ class Finding:
     index_bytes: int | None = None
     examples: Sequence[str] = ()
     allowed: str | None = None
+    command: int | None = field(default=None, compare=False)
 
     @property
     def is_grave(self) -> bool:
@@ -47,6 +52,7 @@ class Finding:
     def row(self) -> dict[str, Any]:
         """For JSON."""
         facts = {**vars(self), "examples": list(self.examples), "is_grave": self.is_grave}
+        del facts["command"]
         return {**facts, "seconds": None if self.seconds is None else round(self.seconds, 3)}
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Collection, Iterator, Mapping, Sequence
 
 from ...files.allowances import LOST_VALUES
 from .expected import is_operators, top, unset_by_stage
-from .findings import NOT_KNOWN, Finding
+from .findings import ALL_COLLECTIONS, NOT_KNOWN, Finding
 from .questions import Count
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _lost_documents(sent: Sent, expected: Expected, questions: Questions) -> Ite
 
 def _lost_collection(sent: Sent, expected: Expected, questions: Questions, comparison: Comparison) -> Iterator[Finding]:
     if sent.name == "dropDatabase":
-        yield Finding(LOST_VALUES, "all collections", f"dropDatabase removes them, {NOT_RESTORED}")
+        yield Finding(LOST_VALUES, ALL_COLLECTIONS, f"dropDatabase removes them, {NOT_RESTORED}")
     target = {"drop": sent.collection, "$out": sent.collection, "renameCollection": sent.body.get("to")}.get(sent.name)
     if target is None or (sent.name == "renameCollection" and not sent.body["dropTarget"]):
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Iterator, Mapping, Sequence
 
 from ...terminal.wording import plural
@@ -58,9 +58,10 @@ class Preflight:
         loops = Loops(*self._known, self._scale.factors)
         for number, sent in enumerate(rehearsed.sent):
             if number < MAX_COMMANDS:
-                yield from self._about(sent, loops)
+                found = [*self._about(sent, loops)]
                 if not rehearsed.takes_back:
-                    yield from self._ask(sent, "lost values", losses.findings(sent, *self._known, comparison, loops))
+                    found += self._ask(sent, "lost values", losses.findings(sent, *self._known, comparison, loops))
+                yield from (replace(finding, command=number) for finding in found)
             loops.note(sent)
             self._expected.note(sent)
         for collection, number in Counter(sent.collection for sent in rehearsed.sent[MAX_COMMANDS:]).items():

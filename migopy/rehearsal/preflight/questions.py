@@ -57,21 +57,29 @@ class Duplicate(NamedTuple):
 class Questions:
     """Asks the real database, for at most so many ``seconds`` in all."""
 
-    def __init__(self, db: Database[Any], seconds: float = ALL_SECONDS) -> None:
+    def __init__(self, db: Database[Any], seconds: float = ALL_SECONDS, until: float | None = None) -> None:
         codec_options = db.codec_options.with_options(unicode_decode_error_handler="replace", document_class=dict)
         self._db = db.with_options(codec_options, read_preference=ANYWHERE)
-        self._until = time.monotonic() + seconds
-        self._seconds = seconds
+        self._until = time.monotonic() + seconds if until is None else until
+        self.seconds = seconds
         self._known: dict[tuple[str, str], Any] = {}
         self.unanswered: dict[tuple[str, str], str] = {}
         """Why a question could not be asked, by collection and what it was about."""
+
+    def beside(self, db: Database[Any]) -> Questions:
+        """Questions to another database, which have to be answered in the same time."""
+        return Questions(db, self.seconds, self._until)
+
+    @property
+    def has_time(self) -> bool:
+        return time.monotonic() < self._until
 
     @contextlib.contextmanager
     def _ask(self) -> Iterator[int]:
         """Around one question: the milliseconds that it may take. What prevents it is noted."""
         left = self._until - time.monotonic()
         if left <= 0:
-            raise NotAnswered(f"no time was left of {self._seconds:g} s")
+            raise NotAnswered(f"no time was left of {self.seconds:g} s")
         try:
             yield max(1, int(1000 * min(QUESTION_SECONDS, left)))
         except ExecutionTimeout as error:
@@ -95,9 +103,12 @@ class Questions:
 
     def names(self) -> set[str] | None:
         """The names of the collections; None if that question was not answered."""
-        with contextlib.suppress(NotAnswered), self._ask():
-            return set(self._db.list_collection_names())
-        return None
+        if ("names", "") not in self._known:
+            self._known["names", ""] = None
+            with contextlib.suppress(NotAnswered), self._ask():
+                self._known["names", ""] = set(self._db.list_collection_names())
+        found: set[str] | None = self._known["names", ""]
+        return found
 
     def documents(self, name: str) -> Count:
         """How many documents a collection has, as far as MongoDB knows without counting."""

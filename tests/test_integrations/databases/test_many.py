@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import migopy
+from migopy.files.migration import Migration
+from migopy.rehearsal.ahead import LookAhead, OtherDatabase
+from migopy.rehearsal.preflight import Questions, Scale
+from migopy.rehearsal.result import RehearsedMigration
+from migopy.rehearsal.scratch.recorder import Sent
 from tests.documents import PAGES, blocks
 from tests.server import Server, shared_replica_set, wait_for
 from tests.support import Project, Result, RunTestCase, WithUsersTestCase, basic_fabfile, tools_on_path, until_file
@@ -289,6 +294,80 @@ class TestChoice(DatabasesTestCase):
             chosen = find_representative(managers, [*map(Target, self.names)], seconds=0)
         self.assertEqual((self.names[2], 1), (chosen.target.name, chosen.looked_into))
         self.assertRegex(chosen.sentence, r"have 1 shape of documents, the most of the 1 looked into in 20 s\.")
+
+
+class TestRehearse(DatabasesTestCase):
+    """The first four wait for a migration that makes a unique index; the last one is rehearsed for all."""
+
+    number = 5
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.customers.migration("1_a.py", "db.users.create_index('email', unique=True)", "db.users.drop_indexes()")
+        for name in self.names:
+            self.client[name].users.insert_many([{"_id": n, "email": f"{n}@b.c"} for n in range(4)])
+        self.client[self.names[4]].users.insert_many([{"email": 5}, {"email": 1.5}, {"email": ["a"]}])
+        for place in (1, 2):
+            twice = [{"_id": -n, "email": f"{n % place}@b.c"} for n in range(1, place + 1)]
+            self.client[self.names[place]].users.insert_many(twice)
+        self.fab("migrations:ignore,databases=*_04")
+
+    def test_what_other_databases_have_in_common_is_said_once(self) -> None:
+        result = self.fab("migrations:rehearse", code=4)
+        self.assertIn("d05 stands for all databases", result.stderr)
+        self.assertRegex(result.stdout, r"1_a.py .* users +duplicates\n")
+        self.assertIn(
+            "  on the real data:\n    users: in 2 other databases (d02, d03), such as d03: unique index email_1: 2"
+            " values stand in more than one document: ",
+            result.stdout,
+        )
+        self.assertIn("The real data will have trouble with 1_a.py (duplicates)", result.stderr)
+        (rehearsed,) = self.json("rehearse", code=4)["rehearsed"]
+        graves = {
+            self.short(name): [each["documents"] for each in findings if each["is_grave"]]
+            for name, findings in rehearsed["other_databases"].items()
+        }
+        self.assertEqual({"d01": [], "d02": [2], "d03": [4]}, graves)
+        self.assertEqual(["new index"], [each["kind"] for each in rehearsed["preflight"]])
+        self.assertEqual({}, self.json("rehearse,databases=*_01")["rehearsed"][0]["other_databases"])
+        self.assertEqual({}, self.json("rehearse,preflight=no")["rehearsed"][0]["other_databases"])
+
+    def test_the_one_that_is_rehearsed_waits_for_the_migration(self) -> None:
+        self.fab("migrations:ignore,databases=*_05")
+        result = self.fab("migrations:rehearse,1", code=1)  # the copy has the same value twice
+        self.assertRegex(result.stderr, "^d0[123] stands for all databases")
+        self.fab("migrations:ignore,databases=all")
+        self.assertIn("nothing to execute", self.fab("migrations:rehearse").stderr)
+
+    def test_databases_that_are_not_asked_are_named(self) -> None:
+        dbs = [self.client[name] for name in self.names[:3]]
+        others = [OtherDatabase(db.name, db, ["1_a.py"]) for db in dbs]
+        others += [OtherDatabase("down", trouble="MongoDB does not answer."), OtherDatabase("new", dbs[0], ["2_b.py"])]
+        steps: list[str] = []
+        self.assertEqual(
+            ["in down: no question was asked: MongoDB does not answer."], self.not_asked(60, others, steps)
+        )
+        self.assertEqual((5, f"asking {dbs[0].name} (1 of 5)"), (len(steps), steps[0]))
+        no_time = "no time was left of 0 s"
+        self.assertEqual(
+            [
+                f"no answer about the index of createIndexes: {no_time}",
+                f"in 3 other databases (d01, d02, d03), such as d01: no question was asked: {no_time}",
+                "in down: no question was asked: MongoDB does not answer.",
+            ],
+            [self.short(text) for text in self.not_asked(0, others, steps)],
+        )
+
+    def not_asked(self, seconds: float, others: list[OtherDatabase], steps: list[str]) -> list[str]:
+        """What is said of questions that were not asked within the time."""
+        index = {"key": {"email": 1}, "name": "email_1", "unique": True}
+        rehearsed = RehearsedMigration("1_a.py", sent=[Sent("createIndexes", "users", index, times=1)])
+        loaded = Migration(1, "1_a.py", self.customers.path / "mongomigrations").load("up")
+        questions, scale = Questions(self.client[self.names[4]], seconds), Scale(100, has_oplog=False, factors={})
+        ahead = LookAhead(questions, scale, {}, [loaded], [rehearsed])
+        ahead.ask()
+        ahead.ask_others(others, steps.append)
+        return [each.text for each in rehearsed.findings if each.kind == "not asked"]
 
 
 class TestOverview(DatabasesTestCase):
