@@ -101,6 +101,9 @@ class Expected:
     def new_indexes(self, name: str) -> Mapping[str, Mapping[str, Any]]:
         return self._of(name).indexes
 
+    def drops_indexes(self, name: str) -> bool:
+        return bool(self._of(name).dropped_indexes)
+
     def is_dropped(self, name: str, index: str) -> bool:
         """Whether the run drops an index of the real collection before."""
         dropped = self._of(name).dropped_indexes

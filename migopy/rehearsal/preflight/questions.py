@@ -133,7 +133,13 @@ class Questions:
         """How many documents match, estimated from a sample if counting takes too long."""
         if not filter:
             return self.documents(name)
-        options = {"collation": collation} if collation else {}
+        asked = name, f"{filter} {collation}"
+        if asked not in self._known:
+            self._known[asked] = self._count(name, filter, {"collation": collation} if collation else {})
+        found: Count = self._known[asked]
+        return found
+
+    def _count(self, name: str, filter: Mapping[str, Any], options: Mapping[str, Any]) -> Count:
         try:
             with self._ask() as milliseconds:
                 return Count(self._db[name].count_documents(filter, maxTimeMS=milliseconds, **options))
