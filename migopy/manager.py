@@ -173,14 +173,15 @@ class MigrationsManager(Settings, Hooks):
             workspace.forget(known, inventory)
 
     @task
-    def accept(self, name: str, was: str | None = None) -> None:
+    def accept(self, name: str, *, was: str | None = None) -> None:
         """Take a changed or renamed file as executed
 
         accept,NAME keeps the history of the file; accept,NEW,was=OLD is for one that was renamed and changed
         """
         workspace = self._workspace()
-        if not lazy.run.find_acceptance(workspace, workspace.inventory(), name, was):
-            return self.logger.green(f"{name} is the file that was executed, nothing to accept")
+        inventory = workspace.inventory()
+        if not lazy.run.find_acceptance(workspace, inventory, name, was):
+            return self.logger.green(f"{inventory.name(name)} is the file that was executed, nothing to accept")
         with workspace.hold_lock("accept") as lock:
             accepted = lazy.run.find_acceptance(workspace, workspace.inventory(), name, was)
             if accepted:

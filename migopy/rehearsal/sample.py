@@ -14,7 +14,7 @@ from ..errors import ConfigurationError
 from ..mongo.extended_json import as_json
 from ..mongo.failures import server_errors
 from ..mongo.raw import Element, elements, id_text, split
-from ..terminal.options import closest_word
+from ..terminal.options import closest_word, require_not_empty
 from ..terminal.texts import MAX_EXAMPLES
 from ..terminal.wording import plural
 from .result import sample_limit
@@ -31,10 +31,13 @@ DEFAULT_DOCUMENTS = 100
 class Sample:
     """A sample of the collection ``name``, and the file ``path`` that it is written to.
 
-    Raises ``UnknownSubtask`` for a wrong number of documents, ``ConfigurationError`` if no file can be written there.
+    Raises ``UnknownSubtask`` for an empty name or a wrong number of documents, and ``ConfigurationError`` if no file
+    can be written there.
     """
 
     def __init__(self, name: str, path: str, documents: str | None) -> None:
+        require_not_empty("COLLECTION", name, "the name of a collection")
+        require_not_empty("FILE", path, "the name of a file")
         self.limit = sample_limit(documents, DEFAULT_DOCUMENTS)
         self.path = Path(path)
         self._name = name

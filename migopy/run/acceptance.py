@@ -46,8 +46,12 @@ def find_acceptance(workspace: Workspace, inventory: Inventory, short_name: str,
             migration=name,
         )
     record = inventory.records.get(name)
-    if record and was:
-        raise WrongState(f"{name} is registered itself. Nothing was done.", migration=name)
+    if record and was is not None:
+        raise WrongState(
+            f"{name} is registered under this name, so it was not renamed. Nothing was done. If it was changed, leave"
+            f" was= out: {inventory.command}:accept,{name}",
+            migration=name,
+        )
     if record is None:
         record = inventory.records[_old_name(workspace, inventory, file, was)]
     fingerprint = file.fingerprint()
@@ -57,7 +61,7 @@ def find_acceptance(workspace: Workspace, inventory: Inventory, short_name: str,
 
 def _old_name(workspace: Workspace, inventory: Inventory, file: Migration, was: str | None) -> str:
     """The registered name without a file that the file had: ``was``, or the one with its code."""
-    if was:
+    if was is not None:
         name = inventory.registered_name(was)
         if name not in inventory.missing:
             raise WrongState(f"{name} is still in {inventory.directory}. Nothing was done.", migration=name)

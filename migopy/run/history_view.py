@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 
+from ..errors import UnknownSubtask
 from . import report
 
 if TYPE_CHECKING:
@@ -28,8 +29,12 @@ class HistoryView(NamedTuple):
 def find_history(workspace: Workspace, name: str | None, newest: int | None) -> HistoryView:
     """The history of all migrations, of one, or of so many that were executed last.
 
-    Raises ``MigrationNotFound`` if nothing is known of the one.
+    Raises ``UnknownSubtask`` if both are given, and ``MigrationNotFound`` if nothing is known of the one.
     """
+    if name is not None and newest is not None:
+        raise UnknownSubtask(
+            f"{name!r} and last={newest} are given: a comma begins another option. Write one NAME, or last=N."
+        )
     inventory = workspace.inventory()
     status = workspace.status(inventory, with_contents=True)
     rows, events = report.history_rows(status), None

@@ -95,8 +95,9 @@ class Inventory:
         ``also`` are names that count if no file and no registration fits. Raises ``MigrationNotFound`` if no migration
         fits, or more than one.
         """
+        require_not_empty("NAME", short_name, "the name or the number of a migration")
         # A team's own subtask may give a number or a Path. The shell completes a path: mongomigrations/3_c.py.
-        short_name, names = os.path.basename(str(short_name)), self.names
+        short_name, names = os.path.basename(str(short_name).rstrip("/")), self.names
         fitting = self._fitting(short_name, names) or self._fitting(short_name, sorted({*also} - {*names}))
         if not fitting:
             near = self._nearest(short_name)
@@ -161,7 +162,8 @@ class Inventory:
         self.require_good_names()
         if spec_migr and to:
             raise UnknownSubtask(
-                f"Two migrations are given, {spec_migr!r} and to={to!r}: write one NAME, or to=NAME for all up to it."
+                f"Nothing was done. {spec_migr!r} and to={to!r} are given: a comma begins another option. Write one"
+                " NAME, or to=NAME for all up to it."
             )
         if not spec_migr:
             return self.up_to(to)

@@ -9,7 +9,7 @@ import sys
 from typing import Callable
 
 from ..errors import WrongState
-from .options import is_yes
+from .options import is_yes, means_yes
 from .streams import has_colours, is_screen, is_terminal, say, width_of
 from .texts import escape, mask, safe_str, wrap
 
@@ -86,7 +86,10 @@ def clean(text: str) -> str:
 def ask(question: str) -> bool:
     """Ask on stderr, and return whether the answer is ``yes`` or ``y``."""
     say(f"{clean(question)} [yes/no]", end=" ")
-    return sys.stdin.readline().strip().lower() in ("yes", "y")
+    answer = sys.stdin.readline()
+    if not answer:  # Ctrl-D, which begins no new line
+        say("")
+    return means_yes(answer)
 
 
 def require_yes(question: str, force: str | None, *, may_ask: bool) -> None:

@@ -10,11 +10,21 @@ SIMILARITY = 0.7
 """The ratio of ``difflib`` from which a word may be another one with a typing mistake."""
 
 
+YES = ("yes", "y")
+
+
+def means_yes(text: str) -> bool:
+    """Whether this is an answer ``yes``, as people type it."""
+    return text.strip().lower() in YES
+
+
 def is_yes(option: str, value: object, yes: str = "yes") -> bool:
     """Whether the option is given. Raises ``UnknownSubtask`` for any value but ``yes`` (True in Python)."""
-    if value not in (None, False, True, yes):
-        raise UnknownSubtask(f"{option} can only be {yes}, not {value!r}.")
-    return value in (True, yes)
+    if value in (None, False):
+        return False
+    if value in (True, yes) or (yes in YES and means_yes(str(value))):
+        return True
+    raise UnknownSubtask(f"{option} can only be {yes}, not {value!r}.")
 
 
 def positive_number(option: str, value: object) -> int:

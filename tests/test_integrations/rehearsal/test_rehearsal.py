@@ -169,7 +169,7 @@ class TestRehearsal(RehearsalTestCase):
         team.migration("1_a.py")
         wrong: dict[str, tuple[object, ...]] = {
             "No migration '9' in mongomigrations; .*": ("rehearse", "9"),
-            "Two migrations are given, '1' and to='1': .*": ("rehearse", "1", {"to": "1"}),
+            "Nothing was done. '1' and to='1' are given: .*": ("rehearse", "1", {"to": "1"}),
             "documents has to be a whole number, at least 1, not '0'.": ("rehearse", {"documents": "0"}),
             "documents has to be a whole number, at least 1, not 'some'.": ("rehearse", {"documents": "some"}),
             "keep can only be yes, not 'perhaps'.": ("rehearse", {"keep": "perhaps"}),

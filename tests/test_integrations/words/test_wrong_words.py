@@ -39,23 +39,36 @@ class TestNames(FabTestCase):
             ("rollback", ""),
         ]
         asked += [("rollback", "", {"to": "1"}), ("forget", ""), ("create", "")]
+        asked += [("accept", ""), ("accept", "1", {"was": ""}), ("rehearse", ""), ("history", ""), ("plan", {"to": ""})]
+        asked += [("rejected", ""), ("kept", {"drop": ""}), ("sample", "a", ""), ("sample", "", "a.json")]
         for attempt in self.attempts(project, *asked):
             self.assertEqual((1, 1), (attempt.code, len(attempt.stderr.splitlines())), attempt)
+            self.assertRegex(attempt.stderr, r"is empty\. Write|Which migrations should be rolled back")
         self.assertEqual([], self.db.list_collection_names())
         self.assert_one_sentence("Nothing was done: NAME is empty.*ignore,NAME.*", project.fab("migrations:ignore,"))
         self.assert_one_sentence("Nothing was done: NAME is empty.*execute,NAME.*", project.fab("migrations:execute,"))
         self.assertEqual([], self.notes())
 
     def test_it_is_said_what_a_comma_did(self) -> None:
-        project = self.project()
+        project = self.noting(self.project(), "1_a.py")
         told = r"Nothing was done\. '2' and '1' are given: a comma begins another option\. Which .*"
         self.assert_one_sentence(told, project.fab("migrations:rollback,2,1"))
+        told = r"Nothing was done\. '2' and to='1' are given: a comma begins another option\. Write one NAME, or .*"
+        self.assert_one_sentence(told, project.fab("migrations:execute,2,1"))
+        told = r"'2' and last=1 are given: a comma begins another option\. .*"
+        self.assert_one_sentence(told, project.fab("migrations:history,2,1"))
+        told = r"fab migrations:accept: too many options \(a comma begins another one; .*"
+        self.assert_one_sentence(told, project.fab("migrations:accept,2,1"))
         told = r"fab migrations:create: too many options \(a comma begins another one; write \\, for a comma .*"
         self.assert_one_sentence(told, project.fab("migrations:create,Validator (total, state)"))
 
     def test_y_is_yes(self) -> None:
         self.db.migrations_lock.insert_one({"_id": "lock"})
-        self.assertIn("The lock is free.", self.project().fab_in_terminal("migrations:unlock", input="y\n").stdout)
+        self.assertIn("The lock is free.", self.project().fab_in_terminal("migrations:unlock", input=" Y \n").stdout)
+
+    def test_y_is_yes_in_an_option_too(self) -> None:
+        self.db.migrations_lock.insert_one({"_id": "lock"})
+        self.assertIn("The lock is free.", self.project().fab("migrations:unlock,force=Y").stderr)
 
     def test_an_empty_variable_stays_empty_on_the_way_to_another_machine(self) -> None:
         project = self.project(

@@ -105,7 +105,7 @@ class TestToExecute(unittest.TestCase):
             self.chosen("1")
 
     def test_both_at_once_are_refused(self) -> None:
-        with self.assertRaisesRegex(UnknownSubtask, "^Two migrations are given, '2' and to='3'"):
+        with self.assertRaisesRegex(UnknownSubtask, "^Nothing was done. '2' and to='3' are given: a comma"):
             self.chosen("2", "3")
 
     def test_a_name_is_looked_up_also_where_nothing_is_unregistered(self) -> None:

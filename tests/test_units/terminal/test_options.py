@@ -11,7 +11,8 @@ class TestOptions(unittest.TestCase):
         self.assertEqual([True, False], [is_yes("json", "yes"), is_yes("json", None)])
         self.assertEqual([True, False], [is_yes("json", True), is_yes("json", False)])
         self.assertTrue(is_yes("pending", "ok", "ok"))
-        for value in ("no", "", "YES", "true"):
+        self.assertTrue(all(is_yes("json", value) for value in ("y", "YES", " Y ")))
+        for value in ("no", "", "true"):
             with self.assertRaisesRegex(UnknownSubtask, f"^json can only be yes, not '{value}'"):
                 is_yes("json", value)
 
