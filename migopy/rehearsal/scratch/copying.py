@@ -73,7 +73,8 @@ class DocumentCounts(NamedTuple):
 def originals(db: Database[Any], without: Iterable[str] = ()) -> list[Original]:
     """The collections of a database to copy, the largest first."""
     until = time.monotonic() + COUNTING_SECONDS
-    found = [_measure(db, info, until) for info in list_collections(db, without)]
+    with ThreadPoolExecutor(THREADS, "migopy count") as pool:
+        found = [*pool.map(lambda info: _measure(db, info, until), list_collections(db, without))]
     return sorted(found, key=lambda original: original.size, reverse=True)
 
 
@@ -143,6 +144,8 @@ class Copier:
         views = [original for original in what if original.kind == VIEW]
         others = [original for original in what if original.kind != VIEW]
         self._started = server_time(self._target)
+        # Otherwise the server waits for all members with each index, for ever if one of them is stopped.
+        self._quorum: dict[str, Any] = {"commitQuorum": 1} if server_kind(self._target.client).has_commit_quorum else {}
         for original in others:
             self._create(original)
         pool = ThreadPoolExecutor(THREADS, "migopy copy")
@@ -204,9 +207,7 @@ class Copier:
             return
         # MongoDB 4.2 also tells the namespace of the original.
         described = [{key: value for key, value in index.items() if key != "ns"} for index in indexes]
-        # Otherwise the server waits for all members, for ever if one of them is stopped.
-        quorum: dict[str, Any] = {"commitQuorum": 1} if server_kind(self._target.client).has_commit_quorum else {}
-        self._target.command("createIndexes", name, indexes=described, **quorum)
+        self._target.command("createIndexes", name, indexes=described, **self._quorum)
 
 
 def read(
