@@ -14,7 +14,7 @@ from ..terminal.signals import handle_signals
 from ..terminal.signature import signature
 from ..terminal.streams import ignore_missing_readers, say
 from ..terminal.texts import MAX_ERROR_LENGTH, mask, shorten, summary
-from .door import env, output
+from .door import commands, crawl, env, output
 from .remote import remote_runs
 from .syntax import NOTATION, command_line_options, fab_command, option_text, parameter_name, parse, usage
 from .task import Manager, default_subtask, subtask_names
@@ -122,14 +122,25 @@ def _is_ours(cls: type) -> bool:
 
 
 def refuse_as_task(manager_class: type[Manager], options: Sequence[object], named: Mapping[str, object]) -> None:
-    """End ``fab Migrations`` with the command that was meant."""
+    """End ``fab Migrations`` with the command that was meant, or with the line that the fabfile lacks."""
     try:
         task = check_setting("FAB_TASK", manager_class.FAB_TASK)
         subtask, texts, pairs = parse(*command_line_options(options, named))
         command = fab_command(task, subtask, option_text(texts, pairs))
-        raise UnknownSubtask(f"Nothing was done: {env.command} is a class, not the task. Write {command}.")
+        step = f"Write {command}."
+        if crawl(task, commands) in (None, manager_class):
+            line = f"{task.rpartition('.')[2]} = {manager_class.__name__}.create_task()"
+            step = f"Add {line} to the fabfile, then write {command}."
+        raise UnknownSubtask(f"Nothing was done: {env.command} is a class, not the task. {step}")
     except MigopyException as error:
         fail(error, manager_class)
+
+
+def refuse_without_parentheses(manager_class: type[Manager]) -> None:
+    """End the task of a fabfile that names ``create_task`` and does not call it."""
+    line = f"{env.command.rpartition('.')[2]} = {manager_class.__name__}.create_task()"
+    sentence = f"Nothing was done: {env.command} is not a task yet. Write {line} in the fabfile."
+    fail(UnknownSubtask(sentence), manager_class)
 
 
 def fail(error: MigopyException, manager_class: type[Manager]) -> MigopyException:

@@ -10,6 +10,8 @@ from .task import Manager, help_lines
 
 def create_task(manager_class: type[Manager]) -> Callable[..., Any]:
     """Make the function that Fabric runs as the task."""
+    if env.get("command") and crawl(env.command, commands) == manager_class.create_task:
+        _dispatch().refuse_without_parentheses(manager_class)
 
     # Not a fabric.tasks.Task: if a fabfile has such an object, Fabric ignores the plain functions of the fabfile.
     def migrations(*options: object, **named: object) -> Any:

@@ -67,6 +67,9 @@ class Manager(Protocol):
     logger: ColorsLogger
 
     @classmethod
+    def create_task(cls) -> Callable[..., Any]: ...
+
+    @classmethod
     def task_hook(cls, subtask: str | None, option: str | None) -> None: ...
 
     @classmethod

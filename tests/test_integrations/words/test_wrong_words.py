@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import Any
 
@@ -118,6 +119,20 @@ class TestWords(FabTestCase):
             sentence = rf"Nothing was done: Migrations is a class, not the task\. Write fab '?migrations{meant}'?\."
             self.assert_one_sentence(sentence, result)
         self.assertEqual([], self.notes())
+
+    def test_a_fabfile_without_the_task_says_the_line_that_it_lacks(self) -> None:
+        line = "migrations = Migrations.create_task()"
+        lacks = rf"is a class, not the task\. Add {re.escape(line)} to the fabfile, then write fab migrations\."
+        uncalled = rf"is not a task yet\. Write {re.escape(line)} in the fabfile\."
+        for instead, word, sentence in (
+            ("", "Migrations", lacks),
+            ("migrations = Migrations", "migrations", lacks),
+            ("migrations = Migrations.create_task", "migrations", uncalled),
+        ):
+            with self.subTest(instead):
+                project = self.project()
+                project.write("fabfile.py", (project.path / "fabfile.py").read_text().replace(line, instead))
+                self.assert_one_sentence(f"Nothing was done: {word} {sentence}", project.fab(word))
 
     def test_a_class_with_an_init_of_its_own_too_and_objects_can_still_be_made(self) -> None:
         project = self.project(
