@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import traceback
 from typing import Iterator
 
 from ..errors import MigopyException
+from ..terminal.streams import has_colours
 from ..terminal.texts import summary
 from .door import CONNECTING, env, shell_env
 
@@ -16,9 +18,13 @@ UTF_8 = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 @contextlib.contextmanager
 def remote_runs() -> Iterator[None]:
-    """What is started inside writes UTF-8. Raises ``MigopyException`` if Fabric gives up with exit code 0."""
+    """What is started inside writes UTF-8, without colours for a log.
+
+    Raises ``MigopyException`` if Fabric gives up with exit code 0.
+    """
+    colours = {} if has_colours(sys.stdout) else {"NO_COLOR": "1"}  # there, Fabric's run() is always a terminal
     try:
-        with shell_env(**{**UTF_8, **env.shell_env}):
+        with shell_env(**{**UTF_8, **colours, **env.shell_env}):
             yield
     except SystemExit as end:
         frames = [frame for frame, _ in traceback.walk_tb(end.__traceback__)]

@@ -86,12 +86,11 @@ class TestRemote(MongoTestCase):
         self.local = Project(self, LOCAL_FABFILE.format(**settings))
 
     def staging(self, *words: str, code: int = 0) -> list[str]:
-        """What the remote side has printed: Fabric gives it a terminal, so both streams are one and have colours."""
+        """What the remote side has printed: Fabric gives it a terminal, so both streams are one."""
         result: Result = self.local.fab("staging", *words)
         self.assertEqual(code, result.code, result.output)
         start = re.escape(f"[{self.sshd.host_string}] out: ")
-        plain = re.sub(r"\x1b\[\d+m", "", result.stdout)
-        return [line for line in re.findall(rf"(?m)^{start}(.*?)\r?$", plain) if line]
+        return [line for line in re.findall(rf"(?m)^{start}(.*?)\r?$", result.stdout) if line]
 
     def notes(self) -> list[Any]:
         return self.db.notes.distinct("text")
@@ -132,6 +131,10 @@ class TestRemote(MongoTestCase):
             self.assertEqual([], self.notes())
         else:
             self.assertNotEqual(result.code == 0, self.notes() == [], result.output)
+
+    def test_a_log_gets_no_colours_and_a_terminal_does(self) -> None:
+        self.assertNotIn("\x1b", self.local.fab("staging", "migrations").stdout)
+        self.assertIn("\x1b[31m001_test.py", self.local.fab_in_terminal("staging", "migrations").stdout)
 
     def test_a_machine_that_does_not_write_utf_8_is_read_to_the_end(self) -> None:
         self.profile.write_text(
