@@ -150,9 +150,10 @@ class MigrationsManager(Settings, Hooks):
             usages = [self.command(f"rollback,{target}") for target in lazy.run.ROLLBACK_TARGETS]
             require_exactly_one("Which migrations should be rolled back?", usages, spec_migr, last, to)
             workspace = self._workspace(keeps_filters=is_yes("resume", resume))
-            if not workspace.to_roll_back(workspace.inventory(), spec_migr, last, to):
+            if not (chosen := workspace.to_roll_back(workspace.inventory(), spec_migr, last, to)):
                 return self.logger.green(f"No migration was executed after {to}, nothing to roll back")
             if is_yes("plan", plan):
+                outcome.plan([migration.name for migration in chosen])
                 return show(self._planning(workspace).rollback_table(workspace.inventory(), spec_migr, last, to))
             with workspace.hold_lock("rollback"):
                 inventory = workspace.inventory()
@@ -179,12 +180,10 @@ class MigrationsManager(Settings, Hooks):
         accept,NAME keeps the history of the file; accept,NEW,was=OLD is for one that was renamed and changed
         """
         workspace = self._workspace()
-        inventory = workspace.inventory()
-        if not lazy.run.find_acceptance(workspace, inventory, name, was):
+        if not lazy.run.find_acceptance(workspace, inventory := workspace.inventory(), name, was):
             return self.logger.green(f"{inventory.name(name)} is the file that was executed, nothing to accept")
         with workspace.hold_lock("accept") as lock:
-            accepted = lazy.run.find_acceptance(workspace, workspace.inventory(), name, was)
-            if accepted:
+            if accepted := lazy.run.find_acceptance(workspace, workspace.inventory(), name, was):
                 self.logger.white_bold(f"Accepting {accepted}...")
                 lock.confirm()
                 accepted.carry_out(workspace)

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any, Callable, Container, Iterator, Mapping, Sequence
 
 from ..errors import MigopyException, StopTaskExecution
-from ..mongo.clock import clock
 from ..terminal.options import is_yes
 from ..terminal.streams import show
 from ..terminal.texts import one_line, summary
+from ..terminal.wording import stopper
 from .report import as_json
 
 
@@ -35,16 +35,17 @@ class Outcome:
     def record(
         self, name: str, result: str, finished: Container[str], now: Callable[[], datetime]
     ) -> Iterator[dict[str, Any]]:
-        """Record the result of the migration that runs inside: ``result``, or failed. The block may add to the row.
+        """Record the result of the migration that runs inside: ``result``, failed or stopped. It may add to the row.
 
         What counts is whether its name is in ``finished`` afterwards, because its history was written by then. An
         error after that, say of ``after_each()``, is recorded beside the result.
         """
-        row, started = self._rows[name], clock()
+        row = self._rows[name]
         try:
             yield row
         except BaseException as error:
-            row.update(result="failed", error=_reason(error), seconds=round(clock() - started, 3))
+            ended = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            row.update(result=ended, error=_reason(error))
             raise
         finally:
             row.update(at=now())
@@ -87,6 +88,8 @@ def print_json_at_end(subtask: str, rows: Callable[[], Mapping[str, Any]]) -> It
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return f"stopped by {stopper(summary(error))}"
     return one_line(str(error)) if isinstance(error, MigopyException) else summary(error)
 
 

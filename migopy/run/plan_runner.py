@@ -36,8 +36,11 @@ def run_all(direction: Direction, plan: Plan, workspace: Workspace, outcome: Out
             position = f" ({place} of {len(plan.ready)})" if several else ""
             logger.white_bold(f"{direction.doing} migration {migration.name}...{position}")
             with outcome.record(migration.name, direction.done.lower(), run.finished, context.lock.now) as row:
-                seconds = run.migrate(migration, plan.left_after(place))
-                row.update(seconds=round(seconds, 3), walks=run.walks)
+                try:
+                    seconds = run.migrate(migration, plan.left_after(place))
+                finally:
+                    row["seconds"] = run.seconds
+                row["walks"] = run.walks
             logger.white(direction.report(migration.name, seconds))
     if several:
         logger.green(direction.report(f"{len(plan.ready)} migrations", time.monotonic() - started))

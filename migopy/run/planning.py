@@ -80,7 +80,7 @@ class Planning:
         with signals.let_through():  # importing a file runs code of the team
             loaded = [load(migration, function) for migration in chosen]
             if function == "down":
-                refuse_irreversible(loaded)
+                refuse_irreversible(loaded, inventory.command)
                 for migration in loaded:
                     if migration.call is restore_kept:
                         require_all_kept(migration.name, inventory, self._workspace)
@@ -209,14 +209,17 @@ def require_all_kept(name: str, inventory: Inventory, workspace: Workspace) -> N
         )
 
 
-def refuse_irreversible(loaded: Sequence[LoadedMigration]) -> None:
-    """Raises ``BadMigration`` for the first ``down()`` that only raises ``NotImplementedError``."""
+def refuse_irreversible(loaded: Sequence[LoadedMigration], task: str) -> None:
+    """Raises ``BadMigration`` for the first ``down()`` that only raises ``NotImplementedError``.
+
+    ``task`` is ``fab migrations``.
+    """
     for migration in loaded:
         words = migration.irreversible_words()
         if words:
             raise BadMigration(
-                f"{migration.name} cannot be taken back: {words.rstrip('.')}. Nothing was rolled back. The subtask"
-                " forget deletes its record and leaves its changes.",
+                f"{migration.name} cannot be taken back: {words.rstrip('.')}. Nothing was rolled back."
+                f" {task}:forget,{migration.name} deletes its record and leaves its changes.",
                 migration=migration.name,
             )
 

@@ -64,7 +64,7 @@ class Registrar:
     def complete_after(self, migration: LoadedMigration, seconds: float, session: ClientSession) -> None:
         """Add to the history, in the transaction, what is known only after the migration has run."""
         if self._direction.executes:
-            self._history.set_seconds(migration.name, round(seconds, 3), session=session)
+            self._history.set_seconds(migration.name, seconds, session=session)
         else:
             self.log_rolled_back(migration.name, seconds, session)
 
@@ -73,7 +73,7 @@ class Registrar:
             migration.name,
             at=self._lock.now(),
             state="executed",
-            seconds=None if seconds is None else round(seconds, 3),
+            seconds=seconds,
             by=self._history.by,
             walks=self.walks,
             **self._dump,
@@ -82,7 +82,7 @@ class Registrar:
         return record.of_file(migration.name, migration.fingerprint)
 
     def log_rolled_back(self, name: str, seconds: float, session: ClientSession | None = None) -> None:
-        facts = {"seconds": round(seconds, 3), **self._records[name].facts_of_removal, **self._dump}
+        facts = {"seconds": seconds, **self._records[name].facts_of_removal, **self._dump}
         self._history.log("rolled back", name, session=session, **facts)
 
     def remember(self, migration: LoadedMigration, seconds: float) -> None:

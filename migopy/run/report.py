@@ -10,7 +10,7 @@ from ..store.checkpoints import Walked
 from ..store.requests import Request
 from ..terminal.messages import BOLD, RED
 from ..terminal.tables import table
-from ..terminal.wording import duration, join_with_and, local_time, plural
+from ..terminal.wording import duration, join_with_and, local_time, plural, stopper
 from .status import UNFINISHED
 
 if TYPE_CHECKING:
@@ -302,6 +302,8 @@ def event_table(rows: Sequence[Row]) -> str:
 
 def _why(row: Row) -> str:
     """An error, the run that was interrupted or unlocked, a person's reason, or the old name of an accepted file."""
+    if row["event"] in ("stopped", "rollback stopped") and row["error"]:
+        return f"by {stopper(row['error'])}"
     return row["error"] or row["run"] or row["because"] or (f"was {row['was']}" if row["was"] else "")
 
 

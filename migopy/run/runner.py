@@ -162,6 +162,8 @@ class Run:
         )
         self.finished: list[str] = []
         """The names of the migrations that have run and whose history is written."""
+        self.seconds: float | None = None
+        """What the last migration took, also if it failed; None if it has not begun."""
 
     @property
     def walks(self) -> list[dict[str, Any]] | None:
@@ -200,12 +202,14 @@ class Run:
         the team's code raised, ``LockLost`` if the lock was lost, ``ServerFailed`` if the migration has run and its
         history could not be written.
         """
+        self.seconds = None
         self._begin(migration.name, left)
         self._registrar.may_have_dropped = migration.name if migration.may_drop else None
         self._registrar.kept = {}
         with self._explain_failures(migration, left):
             self._call(self._hooks.before_each, migration.name)
             seconds = self._in_transaction(migration) if migration.in_transaction else self._perform(migration)
+        self.seconds = seconds
         if not migration.in_transaction:
             self._write(migration, seconds)
         self.finished.append(migration.name)
@@ -248,7 +252,7 @@ class Run:
                 self._registrar.walks = [walked.facts() for walked in batches.walked] or None
                 if batches and self._direction.executes:
                     self._registrar.kept = batches.kept_facts()
-            seconds = clock() - started
+            seconds = round(clock() - started, 3)
             self._verify(migration, db, session)
         return seconds
 
@@ -370,6 +374,8 @@ class Run:
                     self._log_interrupted(migration.name, error)
             raise
         except BaseException as error:
+            if not ended:
+                self.seconds = round(clock() - started, 3)
             if self._is_commit_unknown:
                 left_behind, known = "", f"it is not known whether its transaction was committed, check {self._task}"
             else:
@@ -379,7 +385,7 @@ class Run:
             if isinstance(error, WrongState) or self._is_refusal(migration, error):
                 self._lock.end()  # what the log says of the failure before still holds
             elif not ended:
-                sentence = self._log_failure(sentence, migration, error, round(clock() - started, 3))
+                sentence = self._log_failure(sentence, migration, error)
             self._call_on_failure(migration.name, error)
             self._raise_failure(migration, error, sentence)
             raise
@@ -410,7 +416,10 @@ class Run:
 
     def _left_behind(self, migration: LoadedMigration, error: BaseException) -> str:
         """What a failed migration leaves in the database, and the next step."""
-        if not self._direction.again or migration.is_irreversible(error):
+        if migration.is_irreversible(error):
+            forget = f"{self._task}:forget,{migration.name}" if self._is_refusal(migration, error) else ""
+            return f" {forget} deletes its record and leaves its changes." if self._direction.again and forget else ""
+        if not self._direction.again:
             return ""
         again = f"{self._task}:{self._direction.again.format(name=migration.name)}"
         fix = again if isinstance(error, KeyboardInterrupt) else f"Fix it, then {again}"
@@ -465,11 +474,11 @@ class Run:
         except BaseException as another:  # even sys.exit() or a second Ctrl-C: the failure itself matters more
             self._say(f"on_failure() itself failed, which changes nothing: {summary(another)}.")
 
-    def _log_failure(self, sentence: str, migration: LoadedMigration, error: BaseException, seconds: float) -> str:
+    def _log_failure(self, sentence: str, migration: LoadedMigration, error: BaseException) -> str:
         """Write to the log what ended the migration; the sentence, and more if that fails."""
         event = self._direction.stop if isinstance(error, KeyboardInterrupt) else self._direction.failure
         is_undone = migration.in_transaction and not self._is_commit_unknown
-        facts = {"seconds": seconds, "error": summary(error), "transaction": is_undone or None}
+        facts = {"seconds": self.seconds, "error": summary(error), "transaction": is_undone or None}
         return self._log(sentence, event, migration.name, **facts)
 
     def _log(self, sentence: str, event: EventKind, name: str, **facts: Any) -> str:

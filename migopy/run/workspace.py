@@ -25,7 +25,7 @@ from ..store import Checkpoints, History, Holder, KeptStore, Lock, Names, Record
 from ..terminal import signals
 from ..terminal.messages import failure_method
 from ..terminal.texts import one_line
-from ..terminal.wording import plural
+from ..terminal.wording import capitalized, plural
 from ..version import __version__
 from .direction import Direction
 from .inventory import Inventory
@@ -326,6 +326,7 @@ class Workspace:
         self.waited_for = holder
         if holder:  # once, and not at each attempt
             self.say(f"Waiting for {self.description(holder)}{self._so_far(holder)}...")
+        knows_it_is_gone = False
         while holder:
             if time.monotonic() >= until:
                 raise LockHeld(
@@ -334,6 +335,9 @@ class Workspace:
                     by=holder.by,
                     since=holder.since,
                 )
+            if holder.is_gone and not knows_it_is_gone:
+                self.say(f"{capitalized(holder.prospect(self.settings.command('unlock')))}.")
+                knows_it_is_gone = True
             with signals.let_through():  # Ctrl-C ends the waiting
                 time.sleep(LOCK_POLL_SECONDS)
             holder = self.lock.take(subtask)
@@ -352,9 +356,9 @@ class Workspace:
         return holder.description(self.history.records())
 
     def lock_sentence(self, holder: Holder) -> str:
-        """Who holds the lock or has left it behind, and what will become of it."""
+        """Who holds the lock or has left it behind, and what will become of it, for the subtask unlock."""
         state = "is held" if holder.held else "was left behind"
-        prospect = f": {holder.prospect(self.settings.command('unlock'))}" if holder.held else ""
+        prospect = f": {holder.prospect()}" if holder.held else ""
         return f"The lock {state} by {self.description(holder)}{prospect}."
 
     def log_dead_run(self, holder: Holder) -> None:

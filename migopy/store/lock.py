@@ -135,15 +135,15 @@ class Holder(NamedTuple):
         """Whether it has the lock, and its process has not ended as far as can be known here."""
         return self.held and not self.is_gone
 
-    def prospect(self, unlock: str) -> str:
-        """Whether waiting makes sense, and until when. ``unlock`` is the command that frees the lock."""
-        until = local_time(self.expires_at) if self.expires_at and self.held else ""
+    def prospect(self, unlock: str = "") -> str:
+        """Whether waiting makes sense, and until when. ``unlock`` is the command to name, if any."""
+        until = f"the lock is free at {local_time(self.expires_at)}" if self.expires_at and self.held else ""
+        by_hand = (f", or at once with {unlock}" if until else f"{unlock} frees the lock") if unlock else ""
+        free = until + by_hand or "nothing but unlock frees the lock"
         if self.is_gone:
-            free = f"so the lock is free at {until}, or at once with {unlock}" if until else f"{unlock} frees the lock"
-            return f"process {self.pid} no longer runs on this machine, {free}"
+            return f"process {self.pid} no longer runs on this machine, so {free}"
         if self.is_gone is None:
-            if_gone = f"the lock is free at {until}, or at once with {unlock}" if until else f"{unlock} frees the lock"
-            return f"if its process has ended, {if_gone}"
+            return f"if its process has ended, {free}"
         return f"process {self.pid} still runs on this machine, so wait until it has ended"
 
     def migration(self, registered: Container[str]) -> str | None:

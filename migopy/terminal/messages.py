@@ -41,6 +41,8 @@ class ColorsLogger:
     Handlers that a team adds to the logger ``migopy`` get the messages too, without colours.
     """
 
+    _level = logging.INFO
+
     def __init__(self, name: str = "migopy") -> None:
         self._logger = logging.getLogger(name)
         self._logger.setLevel(logging.INFO)
@@ -60,15 +62,19 @@ class ColorsLogger:
 
     def error(self, message: object) -> None:
         """A failure, which the handlers of a team get as an ERROR."""
-        self._say(message, Str.red, logging.ERROR)
+        self._level = logging.ERROR
+        try:
+            self.red(message)  # which a team may have overridden
+        finally:
+            self._level = logging.INFO
 
-    def _say(self, message: object, colour: Callable[[Str], Str], level: int = logging.INFO) -> None:
+    def _say(self, message: object, colour: Callable[[Str], Str]) -> None:
         text = clean(safe_str(message))
         lines = wrap(text, width_of(sys.stderr)) if is_screen(sys.stderr) else text
         say(colour(Str(lines)) if has_colours(sys.stderr) else lines)
         with contextlib.suppress(Exception):  # a handler of the team may fail
             if self._logger.hasHandlers():  # without any, logging prints an ERROR itself
-                self._logger.log(level, "%s", text)
+                self._logger.log(self._level, "%s", text)
 
 
 def failure_method(logger: ColorsLogger) -> Callable[[object], None]:

@@ -55,6 +55,11 @@ def stopper(error: str) -> str:
     return SIGNALS.get(name, name)
 
 
+def capitalized(sentence: str) -> str:
+    """The sentence with a capital letter; the others stay as they are."""
+    return sentence[:1].upper() + sentence[1:]
+
+
 def join_with_and(words: Sequence[str]) -> str:
     """``a, b and c``"""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

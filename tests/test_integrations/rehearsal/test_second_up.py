@@ -204,7 +204,10 @@ class TestIrreversible(SecondUpTestCase, RunTestCase):
         self.team.migration("2_b.py", "pass", f"for _ in batches(db.notes): pass\n{refuse}", "db, batches")
         self.team.migration("3_c.py", "pass", f"db.notes.drop()\n{refuse.replace('if', 'if not')}")
         self.fab("migrations:execute")
-        sentence = "1_a.py cannot be taken back (line 7): the tags are gone. Nothing was changed: it stays registered."
+        sentence = (
+            "1_a.py cannot be taken back (line 7): the tags are gone. Nothing was changed: it stays registered."
+            " fab migrations:forget,1_a.py deletes its record and leaves its changes."
+        )
         self.assertIn(sentence, self.fab("migrations:rollback,1", code=1).stderr)
         self.assertEqual([], self.logged())
         self.fab("migrations:check")
@@ -225,7 +228,10 @@ class TestIrreversibleInTransaction(SecondUpTestCase, RunTestCase):
         down = "db.notes.delete_many({}, session=session)\nraise NotImplementedError('the tags are gone.')"
         self.team.migration("1_a.py", "pass", down, "db, session")
         self.fab("migrations:execute")
-        sentence = "1_a.py cannot be taken back (line 7): the tags are gone. Nothing was changed: it stays registered."
+        sentence = (
+            "1_a.py cannot be taken back (line 7): the tags are gone. Nothing was changed: it stays registered."
+            " fab migrations:forget,1_a.py deletes its record and leaves its changes."
+        )
         self.assertIn(sentence, self.fab("migrations:rollback,1", code=1).stderr)
         self.assertEqual(20, self.db.notes.count_documents({}))
         self.assertEqual([], self.logged())

@@ -8,6 +8,7 @@ import signal
 from datetime import datetime, timezone
 from typing import Any
 
+from migopy.terminal.wording import duration
 from tests.cases import FabTestCase
 from tests.server import wait_for
 from tests.support import Project, Result
@@ -58,6 +59,11 @@ class TestAccount(FabTestCase):
         (record,) = self.db.migrations.find()
         self.assertEqual(record["seconds"], row["seconds"])
         self.assertLess(row["seconds"], 0.5)
+        self.assertIn(f"Executed 1_a.py in {duration(row['seconds'])}\n", self.stderr)
+        project.migration("2_b.py", "1 / 0")
+        (row,) = self.account(project, "execute", code=1)["migrations"]
+        (event,) = self.db.migrations_log.find({"event": "failed"})
+        self.assertEqual(event["seconds"], row["seconds"])
 
     def test_what_failed_and_why_and_what_did_not_run(self) -> None:
         project = self.noting(self.project(), "1_a.py", "3_c.py")
@@ -96,8 +102,8 @@ class TestAccount(FabTestCase):
         os.kill(process.pid, signal.SIGTERM)
         stdout, stderr = process.communicate(timeout=30)
         account = json.loads(stdout)
-        self.assertEqual((False, [("1_a.py", "failed")]), (account["ok"], self.told(account)), stderr)
-        self.assertIn("SIGTERM", account["error"])
+        self.assertEqual((False, [("1_a.py", "stopped")]), (account["ok"], self.told(account)), stderr)
+        self.assertEqual("stopped by SIGTERM", account["error"])
 
 
 CHAT = """

@@ -67,6 +67,8 @@ class TestTargets(TeamTestCase):
         lines = shown.splitlines()
         self.assertEqual(["NAME", "EXECUTED", "BY", "TRANSACTION"], lines[0].split())
         self.assertEqual(["3_c.py", "2_b.py"], [line.split()[0] for line in lines[1:]])
+        planned = self.json("rollback,to=1,plan=yes")["migrations"]
+        self.assertEqual([("3_c.py", "not run"), ("2_b.py", "not run")], [(m["name"], m["result"]) for m in planned])
         self.team.migration("2_b.py", down=None)
         self.assertIn("2_b.py has no function down(db)", self.fab("migrations:rollback,2,plan=yes", code=1).stderr)
         self.assertEqual([], self.ran())

@@ -132,8 +132,16 @@ class TestTheLock(RunTestCase):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         result = project.fab("migrations:execute")
-        self.assertRegex(result.stderr, r"no longer runs on this machine, so the lock is free at .*, or at once with ")
+        gone = r"rocess \d+ no longer runs on this machine, so the lock is free at .* UTC"
+        self.assertRegex(result.stderr, rf"{gone}, or at once with fab migrations:unlock\.\n$")
+        patient = self.project(LOCK_LEASE=60, LOCK_WAIT=60)
+        patient.migration("1_a.py")
+        waiting = patient.fab_start("migrations:execute")
+        assert waiting.stderr is not None
+        self.assertRegex(waiting.stderr.readline(), "^Waiting for ")
+        self.assertRegex(waiting.stderr.readline(), rf"^P{gone}, or at once with fab migrations:unlock\.\n$")
         asked = project.fab("migrations:unlock")
+        self.assertRegex(asked.stderr, rf"^The lock is held by .*: p{gone}\.\n")
         self.assertRegex(asked.stderr, r"Nothing was done: there is no terminal to ask on\. The question is: Free it\?")
 
 

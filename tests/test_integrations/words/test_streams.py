@@ -44,6 +44,19 @@ class TestStreams(RunTestCase):
         self.assertEqual(1, len(errors), errors)
         self.assertIn("ERROR 1_a.py failed (line 3, ValueError: no): it is not registered.", errors[0])
 
+    def test_a_failure_is_red_for_a_logger_of_a_team(self) -> None:
+        loud = (
+            "import migopy\n\n\nclass Loud(migopy.ColorsLogger):\n"
+            "    def red(self, message):\n        print('LOUD', message)\n\n\n"
+        )
+        project = self.with_fabfile(loud)
+        with (project.path / "fabfile.py").open("a") as fabfile:
+            fabfile.write("Migrations.logger = Loud()\n")
+        self.counting(project, "1_a.py", then="raise ValueError('no')")
+        result = project.fab("migrations:execute")
+        self.assert_code(1, result)
+        self.assertIn("LOUD 1_a.py failed (line 3, ValueError: no): it is not registered.", result.stdout)
+
     def test_any_stream_will_do(self) -> None:
         for trick in (
             "import sys; sys.stderr = sys.stdout = None",
