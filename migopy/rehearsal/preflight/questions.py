@@ -157,7 +157,7 @@ class Questions:
         with self._ask() as milliseconds:
             explain = {"explain": find, "verbosity": "queryPlanner", "maxTimeMS": milliseconds}
             plan = self._db.command(explain, read_preference=ANYWHERE)
-        return _has_collscan(plan)
+        return has_collscan(plan["queryPlanner"])  # beside it is the command, with values of its own
 
     def conversion_error(self, name: str, filter: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> str | None:
         """Why the server cannot compute the stages for one of the documents; None if it can."""
@@ -291,9 +291,10 @@ def _value(key: Mapping[str, Any]) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def _has_collscan(plan: Any) -> bool:
+def has_collscan(plan: Any) -> bool:
+    """Whether MongoDB reads a whole collection, or one of its shards, by the plan that ``explain`` shows."""
     if isinstance(plan, Mapping):
         return plan.get("stage") == "COLLSCAN" or any(
-            _has_collscan(inner) for name, inner in plan.items() if name != "rejectedPlans"
+            has_collscan(inner) for name, inner in plan.items() if name != "rejectedPlans"
         )
-    return isinstance(plan, list) and any(map(_has_collscan, plan))
+    return isinstance(plan, list) and any(map(has_collscan, plan))

@@ -1,0 +1,3 @@
+from tests import load_folder
+
+load_tests = load_folder(__file__)
