@@ -98,7 +98,7 @@ class Batches:
         self._walk_counts: Counter[tuple[str, str]] = Counter()
         self._open_collection: str | None = None
         self._last_walk: Walk | None = None
-        self._finished: list[Checkpoint] = []
+        self._walked: dict[str, Walked] = {}
         self._unwritten: list[str] = []
         self._rejecters: list[Rejecter] = []
 
@@ -210,7 +210,7 @@ class Batches:
                 except (BatchTooLarge, BatchInTheWay, PyMongoError) as error:
                     if not walk.shrink_after(error):
                         raise explain_failed_delete(walk, batch, error) from error
-            walk.finish()
+            self._finish(walk, deletes=True)
             return walk.checkpoint.changed
 
     @staticmethod
@@ -401,27 +401,18 @@ class Batches:
                 self._unwritten.append(collection.name)
             raise
 
-    def _finish(self, walk: Walk) -> None:
+    def _finish(self, walk: Walk, *, deletes: bool = False) -> None:
         walk.finish()
-        self._finished.append(walk.checkpoint)
+        walked = Walked.from_checkpoint(walk.checkpoint, deletes=deletes)
+        before = self._walked.get(walked.collection)
+        self._walked[walked.collection] = before.plus(walked) if before else walked
 
     # Around up() and down()
 
     @property
     def walked(self) -> list[Walked]:
         """What the walks did that reached their end, by collection."""
-        by_collection: dict[str, Walked] = {}
-        for checkpoint in self._finished:
-            name = checkpoint.identity.collection
-            before = by_collection.get(name, Walked(name, 0, 0, is_missing=True))
-            by_collection[name] = Walked(
-                name,
-                before.documents + checkpoint.done,
-                before.changed + checkpoint.changed,
-                before.left_out + checkpoint.left_out,
-                is_missing=before.is_missing and checkpoint.uuid is None and not checkpoint.end,
-            )
-        return list(by_collection.values())
+        return list(self._walked.values())
 
     def __enter__(self) -> Batches:
         return self
@@ -440,7 +431,7 @@ class Batches:
                 " let the loop run to its end, with continue instead of break."
             )
         for walked in self.walked:
-            self._line.say(f"{self._finished[0].migration}: {walked}")
+            self._line.say(f"{self._trail.migration}: {walked}")
         for checkpoint in self._trail.unfinished():
             self._line.say(
                 f"{checkpoint.migration}: an earlier version of the file did {checkpoint.progress.documents} with"

@@ -299,7 +299,7 @@ class Rehearsal:
             seconds = run.migrate(migration, left)
         self._scratch.mark_again()
         for walked in batches.walked:
-            if walked.is_missing:
+            if walked.is_missing and direction is not UP_AGAIN:
                 self._say(f"{migration.name}: {walked}")
         return seconds - (snapshot.seconds - reading_before)
 

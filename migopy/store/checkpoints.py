@@ -11,6 +11,7 @@ from bson import ObjectId
 
 from ..mongo.concerns import EXACT_IDS, EXACTLY, with_majority
 from ..mongo.failures import explains_server_errors
+from ..terminal.wording import plural
 from . import documents
 
 if TYPE_CHECKING:
@@ -207,8 +208,9 @@ def digest(value: Any) -> str:
 class Walked(NamedTuple):
     """What the walks of a migration did in one collection: how many documents they went through, and changed.
 
-    ``left_out`` of them were set aside, and a person has decided to leave them as they are. ``is_missing`` says that
-    there was no such collection, or none that the user may see.
+    ``left_out`` of them were set aside, and a person has decided to leave them as they are. ``deleted`` is None if no
+    walk was to delete any. ``is_missing`` says that there was no such collection, or none that the user may see.
+    ``empty`` of the ``walks`` found no document.
     """
 
     collection: str
@@ -216,6 +218,30 @@ class Walked(NamedTuple):
     changed: int
     left_out: int = 0
     is_missing: bool = False
+    deleted: int | None = None
+    walks: int = 1
+    empty: int = 0
+
+    @classmethod
+    def from_checkpoint(cls, walk: Checkpoint, *, deletes: bool) -> Walked:
+        changed, deleted = (0, walk.changed) if deletes else (walk.changed, None)
+        is_missing = walk.uuid is None and not walk.end
+        collection = walk.identity.collection
+        return cls(collection, walk.done, changed, walk.left_out, is_missing, deleted, empty=int(not walk.done))
+
+    def plus(self, other: Walked) -> Walked:
+        """Both together, for the same collection."""
+        deleted = None if self.deleted is None and other.deleted is None else (self.deleted or 0) + (other.deleted or 0)
+        return Walked(
+            self.collection,
+            self.documents + other.documents,
+            self.changed + other.changed,
+            self.left_out + other.left_out,
+            self.is_missing and other.is_missing,
+            deleted,
+            self.walks + other.walks,
+            self.empty + other.empty,
+        )
 
     @classmethod
     def from_value(cls, value: object) -> Walked | None:
@@ -225,23 +251,30 @@ class Walked(NamedTuple):
         numbers = documents.number(get("documents")), documents.number(get("changed"))
         if collection is None or numbers[0] is None or numbers[1] is None:
             return None
-        return cls(collection, numbers[0], numbers[1], documents.number(get("left_out")) or 0)
+        left_out, deleted = documents.number(get("left_out")) or 0, documents.number(get("deleted"))
+        return cls(collection, numbers[0], numbers[1], left_out, deleted=deleted)
 
     def facts(self) -> dict[str, Any]:
         """What the history stores."""
-        left_out = {"left_out": self.left_out} if self.left_out else {}
-        return {"collection": self.collection, "documents": self.documents, "changed": self.changed, **left_out}
+        facts = {"collection": self.collection, "documents": self.documents, "changed": self.changed}
+        if self.left_out:
+            facts["left_out"] = self.left_out
+        return facts if self.deleted is None else {**facts, "deleted": self.deleted}
 
     def __str__(self) -> str:
-        """``events: 220,000 documents changed``"""
+        """``events: 220,000 documents changed, 12 documents deleted``"""
         name = self.collection.partition(".")[2]  # without the name of the database
         if self.is_missing:
             return f"there is no collection {name}, so nothing in it was changed"
-        of_all = f" of {self.documents:,}" if self.changed < self.documents else ""
-        left_out = f", {self.left_out:,} left out" if self.left_out else ""
-        return (
-            f"{name}: {self.changed:,}{of_all} {'document' if self.documents == 1 else 'documents'} changed{left_out}"
-        )
+        parts = [f"{plural(self.deleted, 'document')} deleted"] if self.deleted is not None else []
+        to_change = self.documents - (self.deleted or 0)
+        if to_change or not parts:
+            number = f"{self.changed:,} of " if self.changed < to_change else ""
+            parts.insert(0, f"{number}{plural(to_change, 'document')} changed")
+        if self.left_out:
+            parts.append(f"{self.left_out:,} left out")
+        some_empty = f"; {self.empty} of {self.walks} walks found no document" if 0 < self.empty < self.walks else ""
+        return f"{name}: {', '.join(parts)}{some_empty}"
 
 
 class Checkpoints:

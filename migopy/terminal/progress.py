@@ -6,10 +6,8 @@ import sys
 import time
 from typing import Callable
 
-from .streams import is_screen, say, width_of
+from .streams import clear_drawn_line, draw, is_screen, say, width_of
 from .texts import escape
-
-CLEAR_LINE = "\r\033[K"
 
 MIN_BAR, MAX_BAR = 8, 24
 """Characters of the bar. Without room for the minimum there is no bar."""
@@ -31,7 +29,6 @@ class ProgressLine:
         self._say = say
         self._in_place = is_screen(sys.stderr)
         self._next = time.monotonic() + (0 if self._in_place else NEW_LINE_SECONDS)
-        self._is_drawn = False
 
     def show(self, text: str, done: int, total: int | None, at_once: bool = False) -> None:
         """Show the text, with a bar if the total is known. Does nothing if it is too early, unless ``at_once``."""
@@ -40,8 +37,7 @@ class ProgressLine:
         if self._in_place:
             columns = width_of(sys.stderr) - 1
             line = bar(done, total, columns - len(text)) + escape(text)
-            say(CLEAR_LINE + line[:columns], end="")
-            self._is_drawn = True
+            draw(line[:columns])
         else:
             self._say(text)
         self._next = time.monotonic() + (REDRAW_SECONDS if self._in_place else NEW_LINE_SECONDS)
@@ -52,13 +48,12 @@ class ProgressLine:
 
     def say(self, message: str) -> None:
         """Print a message in place of the line."""
-        self.clear()
+        self.clear()  # a team's logger may write where we do not see it
         self._say(message)
 
     def clear(self) -> None:
-        if self._is_drawn:
-            say(CLEAR_LINE, end="")
-            self._is_drawn = False
+        if self._in_place:
+            clear_drawn_line()
 
     def __enter__(self) -> ProgressLine:
         return self

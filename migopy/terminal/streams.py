@@ -18,18 +18,41 @@ WITHOUT_REDRAWING = ("dumb", "vt100")
 """Values of ``TERM``. Fabric's ``run()`` gives a vt100 to the machine at the other end, and prints each redraw there as
 a line of its own."""
 
+CLEAR_LINE = "\r\033[K"
+
+_has_drawn_line = False
+"""Whether the last line on stderr is one that the next message replaces."""
+
 STDERR = 2
 """The highest file descriptor of the standard streams."""
 
 
 def say(text: str, end: str = "\n") -> None:
-    """Write a message to stderr. Never raises an exception."""
+    """Write a message to stderr, in place of a drawn line. Never raises an exception."""
+    clear_drawn_line()
     with contextlib.suppress(Exception):
         _write(sys.stderr, text, end)
 
 
+def draw(line: str) -> None:
+    """Write a line to the terminal that the next one replaces, and so does the next message."""
+    global _has_drawn_line
+    with contextlib.suppress(Exception):
+        _write(sys.stderr, CLEAR_LINE + line, end="")
+    _has_drawn_line = True
+
+
+def clear_drawn_line() -> None:
+    global _has_drawn_line
+    if _has_drawn_line:
+        _has_drawn_line = False
+        with contextlib.suppress(Exception):
+            _write(sys.stderr, CLEAR_LINE, end="")
+
+
 def show(text: str) -> None:
     """Write a table, a help text or a JSON document to stdout. Raises ``MigopyException`` if the disk is full."""
+    clear_drawn_line()
     try:
         _write(sys.stdout, mask(text))
     except BrokenPipeError:

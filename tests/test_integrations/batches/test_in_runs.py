@@ -122,6 +122,20 @@ class TestGoingOn(BatchesTestCase):
         self.assertIn("\n1_counts.py: users: 0 of 400 documents changed\n", told)
         self.assertIn("\n1_counts.py: there is no collection usres, so nothing in it was changed\n", told)
 
+    def test_what_is_deleted_is_said_and_kept_and_so_is_a_filter_that_finds_nothing(self) -> None:
+        self.in_batches(
+            "batches.update(db.users, {'_id': {'$lt': 10}}, {'$set': {'a': 1}})\n"
+            "batches.update(db.users, {'m': 0}, {'$set': {'a': 1}})\n"
+            "batches.delete(db.users, {'_id': {'$lt': 3}})\nbatches.delete(db.usres, {})"
+        )
+        told = self.fab("migrations:execute").stderr
+        done = "users: 10 documents changed, 3 documents deleted"
+        self.assertIn(f"\n1_counts.py: {done}; 1 of 3 walks found no document\n", told)
+        self.assertIn("\n1_counts.py: there is no collection usres, so nothing in it was changed\n", told)
+        self.assertIn(f"\nIn batches: {done}; usres: 0 documents deleted\n", self.fab("migrations:history,1").stdout)
+        walks = next(self.db.migrations.find())["walks"]
+        self.assertEqual([(13, 10, 3), (0, 0, 0)], [(w["documents"], w["changed"], w["deleted"]) for w in walks])
+
     def test_a_failure_names_the_document_and_the_next_execute_goes_on(self) -> None:
         self.by_function(FAILS)
         result = self.fab("migrations:execute", code=1)

@@ -74,7 +74,10 @@ class TestRehearsal(RehearsalTestCase):
 
     def test_a_collection_that_is_not_there_is_named(self) -> None:
         self.team.migration("1_a.py", "batches.update(db.ntoes, {}, {'$set': {'n': 1}})", arguments="db, batches")
-        self.assertIn("1_a.py: there is no collection ntoes, so nothing", self.fab("migrations:rehearse").stderr)
+        told = "1_a.py: there is no collection ntoes, so nothing in it was changed\n"
+        self.assertEqual(1, self.fab("migrations:rehearse").stderr.count(told))
+        in_terminal = self.team.fab_in_terminal("migrations:rehearse", env={"COLUMNS": "120"}).stdout
+        self.assertIn(f"\r\033[K1_a.py: up()\r\033[K{told}", in_terminal)
 
     def test_a_program_gets_a_document_whatever_is_printed_and_where_nothing_is_to_do(self) -> None:
         (self.team.path / "mongomigrations").mkdir()
