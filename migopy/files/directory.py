@@ -111,7 +111,8 @@ def new_name(words: str, names: Sequence[str], pattern: str) -> str:
     """
     number_of = number_parser(pattern)
     numbers = {name: number for name in names for number in [number_of(name)] if number is not None}
-    given = re.fullmatch(r"([0-9]+)_(.+?)(\.py)?", words)
+    words = words[: -len(".py")] if words.endswith(".py") else words
+    given = re.fullmatch(r"([0-9]+)_(.+)", words)
     if given:
         digits, words = given[1], given[2]
         taken = next((name for name, number in numbers.items() if number == int(digits)), None)
@@ -139,13 +140,19 @@ def _next_digits(numbers: Mapping[str, int], pattern: str) -> str:
 def create(directory: Path, words: str, registered: Iterable[str], pattern: str, template: str) -> Path:
     """Write a new migration file, and make the directory if it does not exist. Never overwrites a file."""
     directory.mkdir(parents=True, exist_ok=True)
-    text = template.replace("{words}", words)
+    words = words[len(directory.name) + 1 :] if words.startswith(f"{directory.name}/") else words  # of the shell
+    text = template.replace("{words}", in_docstring(words))
     while True:
         names = [migration.name for migration in find(directory, pattern)]
         path = directory / new_name(words, [*names, *registered], pattern)
         with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
             file.write(text)
             return path
+
+
+def in_docstring(words: str) -> str:
+    """The words on one line, without a character that ends a docstring or begins an escape in it."""
+    return " ".join(words.replace("\\", "").replace('"', "'").split())
 
 
 def create_test(migration: Path, words: str, template: str) -> Path:
@@ -157,7 +164,7 @@ def create_test(migration: Path, words: str, template: str) -> Path:
     try:
         path.parent.mkdir(exist_ok=True)
         with contextlib.suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
-            file.write(template.replace("{words}", words).replace("{name}", migration.stem))
+            file.write(template.replace("{words}", in_docstring(words)).replace("{name}", migration.stem))
     except OSError as error:
         raise ConfigurationError(f"The test {path} cannot be written: {error.strerror}.") from error
     return path

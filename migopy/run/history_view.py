@@ -41,7 +41,7 @@ def find_history(workspace: Workspace, name: str | None, newest: int | None) -> 
     if name is not None:
         name = inventory.name(name, also=status.last_events)
         rows = [row for row in rows if row["name"] == name]
-        events = report.event_rows(workspace.history.events(name), inventory.records.get(name))
+        events = report.event_rows(workspace.history.events_of_file(name), inventory.records.get(name))
     elif newest is not None:
         rows = report.newest_executed(rows, newest)
     return HistoryView(rows, [problem for problem in status.problems if name in (None, problem.name)], events)

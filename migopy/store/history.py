@@ -370,6 +370,16 @@ class History:
                 events.append(event)
         return events
 
+    def events_of_file(self, name: str) -> list[Event]:
+        """The log of one migration in the order of time, with that of the names that its file had before."""
+        events, names = self.events(name), {name}
+        for accepted in events:  # it grows
+            if accepted.was and accepted.was not in names:
+                names.add(accepted.was)
+                # Another file may have had that name since.
+                events += [event for event in self.events(accepted.was) if event.at < accepted.at]
+        return sorted(events, key=lambda event: event.at)
+
     @explains_server_errors
     def was_unlocked_since(self, moment: datetime) -> bool:
         """Whether the subtask unlock has taken the lock away at that moment or later."""

@@ -34,6 +34,17 @@ class TestCreate(TeamTestCase):
         told = "The number 12 is taken by 012_add_tags.py. Choose another one, or leave it out."
         self.assertIn(told, self.fab("migrations:create,12_again", code=1).stderr)
 
+    def test_a_path_that_the_shell_completes_is_its_name(self) -> None:
+        self.assertEqual("012_add_tags.py", self.created("mongomigrations/012_add_tags.py"))
+        self.assertEqual("013_more.py", self.created("mongomigrations/more"))
+
+    def test_any_words_are_a_docstring(self) -> None:
+        for words in (r'rename \(a\, b\) to "C"', "two\nlines", "x" * 9 + "\\"):
+            self.created(words)
+        self.fab("migrations:execute")
+        text = (self.team.path / "mongomigrations/001_rename_a_b_to_c.py").read_text()
+        self.assertIn("""\"\"\"rename (a, b) to 'C'\"\"\"\n""", text)
+
     def test_the_template_of_the_team(self) -> None:
         self.team = self.project(MIGRATION_TEMPLATE="# {words}, {not ours}\ndef up(db): pass\n")
         name = self.created("tags")

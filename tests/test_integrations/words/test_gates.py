@@ -177,6 +177,21 @@ class TestWaysOn(TeamTestCase):
         self.assertEqual(["1_a.py"], [problem["name"] for problem in self.json("check", code=4)["problems"]])
         self.fab("migrations:accept,1", "migrations:check")
 
+    def test_a_renamed_file_keeps_the_events_of_its_old_names(self) -> None:
+        self.team.migration("1_a.py", "1 / 0")
+        self.team.fab("migrations:execute")
+        self.team.migration("1_a.py")
+        self.fab("migrations:execute")
+        folder = self.team.path / "mongomigrations"
+        for old, new in (("1_a.py", "2_b.py"), ("2_b.py", "3_c.py")):
+            (folder / old).rename(folder / new)
+            self.fab(f"migrations:accept,{new}")
+        self.files("1_a.py")
+        self.team.trace("1_a.py", "raise ValueError('of another file')")
+        self.team.fab("migrations:execute")
+        events = [(event["event"], event["was"]) for event in self.json("history,3")["events"]]
+        self.assertEqual([("failed", None), ("executed", None), ("accepted", "1_a.py"), ("accepted", "2_b.py")], events)
+
     def test_a_file_that_was_renamed_and_changed_is_accepted_with_its_old_name(self) -> None:
         self.db.migrations.insert_one({"name": "1_a.py"})  # as 1.0 did
         self.files("2_b.py")
