@@ -157,7 +157,7 @@ class Questions:
         with self._ask() as milliseconds:
             explain = {"explain": find, "verbosity": "queryPlanner", "maxTimeMS": milliseconds}
             plan = self._db.command(explain, read_preference=ANYWHERE)
-        return has_collscan(plan["queryPlanner"])  # beside it is the command, with values of its own
+        return has_collscan({**plan, "command": None})  # a value in the command may look like a stage
 
     def conversion_error(self, name: str, filter: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> str | None:
         """Why the server cannot compute the stages for one of the documents; None if it can."""

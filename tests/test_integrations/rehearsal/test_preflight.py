@@ -497,6 +497,14 @@ class TestPreflight(PreflightTestCase):
             self.write(case._replace(up=case.up.replace("db.users.update", f"{INDEX}([('n', -1)])\ndb.users.update")))
             self.assertEqual({}, self.grave(code=0))
 
+    def test_a_view_is_searched_in_a_loop(self) -> None:
+        self.db.create_collection("seen", viewOn="users", pipeline=[{"$match": {"n": {"$gte": 0}}}])
+        search = "for each in db.sessions.find():\n    db.seen.find_one({'n': each['_id']})"
+        self.assert_grave(Case(search, {"COLLSCAN": "of the find: MongoDB reads all 300 documents"}))
+        self.db.users.create_index("n")
+        self.write(Case(search))
+        self.assertEqual({}, self.grave(code=0))
+
     def test_an_index_that_will_be_unique(self) -> None:
         self.need("prepareUnique")
         self.db.users.create_index("email")
