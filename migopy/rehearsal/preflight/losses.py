@@ -58,6 +58,10 @@ class Comparison:
             0 < sum(removed.values()) <= sum(change.counts["added"] for change in changes),
         )
 
+    def removed_from(self, *names: str | None) -> int | None:
+        """How many documents a collection lacks that had another name before; None if it is as large as it was."""
+        return next((number for name, number in self.removed.items() if name in names), None)
+
 
 def _is_smaller(change: Change) -> bool:
     return bool(change.counts["removed"] or change.is_gone)
@@ -95,7 +99,10 @@ def findings(
         return
     elif sent.name == "delete":
         # Documents that were deleted from the copy, which lacks none, were inserted again.
-        if not sent.documents or sent.collection in comparison.removed:
+        if (
+            not sent.documents
+            or comparison.removed_from(sent.collection, expected.real_name(sent.collection)) is not None
+        ):
             yield from _lost_documents(sent, expected, questions)
     else:
         yield from _lost_collection(sent, expected, questions, comparison)
@@ -141,9 +148,10 @@ def _lost_collection(sent: Sent, expected: Expected, questions: Questions, compa
     if target is None or (sent.name == "renameCollection" and not sent.body["dropTarget"]):
         return
     name = expected.real_name(target)
-    if name is not None and target in comparison.removed:
+    removed = comparison.removed_from(target, name)
+    if name is not None and removed is not None:
         count = questions.count(name, expected.not_deleted(target))
-        elsewhere = expected.copied_to(target, None, comparison.removed[target])
+        elsewhere = expected.copied_to(target, None, removed)
         yield from _lost(sent, count, f"{sent.name} removes {target} with {count}", elsewhere)
 
 

@@ -129,6 +129,12 @@ GRAVE = {
     ),
     "documents are deleted": Case("db.small.delete_many({'old': {'$gte': 1}})", {"lost values": "deletes 2 documents"}),
     "a collection is dropped": Case("db.users.drop()", {"lost values": "drop removes users with about 300 documents"}),
+    "a collection is renamed and dropped": Case(
+        "db.small.rename('other')\ndb.other.drop()", {"lost values": "drop removes other with about 3 documents"}
+    ),
+    "documents of a renamed collection are deleted": Case(
+        "db.small.rename('other')\ndb.other.delete_many({'old': 1})", {"lost values": "deletes 1 document"}
+    ),
     "a collection is replaced": Case(
         "db.small.aggregate([{'$match': {'old': 1}}, {'$out': 'users'}])", {"lost values": "$out removes users"}
     ),
