@@ -16,7 +16,7 @@ from ..store.rejected import RejectedStore
 from ..terminal.texts import write_refusal
 from ..terminal.wording import byte_size, plural
 from .commands import Refused, by_id, update_each
-from .walk import TOO_MUCH_AT_ONCE, Batch, BatchInTheWay, BatchResult, DocumentRefused
+from .walk import TOO_MUCH_AT_ONCE, Batch, BatchInTheWay, BatchResult, DocumentRefused, UnreadableDocument
 from .writes import MAX_DOCUMENT_BYTES, FunctionUpdate, document_failed, refused_as_such
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class RejectingUpdate(FunctionUpdate):
         return has_more
 
     def _read(self, session: ClientSession | None, *, keeps_raw: bool) -> Batch:
-        return self._walk.documents(self._projection, session, keeps_raw=keeps_raw)
+        return self._walk.documents(self._projection, session, keeps_raw=keeps_raw, takes_unreadable=True)
 
     def _ask(self, batch: Batch) -> tuple[Batch, Updates]:
         self._refusals = []
@@ -176,6 +176,9 @@ class RejectingUpdate(FunctionUpdate):
     def _update_for(self, id: Any, document: Any) -> Any:
         if self._refused and _key(id) in self._refused:
             raise self._refused[_key(id)]
+        if isinstance(document, UnreadableDocument):
+            reason = f"it cannot be read: {document.error}"
+            raise document_failed(self._walk.collection, id, reason) from document.error
         update = super()._update_for(id, document)
         if update is not None and self._fixed_update is None:
             self._require_sendable(id, update)
@@ -272,7 +275,8 @@ class RetryingUpdate(RejectingUpdate):
 
     def _read(self, session: ClientSession | None, *, keeps_raw: bool) -> Batch:
         self._piece = self._remaining[: self._walk.next_size]
-        batch = self._walk.documents_of([*self._piece], self._projection, session, keeps_raw=keeps_raw)
+        options = {"keeps_raw": keeps_raw, "takes_unreadable": True}
+        batch = self._walk.documents_of([*self._piece], self._projection, session, **options)
         self._found = batch.ids
         return batch
 

@@ -14,6 +14,7 @@ from ..errors import BatchFailed
 from ..mongo.concerns import EXACTLY, is_exact
 from ..mongo.failures import server_message
 from ..mongo.inserts import inserts_of
+from ..mongo.raw import document_of, id_of
 from ..mongo.transaction import Transaction
 from .arguments import collection_uuid
 from .commands import Reply, close_cursor, find_raw
@@ -22,6 +23,7 @@ from .pace import SLOW_BATCH_SECONDS, Pace
 from .trail import replaced
 
 if TYPE_CHECKING:
+    from bson.codec_options import CodecOptions
     from pymongo.client_session import ClientSession
     from pymongo.collection import Collection
 
@@ -43,12 +45,19 @@ TOO_MUCH_AT_ONCE = (112, 139, 251, 257, 290, 388)
 class Batch(NamedTuple):
     """The documents of a batch as the team's code gets them, and their exact ``_id``s.
 
-    ``raw`` is what was read, or empty if nobody compares it.
+    One of them may be an ``UnreadableDocument``, if that was asked for. ``raw`` is what was read, or empty if nobody
+    compares it.
     """
 
     ids: Ids
     documents: list[Any]
     raw: list[bytes]
+
+
+class UnreadableDocument(NamedTuple):
+    """In place of a document that PyMongo cannot decode."""
+
+    error: InvalidBSON
 
 
 class BatchResult(NamedTuple):
@@ -158,11 +167,17 @@ class Walk:
         return ids
 
     def documents(
-        self, projection: Any = None, session: ClientSession | None = None, *, keeps_raw: bool = True
+        self,
+        projection: Any = None,
+        session: ClientSession | None = None,
+        *,
+        keeps_raw: bool = True,
+        takes_unreadable: bool = False,
     ) -> Batch:
         """The next batch for Python; empty at the end. Raises ``BatchTooLarge``.
 
-        ``keeps_raw`` says whether ``require_unchanged()`` will compare it.
+        ``keeps_raw`` says whether ``require_unchanged()`` will compare it. Raises ``BatchFailed`` that names a document
+        which cannot be decoded, unless ``takes_unreadable``.
         """
         size = self.next_size
         self.begin_batch(size)
@@ -172,19 +187,19 @@ class Walk:
         between = Between(self.filter, self.checkpoint.last, self.checkpoint.end)
         for arguments in between.find_arguments(size):
             reply = self._read(arguments, projection, session)
-            read = self._decode(reply, found.ids[-1:] or self.checkpoint.last, keeps_raw)
+            read = self._decode(reply, found.ids[-1:] or self.checkpoint.last, keeps_raw, takes_unreadable)
             begin = 1 if between.starts_with_last(read.ids) else 0
             found = Batch(*(before + part[begin:] for before, part in zip(found, read)))
             if len(found.ids) >= size:
                 break
         return Batch(*(part[:size] for part in found))
 
-    def documents_of(self, ids: Ids, projection: Any, session: ClientSession | None, *, keeps_raw: bool) -> Batch:
-        """Those of these documents that match the filter. Raises ``BatchTooLarge``."""
+    def documents_of(self, ids: Ids, projection: Any, session: ClientSession | None, **options: bool) -> Batch:
+        """Those of these documents that match the filter. ``options`` are those of ``documents()``, which it raises."""
         self.begin_batch(len(ids))
         # The ids may not be in the order of the collection.
         wanted = {"filter": {"$and": [self.filter, {"_id": {"$in": ids}}]}, "sort": BY_ID, "hint": BY_ID}
-        return self._decode(self._read(wanted, projection, session), (), keeps_raw)
+        return self._decode(self._read(wanted, projection, session), (), **options)
 
     def begin_batch(self, documents: int) -> None:
         """Begin a batch of so many documents that is not found by going through the collection."""
@@ -218,16 +233,20 @@ class Walk:
         self._pace.set_average_bytes(len(reply) / self.batch_size)
         return reply
 
-    def _decode(self, reply: Reply, before: Sequence[Any], keeps_raw: bool) -> Batch:
+    def _decode(self, reply: Reply, before: Sequence[Any], keeps_raw: bool, takes_unreadable: bool) -> Batch:
         """The documents of a reply, which follow those of the ``_id`` in ``before``, if there is one."""
         codec_options = self.collection.codec_options
         try:
             documents = reply.documents(codec_options)
+            exact = documents if is_exact(codec_options) else reply.documents(EXACTLY)
+            ids = [document["_id"] for document in exact]
         except InvalidBSON as error:
-            which = self._unreadable(reply, before)
-            raise BatchFailed(f"{self.collection.name}, {which} cannot be read: {error}") from error
-        exact = documents if is_exact(codec_options) else reply.documents(EXACTLY)
-        ids = [document["_id"] for document in exact]
+            if not takes_unreadable:
+                which = self._unreadable(reply, before)
+                raise BatchFailed(f"{self.collection.name}, {which} cannot be read: {error}") from error
+            documents = [_decode_if_possible(raw, codec_options) for raw in reply.raw_documents()]
+            with self._explain_errors():
+                ids = [bson.decode(document_of(id_of(raw).raw), EXACTLY)["_id"] for raw in reply.raw_documents()]
         require_writable_ids(self.collection, ids)
         return Batch(ids, documents, reply.raw_documents() if keeps_raw else [])
 
@@ -374,6 +393,13 @@ class Walk:
     def run(self, change: Callable[[Walk], None]) -> None:
         """Go through all batches, as ``change`` does with a walk."""
         change(self)
+
+
+def _decode_if_possible(raw: bytes, codec_options: CodecOptions[Any]) -> Any:
+    try:
+        return bson.decode(raw, codec_options)
+    except InvalidBSON as error:
+        return UnreadableDocument(error)
 
 
 def depends_on_documents(error: Exception) -> bool:

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+import struct
 from typing import Any, Mapping, cast
 
 from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
 
 import migopy
 from migopy.errors import BatchFailed, DocumentsRejected
+from migopy.mongo.raw import document_of, element
 from tests.cases import DumpTestCase, InProcessTestCase
 from tests.support import Result, RunTestCase, WithUsersTestCase
 from tests.test_integrations.batches.test_batches import AS_THEY_ARE, SINGLE, InBothTestCase, InSet, of_one_kind
 
 PIPELINE = [{"$set": {"n": {"$add": ["$n", {"$toInt": "$text"}]}}}]
+
+
+YEAR_33658 = element(9, b"at", struct.pack("<q", 10**15))
+
+
+def with_field(id: int, field: bytes) -> RawBSONDocument:
+    """A user with a field that Python cannot read."""
+    return RawBSONDocument(
+        document_of(element(16, b"_id", struct.pack("<i", id)) + element(16, b"n", bytes(4)) + field)
+    )
 
 
 def number(user: dict[str, Any]) -> dict[str, Any]:
@@ -89,6 +102,18 @@ class TestSetAside(RejectedTestCase):
         pipeline = [{"$set": {"n": 2, "twice": {"$concat": [{"$ifNull": ["$pad", ""]}, "$pad"]}}}]
         self.refused(pipeline, errors=5)
         self.assertEqual(({1: 1, 2: 19}, [2]), (self.counts(), sorted(self.rejected())))
+
+    def test_what_cannot_be_read(self) -> None:
+        self.fill_with({3: "x"}, 20)
+        self.db.users.delete_many({"_id": {"$in": [7, 8]}})
+        self.db.users.insert_one(with_field(7, YEAR_33658))
+        self.db.users.insert_one(with_field(8, element(2, b"name", b"\2\0\0\0\xff\0")))
+        self.assertEqual("3 documents of users were set aside", self.refused(number, size=7, errors=5))
+        reasons = self.rejected()
+        self.assertEqual(([3, 7, 8], {0: 3, 1: 17}), (sorted(reasons), self.counts()))
+        self.assertRegex(reasons[7], "^it cannot be read: .*year")
+        self.assertRegex(reasons[8], "^it cannot be read: .*utf-8")
+        self.assert_update_fails("users, (_id 7|the document after _id 6) cannot be read", number, errors=None)
 
     def test_one_more_than_allowed_ends_it_and_nothing_is_lost(self) -> None:
         for name, update in UPDATES.items():
@@ -243,6 +268,17 @@ class TestInRuns(InProcessTestCase):
         self.run_it("execute")
         self.assertEqual(({0: 298, 2: 1, 7: 1}, []), (self.n(), self.rejected()))
         self.assertEqual((["1_number.py"], 1), (self.registered(), self.db.after.count_documents({})))
+
+    def test_one_that_cannot_be_read_is_tried_again_too(self) -> None:
+        self.db.users.insert_one(with_field(1_000, YEAR_33658))
+        self.start({3: "x"})
+        self.assertIn("2 documents of users were set aside", self.begun.stderr)
+        self.db.users.update_one({"_id": 3}, {"$set": {"text": "1"}})
+        self.assertIn("1 document of users was set aside", self.run_it("execute", code=1).stderr)
+        self.assertEqual(({0: 1, 1: 300}, [1_000]), (self.n(), self.rejected()))
+        self.db.users.update_one({"_id": 1_000}, {"$set": {"text": "1"}, "$unset": {"at": 1}})
+        self.run_it("execute")
+        self.assertEqual(({1: 301}, [], ["1_number.py"]), (self.n(), self.rejected(), self.registered()))
 
     def test_without_errors_in_the_file_they_are_tried_again_too(self) -> None:
         self.start({3: "x", 250: "y"})
