@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from difflib import unified_diff
 
 from tests.documents import PAGES, README, TEXT, blocks, example, section
@@ -30,9 +31,9 @@ class NewcomerTestCase(MongoTestCase):
 
     def type(self, command: str) -> str:
         """Type a command in a terminal; what it prints, but for what is never the same."""
-        program, _, arguments = command.partition(" ")
+        program, *arguments = shlex.split(command)
         self.assertEqual("fab", program)
-        result = self.newcomer.fab_in_terminal(arguments, env={"NO_COLOR": "1", "COLUMNS": "1000"})
+        result = self.newcomer.fab_in_terminal(*arguments, env={"NO_COLOR": "1", "COLUMNS": "1000"})
         output = result.stdout.replace(str(self.newcomer.path), "/srv/blog")
         output = re.sub(r"\n[ ~^]+\n", "\n", output)  # Python 3.11 and later mark the place in the line
         output = output.replace(self.database, "blog").replace(str(self.server.port), "27017")
