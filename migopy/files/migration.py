@@ -86,6 +86,10 @@ class Migration(NamedTuple):
             raise BadMigration(f"{self.path} cannot be read: {why}.", migration=self.name) from error
 
 
+class NotVerified(Exception):  # noqa: N818 - people read the name in front of its text
+    """``verify()`` returned False, as a function that answers a question does."""
+
+
 @dataclass(frozen=True)
 class LoadedMigration:
     """An imported migration and the function that will run. ``content`` is the text of the file."""
@@ -215,7 +219,8 @@ class LoadedMigration:
     def is_raised_by_verify(self, error: BaseException) -> bool:
         """Whether ``verify()`` raised the error, and not ``up()``."""
         code = getattr(self.verify, "__code__", None)
-        return any(frame.f_code is code for frame, _ in traceback.walk_tb(error.__traceback__))
+        frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+        return isinstance(error, NotVerified) or any(frame.f_code is code for frame in frames)
 
 
 def irreversible_words(error: BaseException) -> str:

@@ -72,8 +72,7 @@ def server_errors(address: str) -> Iterator[None]:
 
 def _no_server_sentence(error: AutoReconnect, address: str) -> str:
     """Is there no server, or only no primary?"""
-    # "... Timeout: 1.0s, Topology Description: <...>" is for PyMongo's developers.
-    reason = one_line(re.split(r" \(configured timeouts|, Timeout:", server_message(error))[0])
+    reason = one_line(server_message(error))
     if isinstance(error, NotPrimaryError):
         return (
             f"MongoDB at {address} is not the primary of its replica set ({reason}), and only the primary accepts"

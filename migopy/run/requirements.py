@@ -43,14 +43,15 @@ def _why_unmet(migration: LoadedMigration, db: Database[Any], session: ClientSes
         # The session is in no transaction, so every write is refused.
         with watch_writes(db.client, session):
             database = legacy.database_for(db, migration.content)
-            kind = unrun_type(require(database, **{"session": session} if takes_session else {}))
+            result = require(database, **{"session": session} if takes_session else {})
+            kind = unrun_type(result)
     except NotInTransaction as error:
         return f"require() may only read the database, and it writes{_place(path, error)}"
     except (Exception, SystemExit) as error:  # sys.exit() must not look like success
         return _words(error) or f"{summary(error)}{_place(path, error)}"
     if kind:
         return f"require() returned an object of type {kind}, and nothing in it has run: write a plain function"
-    return None
+    return "require() returned False" if result is False else None
 
 
 def _place(path: Path, error: BaseException) -> str:

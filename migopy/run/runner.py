@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Protocol, Sequence
 
 from bson.errors import InvalidBSON
-from pymongo.errors import NetworkTimeout, OperationFailure
+from pymongo.errors import AutoReconnect, NetworkTimeout, OperationFailure
 
 from .. import legacy
 from ..batches.batches import Batches
@@ -46,7 +46,7 @@ from ..errors import (
     no_server_answers,
 )
 from ..files.faults import innermost_line
-from ..files.migration import LoadedMigration, irreversible_words, unrun_type
+from ..files.migration import LoadedMigration, NotVerified, irreversible_words, unrun_type
 from ..mongo.client import end_commands_on_signal
 from ..mongo.clock import clock
 from ..mongo.transaction import Transaction
@@ -261,15 +261,18 @@ class Run:
         verify = migration.verify if self._direction.executes else None
         if verify:
             asks_for_session = "session" in signature(verify).parameters
-            self._call(verify, db, **{"session": session} if asks_for_session else {})
+            if self._call(verify, db, **{"session": session} if asks_for_session else {}) is False:
+                raise NotVerified("verify() returned False")
 
-    def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> None:
+    def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Call a function of the team: only here can a signal interrupt the run."""
         with end_commands_on_signal(self._db.client, self._client_session), signals.let_through():
-            kind = unrun_type(function(*args, **options))
+            result = function(*args, **options)
+            kind = unrun_type(result)
         if kind:
             name = getattr(function, "__name__", "it")
             raise NotRun(f"{name}() returned an object of type {kind}, and nothing in it has run")
+        return result
 
     # The history
 
@@ -434,6 +437,9 @@ class Run:
             shown = f"{self._task}:rejected,{migration.name}"
             return f" {shown} shows them. Fix them or the file, then {again} tries them again."
         runs = "continues where it stopped" if migration.in_batches else "runs it again"
+        if isinstance(error, AutoReconnect):  # without the log, the next run takes it for interrupted
+            named = f"{self._task}:{'execute' if self._direction.executes else 'rollback'},{migration.name}"
+            return f" What it had changed stays. Once MongoDB answers, check the data, then {named} {runs}."
         return f" What it had changed stays. {fix} {runs}."
 
     def _raise_failure(self, migration: LoadedMigration, error: BaseException, sentence: str) -> None:
@@ -449,7 +455,8 @@ class Run:
                     after=(self._retries.advice(error) if self._retries else "").strip(),
                 )
             return
-        if isinstance(error, (StopTaskExecution, NotRun)) or (isinstance(error, SystemExit) and not error.code):
+        has_no_line = isinstance(error, (StopTaskExecution, NotRun, NotVerified))
+        if has_no_line or (isinstance(error, SystemExit) and not error.code):
             # sys.exit() in a migration must not look like success to the next command.
             raise MigrationFailed(sentence, migration=migration.name) from None
         if isinstance(error, (Exception, NotInTransaction)):

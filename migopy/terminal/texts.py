@@ -104,9 +104,13 @@ def summary(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
+APPENDED_BY_PYMONGO = re.compile(r", full error:| \(configured timeouts:|, Timeout: [\d.]+s, Topology Description:")
+"""The server's whole reply, time limits, and the state of all servers."""
+
+
 def without_reply(text: str) -> str:
-    """The text of an error without the server's whole reply, which PyMongo appends."""
-    return text.partition(", full error:")[0]
+    """The text of an error without what PyMongo appends for its developers."""
+    return APPENDED_BY_PYMONGO.split(text)[0]
 
 
 # What MongoDB answers about a write that it refuses. The errors of PyMongo have it as ``details``.

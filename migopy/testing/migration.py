@@ -83,7 +83,8 @@ class MigrationTest:
         check = self._load().verify
         if check is None:
             raise AssertionError(f"{self.name} has no verify().")
-        check(self.db)
+        if check(self.db) is False:
+            raise AssertionError(f"verify() of {self.name} returned False.")
 
     def documents(self, collection: str) -> list[dict[str, Any]]:
         """The documents of a collection, in the order of their ``_id``s."""

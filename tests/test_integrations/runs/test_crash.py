@@ -279,6 +279,11 @@ class TestServerGoesAway(RunTestCase):
         self.assertIn("1_kills.py failed", result.stderr)
         self.assertIn("it is not registered", result.stderr)
         self.assertIn("The log could not be written either", result.stderr)
+        self.assertIn(
+            "What it had changed stays. Once MongoDB answers, check the data, then fab migrations:execute,1_kills.py",
+            result.stderr,
+        )
+        self.assertNotIn("Topology", result.stderr)
         self.bring_back()
         again = project.fab("migrations:execute")
         self.assert_code(1, again)

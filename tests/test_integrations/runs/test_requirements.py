@@ -71,6 +71,10 @@ class TestRequirements(InProcessTestCase):
                 self.requiring(f"def require(db):\n    {body}\n")
                 self.try_to_execute(f"1_a.py cannot run yet: {why}")
 
+    def test_one_that_returns_false_stops_the_run_too(self) -> None:
+        self.requiring("def require(db):\n    return db.notes.count_documents({'author': None}) == 0\n")
+        self.try_to_execute("1_a.py cannot run yet: require() returned False. No migration was run.")
+
     def test_it_may_only_read(self) -> None:
         for arguments in ("db", "db, session"):
             with self.subTest(arguments):

@@ -148,6 +148,14 @@ with self.assertRaisesRegex(AssertionError, "nobody saw it"):
         shown = self.run_it("self.migration('7').up()", code=1)
         self.assertIn('7_a.py", line 6, in verify\n    assert db.name == 1\n', shown)
 
+    def test_a_verify_that_returns_false_fails_the_test(self) -> None:
+        self.team.write(
+            "mongomigrations/7_a.py",
+            "def up(db):\n    pass\n\n\ndef verify(db):\n    return not db.people.find_one()\n",
+        )
+        asks = "notes = self.migration('7')\nnotes.up()\nnotes.db.people.insert_one({})\nnotes.verify()"
+        self.assertIn("AssertionError: verify() of 7_a.py returned False.\n", self.run_it(asks, code=1))
+
     def test_mistakes_are_one_sentence(self) -> None:
         shown = self.run_it('self.migration("9")', code=1)
         self.assertIn("MigrationNotFound: No migration '9'", shown)

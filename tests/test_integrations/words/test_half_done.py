@@ -46,6 +46,19 @@ class TestHalfDone(InProcessTestCase):
         )
         self.assertEqual(["1_a.py"], self.ran())
 
+    def test_a_verify_that_returns_false_fails(self) -> None:
+        body = "return db.users.find_one() is not None\n"
+        self.team.write("mongomigrations/1_a.py", f"{VERIFY.partition('assert')[0]}{body}")
+        self.assertEqual(
+            "1_a.py failed (verify(), NotVerified: verify() returned False): it is not registered. What up() changed"
+            " stays. Check the data, then fab migrations:execute runs up() again.",
+            self.failed("execute"),
+        )
+        self.assertEqual(([], ["1_a.py"]), (self.registered(), self.ran()))
+        self.db.users.insert_one({})
+        self.assertEqual(0, self.run_task("execute").code)
+        self.assertEqual(["1_a.py"], self.registered())
+
     def test_a_hook_that_fails_leaves_nothing(self) -> None:
         self.counting(self.team, "1_a.py")
         result = self.run_task("execute", of=self.manager(before_each=lambda manager, name: 1 / 0))
