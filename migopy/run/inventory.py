@@ -150,6 +150,8 @@ class Inventory:
 
     def nothing_to_execute(self, to: str | None = None) -> str:
         """The sentence for a run that has nothing to do, up to the migration ``to`` or at all."""
+        if not self.files and not self.records:
+            return f"There is no migration in {self.directory} yet; {self.command}:create,WORDS writes the first"
         which = f"All migrations up to {to}" if to and self.unregistered else "All migrations"
         return f"{which} registered, nothing to execute"
 

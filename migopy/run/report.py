@@ -118,18 +118,27 @@ def _history_row(status: Status, name: str, problems: Sequence[str]) -> dict[str
     record = status.inventory.records.get(name)
     if name == status.running_now and status.holder:
         return _history_row_of_running(status, status.holder, problems)
-    event, is_file = status.last_events.get(name), record or name in status.inventory.file_names
-    # A migration that failed has the time, the duration and the user of its failure.
-    known = record or (event if status.unfinished_kind(name) or not is_file else None)
+    is_file = record or name in status.inventory.file_names
     return {
         "name": name,
         "state": record.state if record else "unregistered" if is_file else "no file",
         "problems": list(problems),
-        **{key: getattr(known, key, None) for key in OF_EVERY_ATTEMPT},
+        **dict.fromkeys(OF_EVERY_ATTEMPT),
+        **_last_attempt(status, name),
         **{key: getattr(record, key, None) for key in OF_RECORDS},
         "progress": _progress_row(status, name),
         "request": None,
     }
+
+
+def _last_attempt(status: Status, name: str) -> dict[str, Any]:
+    """When, how long and by whom: of the registration, of a run that was killed, or of what the log knows."""
+    record, event = status.inventory.records.get(name), status.last_events.get(name)
+    if status.holder and name == status.running and not record:  # the log does not know it yet
+        return {"at": status.holder.since, "by": status.holder.by}
+    is_of_interest = status.unfinished_kind(name) or name not in status.inventory.file_names
+    known = record or (event if is_of_interest else None)
+    return {key: getattr(known, key, None) for key in OF_EVERY_ATTEMPT}
 
 
 def _history_row_of_running(status: Status, holder: Holder, problems: Sequence[str]) -> dict[str, Any]:
@@ -231,7 +240,8 @@ def _named(problems: Sequence[Problem]) -> str:
 def nothing_wrong(status: Status, execute: str) -> str:
     """What ``check`` says where nothing is wrong; ``execute`` is the command."""
     if not status.unregistered:
-        return "Up to date, nothing is wrong"
+        running = status.running_now
+        return f"Nothing is wrong, {running} is running" if running else "Up to date, nothing is wrong"
     to_execute = f"{plural(len(status.unregistered), 'migration')} to execute"
     return f"{execute} settles this: {to_execute}" if status.problems else f"Nothing is wrong, {to_execute}"
 

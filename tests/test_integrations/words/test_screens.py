@@ -91,6 +91,7 @@ class TestTheLock(RunTestCase):
             result = project.fab(f"migrations:{subtask}")
             self.assertEqual((code, 1), (result.code, result.stderr.count("1_a.py: running since")), result.stderr)
         self.assertIn("Not up to date: 1_a.py is running.", project.fab("migrations:check").stderr)
+        self.assertIn("Nothing is wrong, 1_a.py is running\n", project.fab("migrations:check,pending=ok").stderr)
         self.assertRegex(project.fab("migrations:history").stdout, r"\n1_a\.py +running +[\d-]{10} ")
         refused = project.fab("migrations:rollback,1").stderr
         self.assertRegex(
@@ -110,6 +111,9 @@ class TestTheLock(RunTestCase):
         self.assert_code(4, gate)
         refused = project.fab("migrations:rollback,1").stderr
         self.assertRegex(refused, r"^1_a\.py is not registered\. Nothing was done\. It was interrupted\. To take back ")
+        since = self.db.migrations_lock.find_one()["since"]  # type: ignore[index]
+        (row,) = json.loads(project.fab("--hide=status", "migrations:history,json=yes").stdout)["migrations"]
+        self.assertEqual((f"{since:%Y-%m-%dT%H:%M:%SZ}", None), (row["at"], row["seconds"]))
         shown = project.fab("--hide=status", "migrations:json=yes").stdout
         self.assertTrue(json.loads(shown)["lock"]["gone"])
         self.assertIsNone(json.loads(shown)["running"])
