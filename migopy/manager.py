@@ -410,7 +410,7 @@ class MigrationsManager(Settings, Hooks):
 
     @task
     def pause(self, because: str = "") -> None:
-        """Pause the run that works in batches"""
+        """Pause a run in batches; also resume, pace, stop"""
         self.logger.green(self._operator().pause(because))
 
     @task
@@ -430,7 +430,7 @@ class MigrationsManager(Settings, Hooks):
 
     @task
     def help(self, topic: str | None = None) -> None:
-        """Show this help, of one subtask or topic too"""
+        """Show this help, or of one subtask: help,NAME"""
         from .fab.help import help_text  # the other tasks of a fabfile do not pay for it
 
         show(help_text(self, topic))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from ..errors import MigopyException, MigrationFailed, StopTaskExecution, UnknownSubtask
 from ..settings import KINDS, Settings, check_setting
@@ -108,7 +108,7 @@ def method_name(manager_class: type[Manager], subtask: str | None) -> str:
 def warn_of_misspelt_settings(manager_class: type[Manager]) -> None:
     """Name the attributes of the team's class that look like settings but are not. Cached, to warn once."""
     classes = {cls: {name for name in vars(cls) if name.isupper()} for cls in manager_class.__mro__}
-    settings = {name for cls, names in classes.items() if _is_ours(cls) for name in names}
+    settings = {name for cls, names in classes.items() if is_ours(cls) for name in names}
     for cls, names in classes.items():
         for name in sorted(names - settings):
             similar = closest_word(name, settings)
@@ -117,8 +117,9 @@ def warn_of_misspelt_settings(manager_class: type[Manager]) -> None:
                 _logger(manager_class).red(warning)
 
 
-def _is_ours(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] == __package__.partition(".")[0]
+def is_ours(thing: type | Callable[..., Any]) -> bool:
+    """Whether a class or a method is migopy's own, and not the team's."""
+    return thing.__module__.partition(".")[0] == __package__.partition(".")[0]
 
 
 def refuse_as_task(manager_class: type[Manager], options: Sequence[object], named: Mapping[str, object]) -> None:

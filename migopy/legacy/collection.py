@@ -95,7 +95,10 @@ class Collection(CalledByName, Adjustable, pymongo.collection.Collection):  # ty
 
     def insert_one(self, document: Any, *args: Any, **kwargs: Any) -> Any:
         if files.lacks_md5(self, document):
-            warn("md5 of GridFS", "metadata={'md5': ...} and look for metadata.md5")
+            warn(
+                "the file in GridFS gets an md5, as from PyMongo 2 (not with LEGACY_PYMONGO = False)",
+                "metadata={'md5': ...}, and look for metadata.md5",
+            )
             document["md5"] = files.md5(self, document, kwargs.get("session"))
         return super().insert_one(document, *args, **kwargs)
 

@@ -20,6 +20,12 @@ MIN_WRAPPED_WIDTH = 20
 """Characters. If a wrapped column had fewer, its texts go below their lines."""
 
 
+def fit(paragraph: str) -> str:
+    """The paragraph with new line breaks, if a line of it is too long for the terminal."""
+    width = width_of(sys.stdout)
+    return paragraph if max(map(len, paragraph.split("\n"))) <= width else textwrap.fill(paragraph, width)
+
+
 def term_list(terms: Sequence[tuple[str, str]]) -> str:
     """``term - explanation``, one line each. In a terminal the explanations are aligned and wrapped."""
     if not is_terminal(sys.stdout):

@@ -323,7 +323,10 @@ class TestFiles(LegacyTestCase):
                 files.put(content, filename="once")
         self.assertEqual(1, self.plain.fs.files.count_documents({"md5": expected}))
         if not hasattr(pymongo.collection.Collection, "count"):  # PyMongo 3 writes it itself
-            self.assert_shown("md5 of GridFS: write metadata={'md5': ...} and look for metadata.md5 today")
+            self.assert_shown(
+                "the file in GridFS gets an md5, as from PyMongo 2 (not with LEGACY_PYMONGO = False): write"
+                " metadata={'md5': ...}, and look for metadata.md5 today"
+            )
 
     def test_other_collections_of_files_are_left_alone(self) -> None:
         with self.client.start_session() as session:

@@ -160,10 +160,21 @@ class TestTheDump(DumpTestCase):
 
 
 class TestHelp(FabTestCase):
-    def test_it_is_aligned_and_fits_the_terminal(self) -> None:
-        lines = self.project().fab_in_terminal("--hide=status", "migrations:help", env={"COLUMNS": "80"}).stdout
-        self.assertLessEqual(max(map(len, lines.splitlines())), 80)
-        first = [line.index(" - ") for line in lines.splitlines() if line.startswith("fab migrations:")]
+    def in_terminal(self, word: str) -> list[str]:
+        shown = self.project().fab_in_terminal(f"migrations:{word}", env={"COLUMNS": "80"})
+        self.assertLessEqual(max(map(len, shown.stdout.splitlines())), 80)
+        return shown.stdout.splitlines()
+
+    def test_the_list_fits_a_screen_with_the_prompt_below(self) -> None:
+        lines = self.in_terminal("help")
+        self.assertLessEqual(len(lines), 23)
+        first = [line.index(" - ") for line in lines if line.startswith("fab migrations:")]
         self.assertEqual(1, len(set(first)))
-        following = {len(line) - len(line.lstrip()) for line in lines.splitlines() if line.startswith(" ")}
-        self.assertEqual({first[0] + 3}, following)
+
+    def test_long_texts_wrap_between_words(self) -> None:
+        lines = self.in_terminal("help,topics")
+        first = next(line.index(" - ") for line in lines if line.startswith("fab migrations:"))
+        following = {len(line) - len(line.lstrip()) for line in lines if line.startswith(" ")}
+        self.assertEqual({first + 3}, following)
+        text = " ".join(self.in_terminal("help,rehearse"))
+        self.assertIn("a sample of each collection (documents=N or documents=all); keep=yes keeps it.", text)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import migopy
 from migopy.errors import UnknownSubtask
+from migopy.fab.help import overview
 from migopy.fab.task import help_lines
 from tests.documents import PAGES
 
@@ -47,10 +48,24 @@ class HelpTestCase(unittest.TestCase):
 class TestTheList(HelpTestCase):
     def test_it_is_the_one_of_1_0_with_the_topics_below(self) -> None:
         lines = self.shown().splitlines()
-        subtasks = [f"{command} - {line}" for command, line in help_lines(Team)]
+        named_by_pause = ("fab db:resume", "fab db:pace", "fab db:stop")
+        subtasks = [f"{command} - {line}" for command, line in help_lines(Team) if command not in named_by_pause]
         self.assertEqual(subtasks, lines[: len(subtasks)])
-        self.assertEqual([f"fab db:help,TOPIC - Topics: {', '.join(PAGES)}"], lines[len(subtasks) :])
+        self.assertEqual(["fab db:help,topics - List the pages of this documentation"], lines[len(subtasks) :])
         self.assertIn("fab db:speed - Measure it", lines)
+
+    def test_a_subtask_of_the_team_is_always_listed(self) -> None:
+        class Own(Team):
+            @migopy.task
+            def stop(self, because: str = "") -> None:
+                """Stop our workers too"""
+
+        self.assertIn(("fab db:stop", "Stop our workers too"), overview(Own))
+        self.assertNotIn("fab db:pace", dict(overview(Own)))
+
+    def test_the_topics_with_their_titles(self) -> None:
+        titles = [f"fab db:help,{topic} - {text[2:].partition(chr(10))[0]}" for topic, text in PAGES.items()]
+        self.assertEqual(titles, self.shown("topics").splitlines())
 
     def test_a_subtask_of_ours_is_one_line_of_a_terminal(self) -> None:
         for command, line in help_lines(migopy.MigrationsManager):

@@ -149,4 +149,4 @@ class TestCommands(unittest.TestCase):
         method = getattr(self.Team(), dispatch.method_name(self.Team, subtask))
         bound = inspect.signature(method).bind(*options, **{syntax.parameter_name(key): named[key] for key in named})
         if subtask == "help" and options:
-            self.assertIn(bound.arguments["topic"], {*PAGES, *subtask_names(self.Team)})
+            self.assertIn(bound.arguments["topic"], {*PAGES, "topics", *subtask_names(self.Team)})
