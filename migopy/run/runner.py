@@ -486,7 +486,8 @@ class Run:
         event = self._direction.stop if isinstance(error, KeyboardInterrupt) else self._direction.failure
         is_undone = migration.in_transaction and not self._is_commit_unknown
         facts = {"seconds": self.seconds, "error": summary(error), "transaction": is_undone or None}
-        return self._log(sentence, event, migration.name, **facts)
+        phase = "before_each" if not self._has_called else "verify" if migration.is_raised_by_verify(error) else None
+        return self._log(sentence, event, migration.name, phase=phase, **facts)
 
     def _log(self, sentence: str, event: EventKind, name: str, **facts: Any) -> str:
         """Write an event to the log; the sentence, and more if that fails."""

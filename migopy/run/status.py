@@ -59,6 +59,11 @@ SENTENCES: dict[ProblemKind, str] = {
 }
 """What follows the name and the kind: the fact and the next step. One that begins with ; is only the next step."""
 
+LEFT_BEHIND: dict[str | None, str] = {"verify": "what up() changed stays", "before_each": "it had not begun"}
+"""What a failure outside of ``up()`` and ``down()`` leaves in the database, by the phase."""
+
+VERIFY_FAILED = "; check the data, then {command}:execute runs up() again"
+
 RENAMED = (
     "it is registered, but there is no such file, and {new} has the same code; if you renamed it,"
     " {command}:accept,{new} keeps its history; if not, bring {name} back"
@@ -219,9 +224,10 @@ class Status:
         elif event.transaction:
             left_behind = "nothing of it stays, its transaction was undone"
         else:
-            left_behind = "what it had changed stays"
+            left_behind = LEFT_BEHIND.get(event.phase, "what it had changed stays")
         error = shorten(event.error or "reason unknown", MAX_ERROR_LENGTH)
-        how = f"{kind} by {stopper(error)} {when}" if kind.endswith("stopped") else f"{kind} {when} ({error})"
+        what = f"{event.phase}() failed" if event.phase else kind
+        how = f"{kind} by {stopper(error)} {when}" if kind.endswith("stopped") else f"{what} {when} ({error})"
         return f"{name}: {how}; {left_behind}"
 
     def attempt_sentence(self, name: str) -> str:
@@ -293,7 +299,9 @@ class Status:
     def _sentence(self, kind: ProblemKind, name: str) -> str:
         inventory, new = self.inventory, self.renamed.get(name) if kind == "missing" else None
         others, last = inventory.same_number.get(name, ()), inventory.last_registered_file
-        return (RENAMED if new else SENTENCES[kind]).format(
+        event = self.last_events.get(name) if kind == "failed" else None
+        verify_failed = VERIFY_FAILED if event and event.phase == "verify" and not event.transaction else None
+        return (verify_failed or (RENAMED if new else SENTENCES[kind])).format(
             command=inventory.command,
             name=name,
             new=new,

@@ -174,7 +174,8 @@ class Event(NamedTuple):
     is the time of the last event in the dump. ``transaction`` says that a failure left nothing behind, because its
     transaction was undone. ``executed_at``, ``executed_by``, ``executed_seconds`` and ``state`` are those of the
     registration that a rollback or forget has removed. ``was`` is the name under which an accepted file was executed.
-    ``because`` is why a person asked for something.
+    ``because`` is why a person asked for something. ``phase`` is where it failed, if not in ``up()`` or
+    ``down()``: ``before_each`` or ``verify``.
     """
 
     event: EventKind
@@ -193,6 +194,7 @@ class Event(NamedTuple):
     state: str | None = None
     was: str | None = None
     because: str | None = None
+    phase: str | None = None
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Event | None:
@@ -203,7 +205,7 @@ class Event(NamedTuple):
             return None
         texts: dict[str, Any] = {
             key: documents.text(get(key))
-            for key in ("by", "error", "dump", "run", "executed_by", "state", "was", "because")
+            for key in ("by", "error", "dump", "run", "executed_by", "state", "was", "because", "phase")
         }
         moments: dict[str, Any] = {key: documents.moment(get(key)) for key in ("executed_at", "logged_until")}
         spans: dict[str, Any] = {key: documents.seconds(get(key)) for key in ("seconds", "executed_seconds")}

@@ -45,6 +45,11 @@ class TestHalfDone(InProcessTestCase):
             r" up\(\) changed stays\. Check the data, then fab migrations:execute runs up\(\) again\.$",
         )
         self.assertEqual(["1_a.py"], self.ran())
+        self.assertRegex(
+            self.run_task().stderr,
+            r"1_a\.py: verify\(\) failed on .* \(AssertionError: users are gone\); what up\(\) changed stays; check the"
+            r" data, then fab migrations:execute runs up\(\) again\n$",
+        )
 
     def test_a_verify_that_returns_false_fails(self) -> None:
         body = "return db.users.find_one() is not None\n"
@@ -64,6 +69,10 @@ class TestHalfDone(InProcessTestCase):
         result = self.run_task("execute", of=self.manager(before_each=lambda manager, name: 1 / 0))
         self.assertRegex(result.stderr, r"it is not registered\. up\(\) did not run\.\n$")
         self.assertEqual([], self.ran())
+        self.assertRegex(
+            self.run_task().stderr,
+            r"1_a\.py: before_each\(\) failed on .* \(ZeroDivisionError: .*\); it had not begun; fix it, then fab ",
+        )
 
     def test_what_down_had_changed_stays(self) -> None:
         self.counting(self.team, "1_a.py", down="db.ran.delete_many({})\n1 / 0")
