@@ -42,6 +42,9 @@ PRIVILEGES = {
 """The privileges that our commands need, where they do not have the name of the command."""
 
 
+WHERE_IS_IT = "is it running, and is the address right?"
+
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -81,10 +84,13 @@ def _no_server_sentence(error: AutoReconnect, address: str) -> str:
         )
     if re.search("match selector|available for writes", reason):
         return (
-            f"The replica set at {address} has no primary ({reason}): it is electing one, or most of its members are"
-            " down. Try again, or check rs.status()."
+            f"The replica set at {address} has no primary ({reason}): it is electing one, most of its members are"
+            " down, or rs.initiate() was not run yet. Try again, or check rs.status()."
         )
-    return f"No MongoDB answers at {address} ({reason}): is it running, and is the address right?"
+    if "for replica set name" in reason:
+        return f"{address} is not a member of that replica set ({reason}): is the name right, and rs.initiate() run?"
+    doubt = "does it use TLS, and are the certificates right?" if "SSL handshake" in reason else WHERE_IS_IT
+    return f"No MongoDB answers at {address} ({reason}): {doubt}"
 
 
 def _refusal_sentence(error: OperationFailure, address: str) -> str:
@@ -99,6 +105,11 @@ def _refusal_sentence(error: OperationFailure, address: str) -> str:
 def _missing_right_sentence(error: OperationFailure, address: str) -> str:
     message = server_message(error)
     refused = REFUSED_COMMAND.search(message)
+    if "requires authentication" in message:
+        return (
+            f"MongoDB at {address} wants a user ({one_line(message)}): set MONGO_USER and MONGO_USER_PASSWORD, or put"
+            " both into MONGO_URI if you have set that."
+        )
     if refused is None:
         return f"MongoDB at {address} does not allow this ({one_line(message)}): check MONGO_USER and its roles."
     name = "collStats" if refused["stage"] == "collStats" else refused["name"]

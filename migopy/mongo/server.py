@@ -57,6 +57,7 @@ class Server:
             password=password,
             auth_database=settings.MONGO_AUTH_DATABASE,
             client_options=settings.MONGO_CLIENT_OPTIONS,
+            uri_setting="MONGO_URI" if settings.MONGO_URI else "MONGO_HOST",
         )
 
     @classmethod

@@ -251,6 +251,7 @@ class TestWrongSettings(WrongSettingsTestCase):
         cases: list[tuple[str, dict[str, Any]]] = [
             ("MONGO_DATABASE cannot be 'my blog'", {"MONGO_DATABASE": "my blog"}),
             ("MONGO_DATABASE cannot be 'a/b'", {**user, "MONGO_DATABASE": "a/b"}),
+            (r"PyMongo refuses .*\(MONGO_HOST\)", {"MONGO_HOST": "http://localhost"}),
             (r"PyMongo refuses .*\(MONGO_URI\)", {"MONGO_URI": f"{host}/my%20blog", "MONGO_DATABASE": ""}),
             ("MIGRATIONS_COLLECTION cannot be ''", {"MIGRATIONS_COLLECTION": ""}),
             ("MIGRATIONS_COLLECTION cannot be 'a..b'", {"MIGRATIONS_COLLECTION": "a..b"}),

@@ -3,9 +3,9 @@ from __future__ import annotations
 import unittest
 from typing import Any
 
-from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
-from migopy.errors import ConfigurationError, NotAllowed
+from migopy.errors import ConfigurationError, NotAllowed, ServerFailed
 from migopy.mongo.failures import server_errors
 from migopy.mongo.server import Server
 
@@ -67,3 +67,17 @@ class TestNotAllowed(unittest.TestCase):
                 "here"
             ):
                 raise OperationFailure(refused, 13)
+
+
+class TestNoServer(unittest.TestCase):
+    def test_the_sentence_says_what_may_be_wrong(self) -> None:
+        none = 'No replica set members available for replica set name "rs0"'
+        tls = "h:1: SSL handshake failed: h:1: [SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred"
+        for message, sentence in (
+            (none, f"h:1 is not a member of that replica set ({none}): is the name right, and rs.initiate() run?"),
+            (tls, f"No MongoDB answers at h:1 ({tls}): does it use TLS, and are the certificates right?"),
+            ("h:1: refused", "No MongoDB answers at h:1 (h:1: refused): is it running, and is the address right?"),
+        ):
+            with self.assertRaises(ServerFailed) as caught, server_errors("h:1"):
+                raise ServerSelectionTimeoutError(f"{message}, Timeout: 5.0s, Topology Description: <Topology>")
+            self.assertEqual(sentence, str(caught.exception))
