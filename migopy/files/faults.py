@@ -16,6 +16,8 @@ def import_failure(path: Path, content: bytes, error: Exception | SystemExit) ->
     """The exception for a file that cannot be imported."""
     no_text = text_problem(content) if _may_come_from_compile(error) else None
     why = f": {no_text}" if no_text else f" ({_place(path, error)}): {_error_text(error)}"
+    if isinstance(error, ModuleNotFoundError) and (path.parent / f"{error.name}.py").is_file():
+        why += f"; it stands beside {path.name}, so write from . import {error.name}"
     # Python asks "Did you mean print(...)?" where our sentence goes on.
     sentence = f"{path.name} cannot be imported{why.rstrip('?')}. No migration was run."
     if no_text or isinstance(error, (SyntaxError, ImportError, OSError, SystemExit)):

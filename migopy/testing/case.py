@@ -62,6 +62,8 @@ def make_test(
 
 
 def _read(documents: Documents, folders: tuple[Path, ...]) -> Iterable[Mapping[str, Any]]:
+    if isinstance(documents, Mapping):
+        raise ConfigurationError("A collection is a list of documents, also if it has only one: write [{...}].")
     if not isinstance(documents, (str, os.PathLike)):
         return documents
     for folder in folders:

@@ -159,6 +159,8 @@ with self.assertRaisesRegex(AssertionError, "nobody saw it"):
     def test_mistakes_are_one_sentence(self) -> None:
         shown = self.run_it('self.migration("9")', code=1)
         self.assertIn("MigrationNotFound: No migration '9'", shown)
+        shown = self.run_it('self.migration("6", archive={"_id": 1})', code=1)
+        self.assertIn("ConfigurationError: A collection is a list of documents, also if it has only one: write", shown)
         fabfile = self.team.path / "fabfile.py"
         fabfile.write_text(f"{fabfile.read_text()}\n\nclass Other(migopy.MigrationsManager):\n    pass\n")
         shown = self.run_it('self.migration("6")', code=1)

@@ -296,6 +296,13 @@ class TestLoad(FolderTestCase):
             self.error("import os\nimport nowhere\n"),
         )
 
+    def test_an_import_of_a_file_beside_it_says_what_to_write(self) -> None:
+        self.write("_helpers.py", "x = 1\n")
+        self.assertIn(
+            "named '_helpers'; it stands beside 1_a.py, so write from . import _helpers. No migration was run.",
+            self.error("import _helpers\n"),
+        )
+
     def test_a_syntax_error_in_a_helper_names_the_helper(self) -> None:
         helper = self.write("_helpers.py", "x = = 1\n")
         self.assertIn(
