@@ -66,13 +66,17 @@ def _duplicates(
     found, is_all = questions.duplicates(name, index, expected.not_deleted(sent.collection))
     if not found:
         return
-    now = f" now, and the run {before} documents before it: whether that is enough is not known" if before else ""
+    now = " now" if before else ""
     examples = tuple(_example(each) for each in found[:MAX_EXAMPLES])
     part = "" if is_all else " in the twentieth of the values that could be looked at in time"
     text = f"unique index {index['name']}: {_number_of_values(found)} in more than one document{part}{now}: "
     kind = NOT_KNOWN if before else DUPLICATES
     documents = sum(each.documents for each in found)
-    yield Finding(kind, sent.collection, text + ", ".join(examples), documents, examples=examples)
+    yield Finding(kind, sent.collection, text + ", ".join(examples) + _doubt(before), documents, examples=examples)
+
+
+def _doubt(before: str) -> str:
+    return f". The run {before} documents before: whether none of these is left is not known" if before else ""
 
 
 def _number_of_values(found: Sequence[Duplicate]) -> str:

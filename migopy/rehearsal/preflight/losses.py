@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Collection, Iterator, Mapping, Sequence
 
 from ...files.allowances import LOST_VALUES
+from ...terminal.wording import some
 from .expected import is_operators, top, unset_by_stage
 from .findings import ALL_COLLECTIONS, NOT_KNOWN, Finding
 from .questions import Count
@@ -114,17 +115,26 @@ def _lost_fields(
     name = expected.real_name(sent.collection)
     if name is None:
         return
-    is_one_of_many = sent.varies or (sent.is_by_id and loops.times(sent) > sent.times)
-    filter = {} if is_one_of_many else sent.filter
+    paths: dict[tuple[Count, Sequence[str]], list[str]] = {}
     for path, also in _lost_paths(sent, comparison):
-        if top(path) in comparison.moved.get(sent.collection, ()):
-            continue
-        conditions = {"$and": [part for part in (filter, {path: HAS_VALUE}, also) if part]}
-        count = questions.count(name, expected.not_deleted(sent.collection, conditions))
-        if is_one_of_many and not sent.body["multi"] and count.number > loops.times(sent):
-            count = Count(loops.times(sent), is_estimate=True)
-        elsewhere = expected.copied_to(sent.collection, {top(path)}, sent.documents)
-        yield from _lost(sent, count, f"removes {path} from {count}", elsewhere)
+        if top(path) not in comparison.moved.get(sent.collection, ()):
+            count = _count(sent, name, {"$and": [{path: HAS_VALUE}, also]}, expected, questions, loops)
+            others = expected.copied_to(sent.collection, {top(path)}, sent.documents)
+            paths.setdefault((count, tuple(others)), []).append(path)
+    for (count, elsewhere), names in paths.items():
+        yield from _lost(sent, count, f"removes {some(names)} from {count}", elsewhere)
+
+
+def _count(
+    sent: Sent, name: str, also: Mapping[str, Any], expected: Expected, questions: Questions, loops: Loops
+) -> Count:
+    """How many of the documents that an update changes fit another filter."""
+    is_one_of_many = sent.varies or (sent.is_by_id and loops.times(sent) > sent.times)
+    conditions = {"$and": [{} if is_one_of_many else sent.filter, also]}
+    count = questions.count(name, expected.not_deleted(sent.collection, conditions))
+    if is_one_of_many and not sent.body["multi"] and count.number > loops.times(sent):
+        return Count(loops.times(sent), is_estimate=True)
+    return count
 
 
 def _lost_documents(sent: Sent, expected: Expected, questions: Questions) -> Iterator[Finding]:
@@ -160,17 +170,19 @@ def _fields_lost_by_pipeline(
 ) -> Iterator[Finding]:
     """For documents that ``$merge``, or ``$out`` into its own collection, has written over."""
     name = expected.real_name(sent.collection)
+    paths: dict[Count, list[str]] = {}
     for path in comparison.fields.get(sent.collection, ()) if name else ():
         if path not in comparison.moved[sent.collection]:
             count = questions.count(str(name), expected.not_deleted(sent.collection, {path: HAS_VALUE}))
-            most = count._replace(is_estimate=True)
-            yield from _lost(sent, most, f"{sent.name} removes {path} from {most}")
+            paths.setdefault(count._replace(is_estimate=True), []).append(path)
+    for most, names in paths.items():
+        yield from _lost(sent, most, f"{sent.name} removes {some(names)} from {most}")
 
 
 def _lost(sent: Sent, count: Count, text: str, elsewhere: Sequence[str] = ()) -> Iterator[Finding]:
     """A finding if there are any. The run may have written what they have to the collections ``elsewhere``."""
     if count.number and elsewhere:
-        text += f": whether all of that is in {' and '.join(elsewhere)}, to which the run writes before, is not known"
+        text += f". The run has written to {' and '.join(elsewhere)} before: whether all of it is there is not known"
         yield Finding(NOT_KNOWN, sent.collection, text, count.number, count.is_estimate)
     elif count.number:
         yield Finding(LOST_VALUES, sent.collection, f"{text}, {NOT_RESTORED}", count.number, count.is_estimate)

@@ -79,7 +79,7 @@ def _at_once(sent: Sent, count: Count, expected: Expected, questions: Questions,
     now = ""
     kind = CHANGED_DOCUMENTS
     if expected.may_differ(sent.collection, fields_of_filter(sent.filter)):
-        now = " as they are now (the run changes what the filter looks at)"
+        now = ", as they are now (the run changes what the filter looks at)"
         kind = NOT_KNOWN
     elif sent.walk is None and count.number > scale.limit:
         kind = MANY_DOCUMENTS
@@ -90,7 +90,7 @@ def _at_once(sent: Sent, count: Count, expected: Expected, questions: Questions,
     ]
     in_batches = " in batches" if sent.walk is not None else ""
     advice = " at once: use batches" if kind == MANY_DOCUMENTS else ""
-    text = f"{', '.join([f'{sent.name} of {count}{now}{in_batches}{advice}', *filter(None, facts)])}"
+    text = f"{', '.join([f'{sent.name} of {count}{in_batches}{advice}{now}', *filter(None, facts)])}"
     yield Finding(kind, sent.collection, text, count.number, count.is_estimate, seconds, oplog)
 
 

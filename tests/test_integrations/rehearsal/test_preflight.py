@@ -140,19 +140,19 @@ GRAVE = {
     ),
     "documents are replaced": Case(
         "for each in db.small.find():\n    db.small.replace_one({'_id': each['_id']}, {'old': each['old']})",
-        {"lost values": "removes new from 3 documents"},
+        {"lost values": "removes new, one, text, twice from 3 documents"},
     ),
     "documents are replaced by a pipeline": Case(
         "db.small.update_many({}, [{'$replaceWith': {'_id': '$_id', 'old': '$old'}}])",
-        {"lost values": "removes new from 3 documents"},
+        {"lost values": "removes new, one, text, twice from 3 documents"},
     ),
     "documents are replaced by a merge": Case(
         "db.small.aggregate([{'$project': {'old': 1}}, {'$merge': {'into': 'small', 'whenMatched': 'replace'}}])",
-        {"lost values": "$merge removes new from about 3 documents"},
+        {"lost values": "$merge removes new, one, text, twice from about 3 documents"},
     ),
     "documents are replaced by those of a pipeline": Case(
         "db.small.aggregate([{'$project': {'old': 1}}, {'$out': 'small'}])",
-        {"lost values": "$out removes new from about 3 documents"},
+        {"lost values": "$out removes new, one, text, twice from about 3 documents"},
     ),
     "a field is removed and something else is set": Case(
         "db.small.update_many({}, {'$unset': {'text': 1}, '$set': {'version': 2}})",
@@ -450,7 +450,7 @@ class TestPreflight(PreflightTestCase):
         self.write(Case("db.archive.insert_many(list(db.small.find()))"))
         self.write(Case("db.small.delete_many({'old': 2})\ndb.small.drop()"), "2_b.py")
         _, found = self.rehearse()
-        known = ": whether all of that is in archive, to which the run writes before, is not known"
+        known = ". The run has written to archive before: whether all of it is there is not known"
         self.assertEqual(
             [f"deletes 1 document{known}", f"drop removes small with 2 documents{known}"],
             [each["text"] for each in found if each["kind"] == "not known"],
