@@ -153,11 +153,15 @@ def filter_within(filter: Mapping[str, Any], batch: Ids | IdRange) -> dict[str, 
     """The filter, restricted to the ``_id``s of a batch."""
     if isinstance(batch, IdRange):
         return {"$and": [filter, {"_id": {"$gt": batch.after, "$lte": batch.last}}]}
-    condition: dict[str, Any] = {"$in": batch}
     # A clustered collection has no index on _id: for $in alone MongoDB 6.0 reads all of its documents.
-    if type(batch[0]) is type(batch[-1]) and type(batch[0]) in COMPARABLE_TYPES:
-        condition.update({"$gte": batch[0], "$lte": batch[-1]})
-    return {"$and": [filter, {"_id": condition}]}
+    return {"$and": [filter, {"_id": {"$in": batch, **bounds(batch)}}]}
+
+
+def bounds(ids: Ids) -> dict[str, Any]:
+    """The condition that every ``_id`` from the first to the last fits; empty where their types do not compare."""
+    if type(ids[0]) is type(ids[-1]) and type(ids[0]) in COMPARABLE_TYPES:
+        return {"$gte": ids[0], "$lte": ids[-1]}
+    return {}
 
 
 def _is_same(one: Any, other: Any) -> bool:

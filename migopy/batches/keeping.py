@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
 
+import bson
 from bson.raw_bson import RawBSONDocument
 
 from ..errors import BatchFailed
+from ..mongo.concerns import EXACTLY
 from ..mongo.raw import (
     ARRAY,
     DATE,
@@ -25,7 +27,7 @@ from ..store.kept import AFTER, BEFORE, KeptStore, KeptWalk, Part
 from ..store.names import store_beside
 from .arguments import Keep
 from .commands import close_cursor, find_raw
-from .ids import BY_ID, IdRange, Ids, filter_within
+from .ids import BY_ID, IdRange, Ids, bounds, filter_within
 from .walk import BatchResult, BatchTooLarge, WriteBatch
 
 if TYPE_CHECKING:
@@ -160,6 +162,8 @@ class Keeper:
         self._keep = keep
         self._walk = walk
         self._numbers = numbers
+        self._is_dense = True
+        """Whether few other documents stood between those that were to be changed, as far as it is known."""
 
     def of(self, part: Walk) -> Keeper:
         """The keeper of a part of the walk, or of the walk itself."""
@@ -199,6 +203,20 @@ class Keeper:
 
         return write_and_keep
 
+    def replace_each(self, ids: Ids, write: WriteBatch, session: ClientSession | None) -> BatchResult:
+        """Write updates of these documents, which are in order, and keep the documents."""
+        range_of_ids = bounds(ids)
+        if session and range_of_ids and self._is_dense:
+            within = {"_id": range_of_ids}
+            before = self._read_before(within, session, limit=len(ids) + 1)
+            # In a transaction all of them are there. If there is no other one, the range is faster than its _ids.
+            self._is_dense = len(before) == len(ids)
+            if self._is_dense:
+                return self._replace(before, within, write, session)
+        # It is sent twice, and encoded once.
+        to_change = RawBSONDocument(bson.encode(filter_within({}, ids), codec_options=EXACTLY))
+        return self.replace(to_change, to_change, write, session)
+
     def replace(
         self,
         selected: Mapping[str, Any],
@@ -207,8 +225,17 @@ class Keeper:
         session: ClientSession | None,
     ) -> BatchResult:
         """Write a batch, and keep the documents that ``selected`` finds before it and ``within`` finds after it."""
-        collection, projection = self._walk.collection, self._keep.projection
-        before = read_raw(collection, selected, projection, session, MAX_BYTES if self._walk.batch_size > 1 else None)
+        return self._replace(self._read_before(selected, session), within, write, session)
+
+    def _read_before(
+        self, selected: Mapping[str, Any], session: ClientSession | None, limit: int | None = None
+    ) -> list[bytes]:
+        most = MAX_BYTES if self._walk.batch_size > 1 else None
+        return read_raw(self._walk.collection, selected, self._keep.projection, session, most, limit)
+
+    def _replace(
+        self, before: list[bytes], within: Mapping[str, Any], write: WriteBatch, session: ClientSession | None
+    ) -> BatchResult:
         part = Part(next(self._numbers), 0, len(before), sum(map(len, before)))
         if session is None and before:
             # First, so that what a killed run has changed is always kept.
@@ -241,9 +268,12 @@ def read_raw(
     projection: Mapping[str, int] | None,
     session: ClientSession | None,
     max_bytes: int | None = None,
+    limit: int | None = None,
 ) -> list[bytes]:
     """The documents that match, undecoded and in the order of their ``_id``s. Raises ``BatchTooLarge``."""
     find: dict[str, Any] = {"filter": wanted, "sort": BY_ID, "hint": BY_ID, "batch_size": MAX_DOCUMENTS}
+    if limit:
+        find["limit"] = limit
     reply = find_raw(collection, find, projection, session)
     close_cursor(collection, reply, session)
     if max_bytes is not None and (reply.open_cursor or len(reply) > max_bytes):
@@ -262,11 +292,17 @@ def read_by_ids(
 ) -> list[bytes]:
     """The documents with these ``_id``s, which are in order; those that are there."""
     listed = b"".join(element(id.kind, b"%d" % place, id.value) for place, id in enumerate(ids))
-    condition = element(ARRAY, b"$in", document_of(listed))
-    if ids[0].kind == ids[-1].kind and ids[0].kind in COMPARABLE_KINDS:
-        # As in filter_within(): a clustered collection has no index on _id.
-        condition += element(ids[0].kind, b"$gte", ids[0].value) + element(ids[-1].kind, b"$lte", ids[-1].value)
+    # As in filter_within(): a clustered collection has no index on _id.
+    condition = element(ARRAY, b"$in", document_of(listed)) + raw_bounds(ids)
     return read_raw(collection, {"_id": RawBSONDocument(document_of(condition))}, projection, session)
+
+
+def raw_bounds(ids: Sequence[Element]) -> bytes:
+    """The condition that every ``_id`` from the first to the last fits; empty where their types do not compare."""
+    first, last = ids[0], ids[-1]
+    if first.kind == last.kind and first.kind in COMPARABLE_KINDS:
+        return element(first.kind, b"$gte", first.value) + element(last.kind, b"$lte", last.value)
+    return b""
 
 
 def align(before: Sequence[bytes], after: list[bytes], session: ClientSession | None = None) -> list[bytes]:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, List
 
 import bson
 from bson.errors import BSONError
-from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteMany, DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError, WriteError
 
 from ..errors import BatchFailed, MigopyException, StopTaskExecution
-from ..mongo.concerns import EXACTLY
 from ..mongo.failures import server_message
 from ..mongo.internals import content_of, filter_of
 from ..terminal.texts import summary, without_reply, write_refusal
@@ -116,9 +114,7 @@ class FunctionUpdate:
 
         if self._keeper is None or not updates:
             return write(session)
-        # It is sent twice, and encoded once.
-        to_change = RawBSONDocument(bson.encode(filter_within({}, [id for id, _ in updates]), codec_options=EXACTLY))
-        return self._keeper.replace(to_change, to_change, write, session)
+        return self._keeper.replace_each([id for id, _ in updates], write, session)
 
     def _send(self, updates: Updates, session: ClientSession | None) -> int:
         with _explain_refusal(self._walk, self._walk.collection, (({"_id": id}, update) for id, update in updates)):

@@ -15,7 +15,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import WriteConcern
 
 import migopy
-from migopy.batches.trail import Trail
+from migopy.batches.trail import NoTrail, Trail
 from migopy.errors import BatchFailed
 from migopy.mongo.raw import document_of, element, elements, split, subdocument
 from migopy.store import kept as kept_documents
@@ -193,6 +193,27 @@ class TestLastBit(UndoTestCase):
                     self.assertEqual(changed, self.db.users.count_documents({"tags": 1}))
                     self.assertEqual(changed, self.batches.restore())
                     self.assertEqual(before, self.raw())
+
+    def test_small_batches_are_put_back_together(self) -> None:
+        self.fill()
+        before = self.raw()
+        self.batches.update(self.db.users, {}, lambda user: {"$set": {"tags": 1}}, size=10, keep=["tags"])
+        with mock.patch.object(NoTrail, "move") as move:
+            self.assertEqual(COUNT, self.batches.restore())
+        self.assertLess(move.call_count, COUNT // 10 // 2)
+        self.assertEqual(before, self.raw())
+
+    def test_somebody_else_stands_between_what_was_changed(self) -> None:
+        self.db.users.insert_many([{"_id": 2 * n, "tags": f"t{n}"} for n in range(COUNT)])
+        before = self.raw()
+        self.batches.update(self.db.users, {}, lambda user: {"$set": {"tags": 1}}, size=30, keep=["tags"])
+        others = [{"_id": 2 * n + 1, "tags": "others"} for n in (3, 4, 100)]
+        self.db.users.insert_many(others)
+        self.db.users.delete_one({"_id": 202})
+        self.assertEqual(COUNT - 1, self.batches.restore())
+        self.assertEqual(3, self.db.users.delete_many({"tags": "others"}).deleted_count)
+        left = [document for document in split(before) if b"\x10_id\0" + int32(202) not in document]
+        self.assertEqual(b"".join(left), self.raw())
 
     def test_arrays_that_an_operator_changes_within(self) -> None:
         ways: list[tuple[Any, Any]] = [
