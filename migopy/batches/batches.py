@@ -422,7 +422,7 @@ class Batches:
     ) -> None:
         """Raises ``BatchFailed`` if something that the migration asked to write was not written."""
         if error:
-            return self._tell_where_the_next_run_resumes(error)
+            return self._tell_how_far_it_came(error)
         for rejecter in self._rejecters:
             rejecter.require_none()  # the migration may have caught what was raised before
         if self._unwritten:
@@ -438,14 +438,12 @@ class Batches:
                 " another filter and did not finish; this version has not resumed that"
             )
 
-    def _tell_where_the_next_run_resumes(self, error: BaseException) -> None:
+    def _tell_how_far_it_came(self, error: BaseException) -> None:
         if self._last_walk and not self._last_walk.checkpoint.finished:
             progress = self._last_walk.checkpoint.progress
             is_between_batches = self._last_walk.in_transactions or isinstance(error, DocumentsRejected)
             next_batch = "" if is_between_batches else ", and perhaps part of the next batch"
-            self._line.say(
-                f"{progress.migration}: {progress.documents} are done{next_batch}; the next run continues from there"
-            )
+            self._line.say(f"{progress.migration}: {progress.documents} are done{next_batch}")
 
 
 def _facts(
