@@ -143,13 +143,12 @@ def _last_attempt(status: Status, name: str) -> dict[str, Any]:
 
 def _history_row_of_running(status: Status, holder: Holder, problems: Sequence[str]) -> dict[str, Any]:
     """The row of the migration that is running: since when, by whom and how far."""
-    record = status.inventory.records.get(status.running or "")
     return {
         **dict.fromkeys((*OF_EVERY_ATTEMPT, *OF_RECORDS)),
         "name": status.running,
-        "state": "rolling back" if record else "running",
+        "state": "rolling back" if status.is_rolling_back else "running",
         "problems": list(problems),
-        "at": holder.since,
+        "at": status.running_since,
         "by": holder.by,
         "progress": _progress_row(status, status.running),
         "request": _request_row(status),
@@ -226,8 +225,18 @@ def wrong(status: Status, obstacles: Sequence[str], *, may_be_pending: bool) -> 
 
 def _pending(status: Status) -> list[str]:
     unregistered = len(status.unregistered)
-    running = [f"{status.running_now} is running"] if status.running_now else []
-    return [*([plural(unregistered, "unregistered migration")] if unregistered else []), *running]
+    running = _running(status)
+    return [
+        *([plural(unregistered, "unregistered migration")] if unregistered else []),
+        *([running] if running else []),
+    ]
+
+
+def _running(status: Status) -> str:
+    """``3_c.py is running``; empty if none is."""
+    if not status.running_now:
+        return ""
+    return f"{status.running_now} is {'being rolled back' if status.is_rolling_back else 'running'}"
 
 
 def _named(problems: Sequence[Problem]) -> str:
@@ -240,8 +249,8 @@ def _named(problems: Sequence[Problem]) -> str:
 def nothing_wrong(status: Status, execute: str) -> str:
     """What ``check`` says where nothing is wrong; ``execute`` is the command."""
     if not status.unregistered:
-        running = status.running_now
-        return f"Nothing is wrong, {running} is running" if running else "Up to date, nothing is wrong"
+        running = _running(status)
+        return f"Nothing is wrong, {running}" if running else "Up to date, nothing is wrong"
     to_execute = f"{plural(len(status.unregistered), 'migration')} to execute"
     return f"{execute} settles this: {to_execute}" if status.problems else f"Nothing is wrong, {to_execute}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Iterable, Literal, Mapping, NamedTuple, Sequence
@@ -10,6 +11,8 @@ from ..terminal.texts import MAX_ERROR_LENGTH, shorten
 from ..terminal.wording import join_with_and, local_time, stopper
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ..files.migration import Migration
     from ..store.checkpoints import Progress
     from ..store.documents import ForeignDocument
@@ -164,14 +167,28 @@ class Status:
         return f"{self.request}{before}"
 
     @property
+    def is_rolling_back(self) -> bool:
+        return self.holder is not None and self.holder.subtask == "rollback"
+
+    @property
+    def running_since(self) -> datetime | None:
+        """When the holder of the lock began with the migration: when it took the lock, or ended the one before."""
+        if self.holder is None or self.holder.since is None:
+            return None
+        before = itertools.takewhile(lambda name: name != self.running, self.holder.migrations)
+        ended = self.last_events if self.is_rolling_back else self.inventory.records
+        moments = [ended[name].at for name in before if name in ended]
+        return max([self.holder.since, *filter(None, moments)])
+
+    @property
     def lock_sentences(self) -> list[str]:
         """What is running and how far it is, or who holds the lock and until when."""
         holder = self.holder
         if not holder or not holder.held:
             return []
         if self.running_now:
-            doing = "rolling back" if holder.subtask == "rollback" else "running"
-            since = f" since {local_time(holder.since)}" if holder.since else ""
+            doing = "rolling back" if self.is_rolling_back else "running"
+            since = f" since {local_time(self.running_since)}" if self.running_since else ""
             process = f" (process {holder.pid})" if holder.pid else ""
             line = f"{self.running_now}: {doing}{since}, by {holder.by}{process}"
             return [line, *filter(None, [self.running_sentence, self.request_sentence, str(holder.pace or "")])]

@@ -6,9 +6,10 @@ import json
 import os
 import re
 import signal
+from typing import Any
 
 from tests.cases import DumpTestCase, FabTestCase
-from tests.support import RunTestCase, until_file
+from tests.support import Project, RunTestCase, until_file
 
 TWICE = "db.users.insert_one({'_id': 7})\ndb.users.insert_one({'_id': 7})"
 
@@ -117,6 +118,34 @@ class TestTheLock(RunTestCase):
         shown = project.fab("--hide=status", "migrations:json=yes").stdout
         self.assertTrue(json.loads(shown)["lock"]["gone"])
         self.assertIsNone(json.loads(shown)["running"])
+
+    def test_since_when_it_is_that_migration(self) -> None:
+        project = self.project(LOCK_LEASE=60)
+        wait = "import time\ntime.sleep(1.1)"
+        project.migration("1_a.py", wait, wait)
+        self.counting(project, "2_b.py", until_file(project.path / "go"))
+        project.migration("3_c.py")
+        process = project.fab_start("migrations:execute")
+        self.wait_until_in("2_b.py")
+        (first,) = self.db.migrations.find({"name": {"$exists": True}})
+        self.assertEqual(first["at"].strftime("%Y-%m-%dT%H:%M:%SZ"), self.row(project, "2")["at"])
+        self.assertLess(self.lock()["since"], first["at"])
+        project.write("go", "")
+        self.assert_code(0, self.end_of(process))
+        (project.path / "go").unlink()
+        project.migration("2_b.py", down=f"db.ran.insert_one({{'name': 'down'}})\n{until_file(project.path / 'go')}")
+        project.migration("3_c.py", down=wait)
+        process = project.fab_start("migrations:rollback,last=2")
+        self.wait_until_in("down")
+        row, (event,) = self.row(project, "2"), self.db.migrations_log.find({"event": "rolled back"})
+        self.assertEqual(("rolling back", event["at"].strftime("%Y-%m-%dT%H:%M:%SZ")), (row["state"], row["at"]))
+        self.assertIn(", 2_b.py is being rolled back and", project.fab("migrations:check").stderr)
+        project.write("go", "")
+        self.assert_code(0, self.end_of(process))
+
+    def row(self, project: Project, name: str) -> Any:
+        shown = project.fab("--hide=status", f"migrations:history,{name},json=yes").stdout
+        return json.loads(shown)["migrations"][0]
 
     def test_who_waits_is_told_how_far_the_run_is_and_whether_it_is_at_work(self) -> None:
         project = self.project(LOCK_LEASE=60, LOCK_WAIT=0)
