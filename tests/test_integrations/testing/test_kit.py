@@ -17,7 +17,7 @@ from typing import Iterator
 from pymongo import MongoClient
 
 from tests.cases import KitTestCase
-from tests.documents import PAGES, blocks
+from tests.documents import PAGES, README, blocks
 from tests.server import wait_for
 from tests.support import clean_environment
 
@@ -226,6 +226,11 @@ class TestServer(KitTestCase):
         first, second = result.stdout.split()
         self.assertEqual(first, second)
         self.assertFalse(self.answers(first))
+
+    def test_the_readme_has_a_command_that_prints_the_uri_of_one(self) -> None:
+        (code,) = re.findall(r'`python -i -c "(.*)"`', README)
+        result = self.run_python("-c", code, MIGOPY_TEST_URI="")
+        self.assertRegex(result.stdout, r"^mongodb://127\.0\.0\.1:\d+/\?replicaSet=\w+\n$")
 
     def test_killed_at_random_pytest_leaves_nothing(self) -> None:
         text = "@pytest.mark.parametrize('n', range(40))\ndef test(migration, n):\n    migration('6').assert_clean()\n"
