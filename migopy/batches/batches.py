@@ -100,6 +100,7 @@ class Batches:
         self._last_walk: Walk | None = None
         self._walked: dict[str, Walked] = {}
         self._unwritten: list[str] = []
+        self._unstarted_loops: Counter[str] = Counter()
         self._rejecters: list[Rejecter] = []
 
     def update(
@@ -281,11 +282,13 @@ class Batches:
         checked_size = arguments.valid_size(size)
         pymongo_collection = arguments.pymongo_collection(collection)
         valid_filter = arguments.valid_filter({} if filter is None else filter)
+        self._unstarted_loops[pymongo_collection.name] += 1
         return self._loop(pymongo_collection, valid_filter, checked_projection, checked_size)
 
     def _loop(
         self, collection: Collection[Any], filter: Mapping[str, Any], projection: Any, size: int | None
     ) -> Iterator[Documents]:
+        self._unstarted_loops[collection.name] -= 1
         with self._walk(collection, filter, None, size, IN_PYTHON) as walk, walk.inserts.watch(collection):
             self._keeping.begin(walk, None)
             for batch in walk.batches(projection):
@@ -429,6 +432,11 @@ class Batches:
             raise BatchFailed(
                 f"The loop over {self._unwritten[0]} ended early (break or return), so its last batch was not written:"
                 " let the loop run to its end, with continue instead of break."
+            )
+        for name in self._unstarted_loops.elements():
+            raise BatchFailed(
+                f"batches({name}) alone does nothing: write for documents in batches(db.{name}, ...),"
+                " or batches.update(...)."
             )
         for walked in self.walked:
             self._line.say(f"{self._trail.migration}: {walked}")

@@ -483,6 +483,15 @@ class TestWhatPeopleSee(BatchesTestCase):
         )
         self.assertEqual(["1_counts.py"], self.registered())
 
+    def test_a_loop_that_nobody_goes_through_is_not_taken_as_done(self) -> None:
+        self.in_batches("batches(db.users, size=20)")
+        result = self.fab("migrations:execute", code=1)
+        self.assertIn("BatchFailed: batches(users) alone does nothing: write for documents in batches(", result.stderr)
+        self.assertEqual([], self.registered())
+        self.in_batches("for users in batches(db.users, size=20):\n    pass")
+        self.fab("migrations:execute")
+        self.assertEqual(["1_counts.py"], self.registered())
+
     def test_the_lock_was_freed_it_stops_between_batches(self) -> None:
         self.by_function(WAITS)
         process = self.start_until(100, "migrations:execute")
