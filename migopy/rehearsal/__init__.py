@@ -1,6 +1,6 @@
 """Rehearsals: trying migrations on a copy of the database. The room ``scratch`` inside knows nothing of migrations.
 
-Imports run, batches, files, store, mongo, terminal and errors.
+Imports run, batches, files, store, mongo, settings, terminal and errors.
 """
 
 from .ahead import OtherDatabase as OtherDatabase

@@ -20,6 +20,7 @@ from ..run.planning import load, require_transactions, restore_kept
 from ..run.requirements import unmet_requirements
 from ..run.runner import NoHooks, Run, RunContext
 from ..run.watcher import Watcher
+from ..settings import Hooks
 from ..terminal import signals
 from ..terminal.progress import ProgressLine
 from ..terminal.texts import summary
@@ -124,7 +125,9 @@ class Rehearsal:
             error = next((each.error for each in results.rehearsed if each.error), None)
             # If the server is gone, it has no answers; a failed migration may find in them why it failed.
             if self._preflight_seconds is not None and (error is None or isinstance(error, MigrationFailed)):
-                self._look_ahead(migrations, results.rehearsed, self._preflight_seconds)
+                source = self._stage.source
+                questions = Questions(source, self._preflight_seconds, hides_values=_is_overridden(before))
+                self._look_ahead(migrations, results.rehearsed, questions)
             if error:
                 raise error
 
@@ -153,14 +156,13 @@ class Rehearsal:
             yield self._scratch.db
 
     def _look_ahead(
-        self, migrations: Sequence[LoadedMigration], rehearsed: Sequence[RehearsedMigration], seconds: float
+        self, migrations: Sequence[LoadedMigration], rehearsed: Sequence[RehearsedMigration], questions: Questions
     ) -> None:
         """Ask the real database what each migration will do to it, and those for which it stands."""
-        source = self._stage.source
         with server_errors(self._stage.source_address):
-            has_oplog = has_transactions(source.client)
+            has_oplog = has_transactions(self._stage.source.client)
         scale = Scale(self._workspace.settings.PREFLIGHT_DOCUMENTS, has_oplog, factors={})
-        ahead = LookAhead(Questions(source, seconds), scale, self._copy_job.counts, migrations, rehearsed)
+        ahead = LookAhead(questions, scale, self._copy_job.counts, migrations, rehearsed)
         ahead.ask()
         with ProgressLine(self._say) as line:
             ahead.ask_others(self._others, line.step)
@@ -350,6 +352,11 @@ def _down_of(up: LoadedMigration) -> LoadedMigration | None:
     if up.restores_what_it_kept:
         return replace(up, call=restore_kept)
     return replace(up, call=up.module.down) if up.has_down else None
+
+
+def _is_overridden(before_rehearsal: Callable[..., object]) -> bool:
+    """Whether the team changes the copy: then it may mask what nobody should read."""
+    return getattr(before_rehearsal, "__func__", None) is not Hooks.before_rehearsal
 
 
 def _do_nothing(*args: object) -> None:

@@ -77,4 +77,4 @@ def times(rehearsed: RehearsedMigration) -> list[Time]:
 
 def _name(sent: Sent) -> str:
     times = f"{sent.times:,} times " if sent.times > 1 else ""
-    return f"{times}{sent.name} of {sent.collection}"
+    return f"{times}{sent.verb} of {sent.collection}"

@@ -86,5 +86,5 @@ class Preflight:
         return self._expected, self._questions
 
     def _ask(self, sent: Sent, about: str, findings: Iterator[Finding]) -> Iterator[Finding]:
-        with self._questions.noted(sent.collection, f"the {about} of {sent.name}"):
+        with self._questions.noted(sent.collection, f"the {about} of {sent.verb}"):
             yield from findings

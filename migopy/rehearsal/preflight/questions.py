@@ -54,21 +54,39 @@ class Duplicate(NamedTuple):
     ids: Sequence[Any]
 
 
-class Questions:
-    """Asks the real database, for at most so many ``seconds`` in all."""
+class HiddenValue:
+    """In the place of a value of the real data, where a team masks the values of the copy."""
 
-    def __init__(self, db: Database[Any], seconds: float = ALL_SECONDS, until: float | None = None) -> None:
+    def __repr__(self) -> str:
+        return "a value that is not shown"
+
+
+class Questions:
+    """Asks the real database, for at most so many ``seconds`` in all.
+
+    With ``hides_values`` no answer has a value of the real data, except for those of ``_id``.
+    """
+
+    def __init__(
+        self,
+        db: Database[Any],
+        seconds: float = ALL_SECONDS,
+        *,
+        until: float | None = None,
+        hides_values: bool = False,
+    ) -> None:
         codec_options = db.codec_options.with_options(unicode_decode_error_handler="replace", document_class=dict)
         self._db = db.with_options(codec_options, read_preference=ANYWHERE)
         self._until = time.monotonic() + seconds if until is None else until
         self.seconds = seconds
+        self._hides_values = hides_values
         self._known: dict[tuple[str, str], Any] = {}
         self.unanswered: dict[tuple[str, str], str] = {}
         """Why a question could not be asked, by collection and what it was about."""
 
     def beside(self, db: Database[Any]) -> Questions:
         """Questions to another database, which have to be answered in the same time."""
-        return Questions(db, self.seconds, self._until)
+        return Questions(db, self.seconds, until=self._until, hides_values=self._hides_values)
 
     @property
     def has_time(self) -> bool:
@@ -169,7 +187,11 @@ class Questions:
             except OperationFailure as error:
                 if error.code != CONVERSION_FAILURE:
                     raise
-                return server_message(error).rpartition(" :: caused by :: ")[2]
+                return (
+                    repr(HiddenValue())
+                    if self._hides_values
+                    else server_message(error).rpartition(" :: caused by :: ")[2]
+                )
         return None
 
     def indexes(self, name: str) -> list[Mapping[str, Any]]:
@@ -222,7 +244,13 @@ class Questions:
         with self._ask() as milliseconds:
             options = {"maxTimeMS": milliseconds, "allowDiskUse": True, "batchSize": MAX_DUPLICATES, **collation}
             found = self._db[name].aggregate(duplicates_pipeline(index, filter), **options)
-            return [Duplicate(_value(each["_id"]), each["n"], [each["one"], each["other"]]) for each in found]
+            return [Duplicate(self._value(each["_id"]), each["n"], [each["one"], each["other"]]) for each in found]
+
+    def _value(self, key: Mapping[str, Any]) -> Any:
+        values = list(key.values())
+        if self._hides_values:
+            return HiddenValue()
+        return values[0] if len(values) == 1 else values
 
     def _some_values(self, name: str, index: Mapping[str, Any]) -> dict[str, Any]:
         """A filter for about a twentieth of the documents: all that have certain values in the first field."""
@@ -284,11 +312,6 @@ def duplicates_pipeline(index: Mapping[str, Any], filter: Mapping[str, Any]) -> 
         {"$match": {"n": {"$gt": 1}}},
         {"$limit": MAX_DUPLICATES},
     ]
-
-
-def _value(key: Mapping[str, Any]) -> Any:
-    values = list(key.values())
-    return values[0] if len(values) == 1 else values
 
 
 def has_collscan(plan: Any) -> bool:

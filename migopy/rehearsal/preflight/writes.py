@@ -9,7 +9,6 @@ import bson
 from ...files.allowances import COLLSCAN, MANY_DOCUMENTS
 from ...terminal.wording import byte_size, duration
 from ..scratch.fields import short_repr
-from ..scratch.recorder import FIND_ONE
 from .expected import fields_of_filter, is_operators, top
 from .findings import CHANGED_DOCUMENTS, NOT_KNOWN, Finding
 from .questions import Count
@@ -125,10 +124,9 @@ def _without_index(
     if _drops_index(sent, name, expected, questions) or questions.reads_all(
         name, sent.filter, sent.body.get("collation")
     ):
-        verb = "find" if sent.name == FIND_ONE else sent.name
         how_often = f", about {times:,} times" if times > 1 else ""
         text = (
-            f"no index fits the filter {short_repr(sent.filter)} of the {verb}: MongoDB reads all"
+            f"no index fits the filter {short_repr(sent.filter)} of the {sent.verb}: MongoDB reads all"
             f" {documents.number:,} documents (COLLSCAN){how_often}"
         )
         yield Finding(COLLSCAN, sent.collection, text, documents.number, documents.is_estimate)

@@ -63,6 +63,11 @@ class Sent:
         return found
 
     @property
+    def verb(self) -> str:
+        """The command, as people know it."""
+        return "find" if self.name == FIND_ONE else self.name
+
+    @property
     def is_by_id(self) -> bool:
         """Whether it names one document."""
         return self.walk is None and "_id" in self.filter and not _has_operators(self.filter["_id"])

@@ -433,6 +433,17 @@ class TestPreflight(PreflightTestCase):
         sentence = "The real data will have trouble with 1_a.py (COLLSCAN): if that is known, write ALLOW"
         self.assertIn(sentence, shown.stderr)
 
+    def test_a_team_that_masks_the_copy_is_shown_no_real_values(self) -> None:
+        def before_rehearsal(manager: Any, db: Any) -> None:
+            db.users.update_many({}, [{"$set": {"email": {"$toString": "$_id"}}}])
+
+        self.write(GRAVE["a unique index"])
+        found = self.grave(before_rehearsal=before_rehearsal)["duplicates"]
+        self.assertIn("more than one document: a value that is not shown (2 documents, such as _id 1 and 3)", found)
+        shown = self.run_task("rehearse", of=self.manager(before_rehearsal=before_rehearsal))
+        self.assertIn("a value that is not shown (2 documents", shown.stdout)
+        self.assertNotIn("same@b.c", shown.output)
+
     def test_a_misspelt_word_is_named(self) -> None:
         self.write(GRAVE["a scan"])
         path = self.team.path / "mongomigrations/1_a.py"
