@@ -104,7 +104,8 @@ def _show_status(group: Group, logger: ColorsLogger) -> None:
     for problem in status["problems"]:
         logger.white(f"  {group.targets[0].name}: {problem['text']}")
     if status["lock"] and status["lock"]["held"]:
-        logger.white(f"  {group.targets[0].name}: locked by {status['lock']['by']}")
+        doing = f", {status['lock']['doing']}" if status["lock"]["doing"] else ""
+        logger.white(f"  {group.targets[0].name}: locked by {status['lock']['by']}{doing}")
 
 
 def show_documents(results: Sequence[Done]) -> None:

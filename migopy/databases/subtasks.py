@@ -49,9 +49,10 @@ def run(manager_class: type[Any], subtask: str | None, options: list[str], named
     goes_on = name not in (*READING, *OF_ONE) and is_yes("go_on", named.pop("go_on", None))
     bind(manager_class(), name, options, named)  # a mistake is told once, not for each database
     if wanted == "" or (wanted is None and name not in (*OF_ALL, *OF_ONE)):
+        running = ", or databases=running for those in which a run is at work" if name in OPERATING else ""
         raise UnknownSubtask(
             f"Nothing was done: in which databases? Add databases=NAME to fab {manager_class.FAB_TASK}:{name}, or a"
-            " pattern such as databases=tenant_*, or databases=all."
+            f" pattern such as databases=tenant_*, or databases=all{running}."
         )
     manager_class.read(manager_class)  # raises for a wrong setting
     databases = Databases(manager_class, wanted)
@@ -125,7 +126,8 @@ class Databases:
         name, is_operating = command.subtask, command.subtask in OPERATING
         takes_json = "json" in signature(getattr(self._class, name)).parameters
         as_json = takes_json and is_yes("json", named.pop("json", None))
-        subtask = Subtask(name, command.options, named, has_document=as_json or (takes_json and name in RUNNING))
+        has_document = as_json or (takes_json and name in RUNNING)
+        subtask = Subtask(name, command.options, named, has_document, waits=is_operating)
         done, targets = self._run(
             subtask, goes_on=goes_on or is_operating, tries_one=not is_operating, shows_stdout=not as_json
         )

@@ -60,6 +60,8 @@ class Subtask(NamedTuple):
     """Whether it prints one with ``json=yes``."""
     is_silent: bool = False
     """Whether its errors are for the document only."""
+    waits: bool = False
+    """Whether ``LOCK_WAIT`` is for the run that it asks to do something, and not for a lock."""
 
 
 ListTargets = Callable[[Managers], "list[Target]"]
@@ -109,7 +111,7 @@ def _run(job: Job, managers: Managers, subtask: Subtask) -> Done:
 
 def _answer(job: Job, managers: Managers, subtask: Subtask) -> Answer:
     """What the subtask answers in one database."""
-    wait = {} if job.waits else {"LOCK_WAIT": 0}
+    wait = {} if job.waits or subtask.waits else {"LOCK_WAIT": 0}
     try:
         # Where a document tells how it went, the summary says for all databases that there was nothing to do.
         with handle_signals(), contextlib.closing(

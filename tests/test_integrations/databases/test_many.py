@@ -647,6 +647,50 @@ class TestTeam(DatabasesTestCase):
         )
 
 
+class TestOperated(DatabasesTestCase):
+    number = 3
+    COUNT = 1_000
+    SLOWLY = (
+        "def once(user):\n    __import__('time').sleep(0.002)\n    return {'$inc': {'n': 1}}\n\n"
+        "batches.update(db.users, {}, once, size=50)"
+    )
+
+    def changed(self) -> list[int]:
+        return [self.client[name].users.count_documents({"n": 1}) for name in self.names[1:]]
+
+    def test_the_running_ones_are_paused_and_resumed_together_and_one_is_stopped(self) -> None:
+        """The first database, which is tried alone, has no documents: the two others run at the same time."""
+        self.customers = self.project(MONGO_DATABASES=self.names, MONGO_DATABASE=None, LOCK_WAIT=20)
+        self.customers.migration("1_counts.py", self.SLOWLY, arguments="db, batches")
+        for name in self.names[1:]:
+            self.client[name].users.insert_many([{"_id": n, "n": 0} for n in range(self.COUNT)])
+        process = self.customers.fab_start("migrations:execute")
+        wait_for("two runs at work", lambda: all(self.changed()))
+        for asked in ("pause", "stop", "pace,full", "resume"):
+            refused = self.fab(f"migrations:{asked}", code=1).stderr
+            self.assertRegex(refused, "^Nothing was done: in which databases.*, or databases=running for those")
+        paused = self.fab("migrations:pause,databases=running,because=backup").stderr
+        for name in ("d02", "d03"):
+            self.assertRegex(paused, rf"(?m)^{name}: The run is paused by \S+@\S+ \(backup\) and keeps its lock\.")
+        self.assertIn("pause in 2 databases: 2 done\n", paused)
+        before = self.changed()
+        time.sleep(1.5)
+        self.assertEqual(before, self.changed())
+        self.assertRegex(self.fab("migrations").stderr, r"d02: locked by \S+@\S+, paused by \S+@\S+ \(backup\)\n")
+        self.fab("migrations:pace,documents=20,databases=running")
+        self.fab("migrations:stop,databases=*_03")
+        self.fab("migrations:resume,databases=*_02")
+        wait_for("a run that moves", lambda: self.changed()[0] > before[0])
+        self.fab("migrations:pace,full,databases=*_02")
+        ended = self.end_of(process)
+        self.assert_code(1, ended)
+        self.assertRegex(self.short(ended.stderr), r"(?m)^d03: .*1_counts\.py was stopped by \S+@\S+")
+        self.assertEqual([self.COUNT, before[1]], self.changed())
+        self.assertEqual((["d01", "d02"], []), (self.databases_with("1_counts.py"), self.locks()))
+        self.fab("migrations:execute")
+        self.assertEqual([self.COUNT, self.COUNT], self.changed())
+
+
 class TestRights(WithUsersTestCase):
     def test_one_database_without_rights_is_named_and_the_others_are_read(self) -> None:
         names = [self.database, f"{self.database}_locked_away"]
