@@ -431,16 +431,20 @@ class Run:
             return f"{undone} {fix} runs it again."
         if not self._has_called:
             return f" {self._direction.function}() did not run."
+        return f" {self._changes_and_next_step(migration, error, again, fix)}"
+
+    def _changes_and_next_step(self, migration: LoadedMigration, error: BaseException, again: str, fix: str) -> str:
+        """What stays of a migration outside of a transaction; ``again`` is the next command, ``fix`` the advice."""
         if migration.is_raised_by_verify(error):
-            return f" What up() changed stays. Check the data, then {again} runs up() again."
+            return f"What up() changed stays. Check the data, then {again} runs up() again."
         if isinstance(error, DocumentsRejected):
             shown = f"{self._task}:rejected,{migration.name}"
-            return f" {shown} shows them. Fix them or the file, then {again} tries them again."
-        runs = "continues where it stopped" if migration.in_batches else "runs it again"
+            return f"{shown} shows them. Fix them or the file, then {again} tries them again."
         if isinstance(error, AutoReconnect):  # without the log, the next run takes it for interrupted
             named = f"{self._task}:{'execute' if self._direction.executes else 'rollback'},{migration.name}"
-            return f" What it had changed stays. Once MongoDB answers, check the data, then {named} {runs}."
-        return f" What it had changed stays. {fix} {runs}."
+            fix = f"Once MongoDB answers, check the data, then {named}"
+        runs = "continues where it stopped" if migration.in_batches else "runs it again"
+        return f"What it had changed stays. {fix} {runs}."
 
     def _raise_failure(self, migration: LoadedMigration, error: BaseException, sentence: str) -> None:
         """Raises ``MigrationFailed`` with the sentence, or returns if the error itself is to be raised."""
