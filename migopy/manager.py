@@ -242,7 +242,7 @@ class MigrationsManager(Settings, Hooks):
                 return self.logger.green(inventory.nothing_to_execute(to))
             for sentence in workspace.status(inventory).left_in_copy([migration.name for migration in chosen]):
                 self.logger.white(sentence)
-            with lazy.rehearsal.open_stage(workspace, self.MongoClient, keep=keeps) as stage:
+            with lazy.rehearsal.open_stage(workspace, self.MongoClient, self.other_databases, keep=keeps) as stage:
                 rehearsal = self._rehearsal(stage, limit, seconds)
                 with results.shown_at_end(as_table=as_table):
                     rehearsal.run(chosen, self.before_rehearsal, results, self.logger)

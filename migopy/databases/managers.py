@@ -55,7 +55,7 @@ class Managers:
             with _refuse_forked_client():
                 return self._owners[uri].mongo_client
         except MigopyException as error:
-            self._failures[uri] = error
+            self._failures[uri] = copy.copy(error)  # its traceback would keep the client alive
             raise
 
     def manager(self, target: Target, *, is_quiet: bool = False, **attributes: Any) -> Any:

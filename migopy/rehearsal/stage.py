@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import TYPE_CHECKING, Any, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
 
 from ..errors import ConfigurationError
 from ..mongo.client import close, connect
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from ..run import Workspace
+    from .ahead import OtherDatabase
 
 
 MAX_NAMES = 5
@@ -29,10 +30,13 @@ MAX_NAMES = 5
 
 
 @contextlib.contextmanager
-def open_stage(workspace: Workspace, make_client: Callable[..., Any], *, keep: bool) -> Iterator[Stage]:
+def open_stage(
+    workspace: Workspace, make_client: Callable[..., Any], others: Sequence[OtherDatabase] = (), *, keep: bool
+) -> Iterator[Stage]:
     """The stage on the server of ``REHEARSAL_URI``, or without that on the server of the real database.
 
-    ``workspace`` is about the real database; ``make_client`` is ``MongoClient`` of the team's class.
+    ``workspace`` is about the real database; ``make_client`` is ``MongoClient`` of the team's class. ``others`` are the
+    databases for which this one stands.
     """
     server, owner = Server.for_rehearsal(workspace.settings), user_at_host(workspace.settings.BY)
     source = workspace.db
@@ -42,7 +46,8 @@ def open_stage(workspace: Workspace, make_client: Callable[..., Any], *, keep: b
             ours = connect(make_client, server)
             until_closed.callback(close, ours)
         make = functools.partial(connect, make_client, server)
-        with Stage(source, workspace.address, ours, server, make, owner=owner, keep=keep) as stage:
+        known = [ours, source.client, *(other.db.client for other in others if other.db is not None)]
+        with Stage(source, workspace.address, ours, server, make, known, owner=owner, keep=keep) as stage:
             yield stage
 
 
@@ -50,7 +55,8 @@ class Stage:
     """The scratch database, reached by two clients: ``scratch`` by ours, ``db`` by one for the team's code.
 
     ``guard`` sees the commands of the second one. ``source`` is the real database, at ``source_address``. ``server`` is
-    where the scratch database is, ``connect`` makes a client for it, and ``ours`` is one that is connected.
+    where the scratch database is, ``connect`` makes a client for it, and ``ours`` is one that is connected. ``known``
+    are all clients that we have.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class Stage:
         ours: MongoClient[Any],
         server: Server,
         connect: Callable[[], MongoClient[Any]],
+        known: Sequence[MongoClient[Any]],
         *,
         owner: str,
         keep: bool,
@@ -69,7 +76,7 @@ class Stage:
         self.scratch = Scratch(
             ours[server.database_name()], owner=owner, source=source.name, address=server.address, keep=keep
         )
-        self.unguarded_clients = max(0, len(existing_clients()) - len({id(ours), id(source.client)}))
+        self.unguarded_clients = max(0, len(existing_clients()) - len({*map(id, known)}))
         """How many clients of the team's code were made too early for the guard."""
         self._connect = connect
         self._exit = contextlib.ExitStack()
@@ -119,10 +126,10 @@ class Stage:
     def warnings(self, extent: Extent) -> Iterator[str]:
         """What a person should know before the copying begins."""
         if self.unguarded_clients:
-            were_made = "was made" if self.unguarded_clients == 1 else "were made"
+            were_made, them = ("was made", "it") if self.unguarded_clients == 1 else ("were made", "them")
             yield (
                 f"{plural(self.unguarded_clients, 'MongoClient')} {were_made} before the rehearsal, by the fabfile or"
-                " something it imports: the rehearsal cannot see or stop what is sent by it. To be safe, set"
+                f" something it imports: the rehearsal cannot see or stop what is sent by {them}. To be safe, set"
                 " REHEARSAL_URI with a user who may write nowhere else."
             )
         with server_errors(self.scratch.address):

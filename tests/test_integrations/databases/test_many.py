@@ -21,7 +21,7 @@ from migopy.rehearsal.preflight import Questions, Scale
 from migopy.rehearsal.result import RehearsedMigration
 from migopy.rehearsal.scratch.recorder import Sent
 from tests.documents import PAGES, blocks
-from tests.server import Server, shared_replica_set, wait_for
+from tests.server import Mongod, Server, shared_replica_set, wait_for
 from tests.support import Project, Result, RunTestCase, WithUsersTestCase, basic_fabfile, tools_on_path, until_file
 from tests.test_integrations.project.test_readme import NewcomerTestCase
 from tests.tools.benchmark_databases import memory
@@ -338,6 +338,19 @@ class TestRehearse(DatabasesTestCase):
         self.assertRegex(result.stderr, "^d0[123] stands for all databases")
         self.fab("migrations:ignore,databases=all")
         self.assertIn("nothing to execute", self.fab("migrations:rehearse").stderr)
+
+    def test_on_several_servers(self) -> None:
+        another = Mongod()
+        another.start()
+        self.addCleanup(another.close)
+        with another.client() as client:
+            client["far"].users.insert_many([{"_id": n, "email": "a@b.c"} for n in range(2)])
+        uris = {self.names[4]: self.server.uri, "far": another.uri}
+        self.customers = self.project(MONGO_DATABASES=uris, MONGO_DATABASE=None)
+        self.customers.migration("1_a.py", "db.users.create_index('email', unique=True)")
+        result = self.fab("migrations:rehearse", code=4)
+        self.assertNotIn("before the rehearsal, by the fabfile", result.stderr)
+        self.assertIn("users: in far: unique index email_1: 1 value stands in more than one document: ", result.stdout)
 
     def test_databases_that_are_not_asked_are_named(self) -> None:
         dbs = [self.client[name] for name in self.names[:3]]
