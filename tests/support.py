@@ -461,6 +461,15 @@ class FailingReplicaSetTestCase(RunTestCase):
             return False
         return True
 
+    def let_time_for_heartbeats(self, milliseconds: int) -> None:
+        """A member that is silent for longer is down, and then not waited for."""
+        config = self.client.admin.command("replSetGetConfig")["config"]
+        config["version"] += 1
+        config["settings"].update(
+            electionTimeoutMillis=milliseconds, heartbeatTimeoutSecs=max(10, milliseconds // 1000)
+        )
+        self.client.admin.command("replSetReconfig", config)
+
 
 class WithUsersTestCase(MongoTestCase):
     """A test on a server of its class that lets only users in."""

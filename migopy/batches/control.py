@@ -65,7 +65,7 @@ class Control:
         self._speed_limit.add(documents)
         told, tell_at, paced, was_paused = "", 0.0, 0.0, False
         while not is_over():
-            self.heed_stop()
+            self._heed_stop()
             self._set_pace()
             was_paused = was_paused or self._is_paused
             reason, seconds = self._reason(), POLL_SECONDS
@@ -87,8 +87,15 @@ class Control:
             self._say(f"resumed by {self._lock.request.author}")
         return paced
 
-    def heed_stop(self) -> None:
-        """Raises ``KeyboardInterrupt`` when somebody has asked the run to stop."""
+    def heed(self, show: Show, is_over: Callable[[], bool]) -> bool:
+        """Wait if somebody has asked the run to pause, and return whether. Raises as ``wait()`` does."""
+        self._heed_stop()
+        if not self._is_paused:
+            return False
+        self.wait(show, 0, is_over)
+        return True
+
+    def _heed_stop(self) -> None:
         request = self._lock.request
         if request and request.what == "stop":
             signals.stop(request.author)
@@ -136,8 +143,8 @@ class NoControl(Control):
     def wait(self, show: Show, documents: int = 0, is_over: Callable[[], bool] = lambda: False) -> float:
         return 0.0
 
-    def heed_stop(self) -> None:
-        pass
+    def heed(self, show: Show, is_over: Callable[[], bool]) -> bool:
+        return False
 
     def limit_size(self, size: int) -> int:
         return size

@@ -85,29 +85,30 @@ class Gate:
         """
         with self._one_at_a_time:
             self.require_open()
-            self._show(progress, "")
-            self._wait_for_members(progress)
             show = functools.partial(self._show, progress)
+            show("")
+            self._wait_for_members(show)
             return self._control.wait(show, documents, self._closed.is_set)
 
-    def _wait_for_members(self, progress: Progress) -> None:
-        tell_at = float("-inf")
+    def _wait_for_members(self, show: Callable[[str], None]) -> None:
+        has_waited, tell_at = False, 0.0
         while self._replica_set and time.monotonic() >= self._lag_checked_at + LAG_POLL_SECONDS:
             self.require_open()
             lag = self._largest_lag(self._replica_set)
             self._lag_checked_at = time.monotonic()
             self._has_lag = lag is not None and lag.seconds > self._max_lag / 2
             if lag is None or lag.seconds <= self._max_lag:
-                if tell_at > float("-inf"):
+                if has_waited:
                     self._tell("")
                 return
             waiting_for = f"waiting for {lag.host}, which is {lag.seconds:.0f} s behind"
-            self._show(progress, waiting_for)
+            show(waiting_for)
             if time.monotonic() >= tell_at:
                 self._tell(waiting_for)
-                tell_at = time.monotonic() + TELL_SECONDS
+                has_waited, tell_at = True, time.monotonic() + TELL_SECONDS
             self._confirm()
-            self._control.heed_stop()
+            if self._control.heed(show, self._closed.is_set):
+                tell_at = 0.0
             time.sleep(LAG_POLL_SECONDS)
 
     @staticmethod

@@ -214,15 +214,6 @@ class TestReplicaSet(BrokenReplicaSetTestCase):
     def test_the_primary_is_killed(self) -> None:
         self.through(self.replica_set.kill_primary)
 
-    def let_time_for_heartbeats(self, milliseconds: int) -> None:
-        """A member that is silent for longer is down, and then not waited for."""
-        config = self.client.admin.command("replSetGetConfig")["config"]
-        config["version"] += 1
-        config["settings"].update(
-            electionTimeoutMillis=milliseconds, heartbeatTimeoutSecs=max(10, milliseconds // 1000)
-        )
-        self.client.admin.command("replSetReconfig", config)
-
     def stands_still(self) -> bool:
         done = self.n()
         time.sleep(1.5)

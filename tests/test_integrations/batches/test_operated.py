@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -181,6 +182,34 @@ class TestAFailingPrimary(OperatedTestCase, FailingReplicaSetTestCase):
         self.fab("migrations:resume")
         self.wait_until_moving(done)
         self.assert_all_once(process)
+
+
+class TestALaggingMember(OperatedTestCase, FailingReplicaSetTestCase):
+    def fall_behind(self) -> Mongod:
+        """Keep a member from replicating, until the run waits for it."""
+        primary = self.replica_set.primary()
+        member = next(each for each in self.replica_set.members if each is not primary)
+        assert member.process is not None
+        self.addCleanup(member.process.send_signal, signal.SIGCONT)
+        member.process.send_signal(signal.SIGSTOP)
+        wait_for("a run that waits", lambda: f":{member.port}, which is" in (self.lock() or {}).get("doing", ""))
+        return member
+
+    def test_a_run_that_waits_for_it_is_paused_and_stopped(self) -> None:
+        self.let_time_for_heartbeats(30_000)
+        self.addCleanup(self.let_time_for_heartbeats, 1500)
+        process = self.start(lease=30, BATCH_MAX_LAG=1, LOCK_WAIT=HEEDED_SECONDS)
+        member = self.fall_behind()
+        done = self.n()
+        self.assertRegex(self.fab("migrations:pause").stderr, r"The run is paused by \S+@\S+ and keeps its lock\.")
+        self.fab("migrations:resume")
+        waits = rf":{member.port}, which is \d+ s behind\n"
+        wait_for("a run that waits again", lambda: re.search(waits, self.fab("migrations").stderr))
+        self.assertIn("The run has ended.", self.fab("migrations:stop").stderr)
+        self.assertEqual(done, self.n())
+        result = self.end_of(process)
+        self.assert_code(1, result)
+        self.assertRegex(result.stderr, r"1_counts\.py was stopped by \S+@\S+")
 
 
 class TestNotInBatches(RunTestCase):
