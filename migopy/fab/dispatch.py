@@ -154,7 +154,7 @@ def fail(error: MigopyException, manager_class: type[Manager]) -> MigopyExceptio
         traceback = mask(team_traceback(error.__cause__, whole=output.debug))
         say(traceback)
         reason = summary(error.__cause__)
-        if reason in traceback:  # then a long one need not stand twice
+        if reason.partition(": ")[2] in traceback:  # then a long one need not stand twice
             text = text.replace(reason, shorten(reason, MAX_ERROR_LENGTH))
     failure_method(logger)(text)  # below the traceback, because people read the last line
     if env.warn_only:

@@ -6,7 +6,7 @@ import contextlib
 import time
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 from ..batches.batches import Batches
 from ..errors import CheckFailed, Irreversible, MigopyException, MigrationFailed
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 UP = EXECUTE._replace(after_failure="the rehearsal ends here", again="")
 UP_AGAIN = UP._replace(after_failure="this was the second up(), after down(); the rehearsal ends here")
 DOWN = ROLL_BACK._replace(after_failure="the rehearsal ends here", again="")
+
+SEARCHES = {"find", "getMore", "aggregate", "count", "distinct", "update", "delete", "findAndModify", "collStats"}
+"""Commands that look for documents."""
 
 
 class NoLock:
@@ -247,6 +250,7 @@ class Rehearsal:
         rehearsed.whole_seconds = self._estimate_whole_seconds(rehearsed)
         after = self._take_snapshot(before)
         rehearsed.changes = compare(before, after)
+        rehearsed.missing = _only_searched(rehearsed.commands) - {*before.states, *after.states}
         rehearsed.allowed = up.allowances.get(OTHER_VALUES)
         rehearsed.down_from_kept = up.restores_what_it_kept
         down = _down_of(up)
@@ -345,6 +349,12 @@ class Rehearsal:
         used = [counts[name] for name, _ in rehearsed.commands if name in counts]
         factor = max((each.original / each.copy for each in used if each.copy), default=1)
         return factor * (rehearsed.seconds or 0) if factor > 1 else None
+
+
+def _only_searched(commands: Iterable[tuple[str, str]]) -> set[str]:
+    """The collections to which nothing was sent but what looks for documents there, to read or to change them."""
+    made_or_dropped = {collection for collection, command in commands if command not in SEARCHES}
+    return {collection for collection, _ in commands} - made_or_dropped
 
 
 def _down_of(up: LoadedMigration) -> LoadedMigration | None:

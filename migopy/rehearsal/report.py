@@ -148,7 +148,7 @@ def _details(rehearsed: RehearsedMigration) -> Iterator[str]:
         *_section(_again_title(rehearsed), different, is_real=True),
         *_section("the second up() does the same, with minor differences:", different, is_real=False),
         *(
-            f"  sent to {name}: {_command_counts(sent)}"
+            f"  sent to {name}{', which does not exist' if name in rehearsed.missing else ''}: {_command_counts(sent)}"
             for name, sent in sorted(_by_collection(rehearsed.commands).items())
         ),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Iterator, Mapping, Sequence
+from typing import Collection, Iterator, Mapping, Sequence
 
 from ..errors import CheckFailed, MigopyException
 from ..files.allowances import OTHER_VALUES, example_of_allow
@@ -25,6 +25,7 @@ class RehearsedMigration:
     sample). ``not_restored`` is what ``down()`` has not restored (None without a ``down()``), ``different_again``
     where the second ``up()`` differs from the first. ``error`` is what ended the rehearsal. ``allowed`` is why the file
     permits other values in the second ``up()``; ``irreversible`` has the words of a ``down()`` that takes nothing back;
+    ``missing`` are collections that ``up()`` looked for documents in, or wanted to change, and that do not exist.
     ``down_from_kept`` says that there is no ``down()``, and what ``up()`` has kept was put back. ``sent`` is what
     ``up()`` has changed, ``preflight`` what that will do to the real data (None if nobody asked), and
     ``other_databases`` what it will do in those for which this one stands, by name.
@@ -34,6 +35,7 @@ class RehearsedMigration:
     seconds: float | None = None
     whole_seconds: float | None = None
     commands: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    missing: Collection[str] = ()
     changes: Sequence[Change] = ()
     not_restored: Sequence[Change] | None = None
     different_again: Sequence[Change] | None = None

@@ -108,9 +108,13 @@ APPENDED_BY_PYMONGO = re.compile(r", full error:| \(configured timeouts:|, Timeo
 """The server's whole reply, time limits, and the state of all servers."""
 
 
+INDEX_BUILD = re.compile(r"^Index build failed: [\w-]+: Collection \S+ \( [\w-]+ \) :: caused by :: ")
+"""The ids of an index that could not be built."""
+
+
 def without_reply(text: str) -> str:
-    """The text of an error without what PyMongo appends for its developers."""
-    return APPENDED_BY_PYMONGO.split(text)[0]
+    """The text of an error without what PyMongo appends, and MongoDB prepends, for its developers."""
+    return INDEX_BUILD.sub("", APPENDED_BY_PYMONGO.split(text)[0])
 
 
 # What MongoDB answers about a write that it refuses. The errors of PyMongo have it as ``details``.

@@ -11,7 +11,7 @@ from tests.server import Mongod, Server, shared_replica_set
 
 COLUMNS = (
     "name seconds whole_seconds down again changes not_restored different_again only_values_differ allowed irreversible"
-    " down_from_kept commands preflight error"
+    " down_from_kept commands preflight other_databases error"
 )
 VERIFIED = "assert session.in_transaction and db.notes.count_documents({'n': 1}, session=session) == 20"
 
@@ -78,6 +78,15 @@ class TestRehearsal(RehearsalTestCase):
         self.assertEqual(1, self.fab("migrations:rehearse").stderr.count(told))
         in_terminal = self.team.fab_in_terminal("migrations:rehearse", env={"COLUMNS": "120"}).stdout
         self.assertIn(f"\r\033[K1_a.py: up()\r\033[K{told}", in_terminal)
+
+    def test_a_name_that_is_only_searched_and_not_there_is_shown(self) -> None:
+        self.team.migration(
+            "1_a.py", "db.ntoes.update_many({}, {'$set': {'n': 1}})\ndb.old.drop()\ndb.new.insert_one({})", None
+        )
+        shown = self.fab("migrations:rehearse").stdout
+        self.assertRegex(
+            shown, r"(?m)^  sent to new: .*\n  sent to ntoes, which does not exist: 1 update\n  sent to old: "
+        )
 
     def test_a_program_gets_a_document_whatever_is_printed_and_where_nothing_is_to_do(self) -> None:
         (self.team.path / "mongomigrations").mkdir()

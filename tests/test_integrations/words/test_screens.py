@@ -26,6 +26,17 @@ class TestAFailure(FabTestCase):
         frames = [line for line in lines if line.startswith("  File ")]
         self.assertEqual([f'  File "{path}", line 3, in up'], frames)
 
+    def test_of_an_index_that_cannot_be_built_the_reason_is_said(self) -> None:
+        self.db.users.insert_many([{"email": "a" * 150} for _ in range(2)])
+        project = self.project()
+        project.migration("1_a.py", "db.users.create_index('email', unique=True)")
+        result = project.fab("migrations:execute")
+        reason = f"E11000 duplicate key error collection: {self.database}.users index: email_1 dup key: "
+        last = result.stderr.splitlines()[-1]
+        self.assertIn(f"1_a.py failed (line 2, DuplicateKeyError: {reason[:60]}", last)
+        self.assertNotIn("a" * 150, last)
+        self.assertNotIn("Index build failed", last)
+
     def test_debug_shows_the_frames_of_pymongo_too(self) -> None:
         project = self.project()
         project.migration("1_a.py", TWICE)
