@@ -216,7 +216,7 @@ class TestInRuns(InProcessTestCase):
     def test_it_is_not_registered_and_all_subtasks_say_so(self) -> None:
         self.start({3: "x", 250: "y"})
         ended = self.begun.stderr
-        self.assertIn("1_number.py: 300 of 300 documents of users (2 set aside) are done; the next", ended)
+        self.assertIn("1_number.py: 300 of 300 documents of users (2 set aside) are done\n", ended)
         self.assertIn("ValueError: invalid literal for int() with base 10: 'x'", ended)
         self.assertRegex(
             ended,
