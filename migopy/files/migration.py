@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import GeneratorType, ModuleType
@@ -136,6 +136,19 @@ class LoadedMigration:
                 f" or {function}(db, batches). No migration was run.",
                 migration=self.name,
             ) from error
+
+    @property
+    def down_problem(self) -> str | None:
+        """Why ``rollback`` could not call ``down()``; None if it could, or if there is none."""
+        down = getattr(self.module, "down", None)
+        if not callable(down):
+            return None
+        try:
+            require_plain_function(down, f"down() of {self.name}")
+            replace(self, call=down).require_parameters("down")
+        except BadMigration as error:
+            return str(error).replace(" No migration was run.", "")
+        return None
 
     def require_verify_sees_transaction(self) -> None:
         """Raises ``BadMigration`` if ``verify()`` would see the database as it was before ``up()``."""

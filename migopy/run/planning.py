@@ -134,7 +134,7 @@ class Planning:
 
     def _step(self, migration: Migration) -> tuple[dict[str, Any], LoadedMigration | None]:
         """What execute would do with this migration; None if its file cannot be loaded."""
-        unknown = dict.fromkeys(("transaction", "batches", "verify", "down", "down_from_kept"))
+        unknown = dict.fromkeys(("transaction", "batches", "verify", "down", "down_from_kept", "down_problem"))
         step: dict[str, Any] = {"name": migration.name, **unknown, "dump": self._dumps}
         try:
             loaded = load(migration, "up")
@@ -146,17 +146,22 @@ class Planning:
             "verify": bool(loaded.verify),
             "down": loaded.has_down,
             "down_from_kept": loaded.restores_what_it_kept,
+            "down_problem": loaded.down_problem,
         }
         return {**step, **known, "error": None}, loaded
 
     def warnings(self, steps: Sequence[Mapping[str, Any]]) -> list[str]:
         """What could go wrong in these steps without stopping execute."""
+        rollback = self._workspace.settings.command("rollback")
+        refused = [
+            f"{step['down_problem']} Until then {rollback} refuses it." for step in steps if step["down_problem"]
+        ]
         in_batches = [step["name"] for step in steps if step["batches"]]
         if not in_batches or self._workspace.kind.has_transactions:
-            return []
+            return refused
         address, workers = self._workspace.address, self._workspace.settings.BATCH_WORKERS
         of_each = f" of each of {workers} workers" if workers > 1 else ""
-        return [
+        return refused + [
             f"{name} works in batches, and MongoDB at {address} has no transactions: if it is stopped in the middle,"
             f" one batch{of_each} may be done twice"
             for name in in_batches

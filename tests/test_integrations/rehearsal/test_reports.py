@@ -109,6 +109,19 @@ class TestReading(TeamTestCase):
         self.assertEqual(["1_a.py"], [step["name"] for step in self.json("plan,to=1")["plan"]])
         self.assertEqual([], self.ran())
 
+    def test_plan_tells_that_down_could_not_be_called(self) -> None:
+        for parameters in ("", "db, sesion"):
+            self.team.write("mongomigrations/1_a.py", f"def up(db):\n    pass\n\n\ndef down({parameters}):\n    pass\n")
+            warned = self.team.fab("migrations:plan")
+            self.assert_code(0, warned)
+            self.assertRegex(
+                warned.stderr,
+                r"(?m)^down\(\) of 1_a\.py cannot be called \(.*\): write down\(db\), .*\."
+                r" Until then fab migrations:rollback refuses it\.$",
+            )
+        self.team.write("mongomigrations/1_a.py", "def up(db):\n    pass\n\n\ndef down(db, batches):\n    pass\n")
+        self.assertNotIn("down() of", self.team.fab("migrations:plan").stderr)
+
     def test_plan_tells_why_execute_would_refuse(self) -> None:
         self.team = self.project(DO_MONGO_DUMP=True, STRICT=True)
         self.db.migrations.insert_one({"name": "1_gone.py"})
@@ -168,6 +181,7 @@ class TestReading(TeamTestCase):
             "verify": False,
             "down": True,
             "down_from_kept": False,
+            "down_problem": None,
             "dump": False,
             "error": None,
         }
