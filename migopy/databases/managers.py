@@ -35,6 +35,7 @@ class Managers:
         self._class = manager_class
         self._owners: dict[str | None, Any] = {}
         """By URI, the manager whose client the others use."""
+        self._clients: dict[str | None, Any] = {}
         self._failures: dict[str | None, MigopyException] = {}
         """By URI, why there is no client: a server that is down costs its time limit once, not for each database."""
 
@@ -49,11 +50,13 @@ class Managers:
         """The client of a server. Raises ``MigopyException`` if it cannot be connected."""
         if uri in self._failures:
             raise copy.copy(self._failures[uri])
-        if uri not in self._owners:
-            self._owners[uri] = self.class_for(Target("admin", uri))()
+        if uri in self._clients:
+            return self._clients[uri]
+        owner = self._owners.setdefault(uri, self.class_for(Target("admin", uri))())
         try:
             with _refuse_forked_client():
-                return self._owners[uri].mongo_client
+                self._clients[uri] = owner.mongo_client
+            return self._clients[uri]
         except MigopyException as error:
             self._failures[uri] = copy.copy(error)  # its traceback would keep the client alive
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import bson.codec_options
 from bson.codec_options import CodecOptions
@@ -51,12 +51,14 @@ MAJORITY: dict[str, Any] = {
 }
 
 
-Place = TypeVar("Place", "Collection[dict[str, Any]]", "Database[dict[str, Any]]")
-
-
-def with_majority(place: Place) -> Place:
-    """The same collection or database, whose reads and writes survive a failover, whatever the URI says.
+def with_majority(db: Database[dict[str, Any]]) -> Database[dict[str, Any]]:
+    """The same database, whose reads and writes survive a failover, whatever the URI says.
 
     Times are read with their zone, and bytes that are not UTF-8 are read escaped.
     """
-    return place.with_options(**MAJORITY)
+    return db.with_options(**MAJORITY)
+
+
+def majority_collection(db: Database[dict[str, Any]], name: str, **options: Any) -> Collection[dict[str, Any]]:
+    """A collection that is read and written as ``with_majority`` says, but for the options."""
+    return db.get_collection(name, **{**MAJORITY, **options})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Mapping, NamedTuple, Sequence
 import bson
 from bson import ObjectId
 
-from ..mongo.concerns import EXACT_IDS, EXACTLY, with_majority
+from ..mongo.concerns import EXACT_IDS, EXACTLY, majority_collection
 from ..mongo.failures import explains_server_errors
 from ..terminal.wording import plural
 from . import documents
@@ -283,7 +283,7 @@ class Checkpoints:
     def __init__(self, db: Database[dict[str, Any]], names: Names, *, address: str, by: str) -> None:
         self.address = address
         self.foreign: set[ForeignDocument] = set()
-        self.collection = with_majority(db[names.batches]).with_options(codec_options=EXACT_IDS)
+        self.collection = majority_collection(db, names.batches, codec_options=EXACT_IDS)
         self.by = by
 
     @explains_server_errors

@@ -13,7 +13,7 @@ from pymongo.read_concern import ReadConcern
 from ..errors import RegisteredMeanwhile
 from ..mongo.client import RETRY_PAUSE_SECONDS
 from ..mongo.clock import literals
-from ..mongo.concerns import MAJORITY_TIMEOUT_MS, with_majority
+from ..mongo.concerns import MAJORITY_TIMEOUT_MS, majority_collection
 from ..mongo.failures import explains_server_errors
 from . import documents
 from .checkpoints import Walked
@@ -222,8 +222,8 @@ class History:
 
     def __init__(self, db: Database[dict[str, Any]], names: Names, *, address: str, by: str, version: str) -> None:
         self.address = address
-        self._collection = with_majority(db[names.migrations])
-        self._log = with_majority(db[names.log])
+        self._collection = majority_collection(db, names.migrations)
+        self._log = majority_collection(db, names.log)
         self.by = by
         self._version = version
         self.foreign: set[ForeignDocument] = set()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, NamedTuple, 
 from bson import MaxKey
 
 from ..errors import BatchFailed
-from ..mongo.concerns import BETWEEN_BATCHES, with_majority
+from ..mongo.concerns import BETWEEN_BATCHES, majority_collection
 from ..mongo.failures import explains_server_errors
 from ..mongo.raw import split
 from . import documents
@@ -131,7 +131,7 @@ class KeptStore:
 
     def __init__(self, db: Database[dict[str, Any]], names: Names, *, address: str, by: str) -> None:
         self.address = address
-        self.collection = with_majority(db[names.kept])
+        self.collection = majority_collection(db, names.kept)
         self._between_batches = self.collection.with_options(write_concern=BETWEEN_BATCHES)
         self.by = by
 

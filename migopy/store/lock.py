@@ -38,7 +38,7 @@ from pymongo.errors import AutoReconnect, DuplicateKeyError, OperationFailure, P
 from ..errors import LockHeld, LockLost, ServerFailed, no_server_answers
 from ..mongo.client import RETRY_PAUSE_SECONDS
 from ..mongo.clock import clock, literals
-from ..mongo.concerns import MAJORITY_TIMEOUT_MS, with_majority
+from ..mongo.concerns import MAJORITY_TIMEOUT_MS, majority_collection
 from ..mongo.failures import explains_server_errors
 from ..mongo.lease import IS_HELD, Renewal, describe_holder, expires_in, is_running
 from ..terminal.wording import local_time
@@ -190,7 +190,7 @@ class Lock:
     ) -> None:
         """``was_unlocked`` tells whether the subtask unlock has freed the lock since a moment of the server's time."""
         self.address = address
-        self._collection = with_majority(db[names.lock])
+        self._collection = majority_collection(db, names.lock)
         self._lease = lease
         self._token = uuid.uuid4().hex
         self._mine = {"_id": LOCK_ID, "token": self._token}

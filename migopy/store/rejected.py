@@ -14,7 +14,7 @@ from bson import MaxKey
 from pymongo import UpdateOne
 
 from ..mongo.clock import literals
-from ..mongo.concerns import BETWEEN_BATCHES, EXACT_IDS, with_majority
+from ..mongo.concerns import BETWEEN_BATCHES, EXACT_IDS, majority_collection
 from ..mongo.failures import explains_server_errors
 from ..terminal.texts import MAX_VALUE_LENGTH, one_line, shorten
 from . import documents
@@ -60,7 +60,7 @@ class RejectedStore:
 
     def __init__(self, db: Database[dict[str, Any]], names: Names, *, address: str, by: str) -> None:
         self.address = address
-        self.collection = with_majority(db[names.rejected]).with_options(codec_options=EXACT_IDS)
+        self.collection = majority_collection(db, names.rejected, codec_options=EXACT_IDS)
         self._between_batches = self.collection.with_options(write_concern=BETWEEN_BATCHES)
         self.by = by
 

@@ -14,7 +14,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from ...errors import ConfigurationError, LockHeld, ServerFailed
 from ...mongo.client import is_in_contact
 from ...mongo.clock import literals
-from ...mongo.concerns import with_majority
+from ...mongo.concerns import majority_collection
 from ...mongo.failures import server_errors, server_message
 from ...mongo.kind import hello
 from ...mongo.lease import IS_HELD, Renewal, describe_holder, expires_in, is_running
@@ -54,7 +54,7 @@ class Scratch:
         """Who has left a scratch database there; empty if nobody has."""
         self.address = address
         self.keep = keep
-        self._marks = with_majority(db[MARK])
+        self._marks = majority_collection(db, MARK)
         self._token = uuid.uuid4().hex
         self._facts = {"owner": owner, "host": socket.gethostname(), "pid": os.getpid(), "source": source}
         self._renewal = Renewal(self._renew, every=LEASE_SECONDS / 6, name="migopy rehearsal")
