@@ -56,9 +56,13 @@ class Preflight:
     def _all(self, rehearsed: Rehearsed) -> Iterator[Finding]:
         comparison = losses.Comparison.of(rehearsed.changes)
         loops = Loops(*self._known, self._scale.factors)
+        walks: set[tuple[str, str, str]] = set()
         for number, sent in enumerate(rehearsed.sent):
             if number < MAX_COMMANDS:
-                found = [*self._about(sent, loops)]
+                # The updates of one walk may differ in form, and are all about the same documents.
+                walk = (sent.name, sent.collection, repr(sent.walk))
+                found = [] if walk in walks else [*self._about(sent, loops)]
+                walks |= set() if sent.walk is None else {walk}
                 if not rehearsed.takes_back:
                     found += self._ask(sent, "lost values", losses.findings(sent, *self._known, comparison, loops))
                 yield from (replace(finding, command=number) for finding in found)

@@ -486,6 +486,13 @@ class TestPreflight(PreflightTestCase):
         self.assertRegex(shown.stdout, r"1_a.py .* not all asked\n")
         self.assertIn("    small: no question about 1 command: a migration may have 500 different ones\n", shown.stdout)
 
+    def test_a_walk_whose_updates_differ_in_form_is_told_once(self) -> None:
+        self.db.users.insert_many({"_id": f"user {n}", "n": 0} for n in range(5))
+        update = "lambda user: {'$set': {'city': 1} if user['n'] % 2 else {'city': 'Rome', 'more': 1}}"
+        self.write(Case(f"batches.update(db.users, {{'city': None}}, {update})", arguments="db, batches"))
+        (found,) = self.rehearse()
+        self.assertEqual(["update of 305 documents in batches"], [each["text"] for each in found])
+
     def test_notes(self) -> None:
         self.db.users.create_index("city")
         sparse = f"\n{INDEX}('city', name='again', sparse=True)" if self.has("two indexes of one key") else ""
