@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import unittest
 from pathlib import Path
-from typing import Any, Iterable, Mapping, Union
+from typing import Any, Callable, Iterable, Mapping, Union
 
 from ..errors import ConfigurationError
 from ..manager import MigrationsManager
 from ..mongo.extended_json import read_file
 from .fabfile import find_manager, folder_of
-from .migration import MigrationTest
+from .migration import MigrationTest, keep_lines
 
-# pytest leaves out the lines of this file when a test fails.
-__tracebackhide__ = True
+# pytest leaves out the lines of this file when a test fails, and unittest those before the test.
+__tracebackhide__ = __unittest = True
 
 Documents = Union[Iterable[Mapping[str, Any]], str, "os.PathLike[str]"]
 """The documents of a collection, or the name of a file with them."""
@@ -27,6 +28,12 @@ class MigrationTestCase(unittest.TestCase):
     """
 
     manager: type[MigrationsManager] | None = None
+
+    def __init__(self, methodName: str = "runTest") -> None:  # noqa: N803 - the name comes from unittest
+        super().__init__(methodName)
+        test = getattr(self, methodName, None)
+        if test is not None:
+            setattr(self, methodName, _hide_our_lines(test))
 
     def migration(
         self,
@@ -46,6 +53,20 @@ class MigrationTestCase(unittest.TestCase):
         test = make_test(self.manager, name, {**(collections or {}), **more}, after, beside=folder_of(type(self)))
         self.addCleanup(test.close)
         return test
+
+
+def _hide_our_lines(test: Callable[[], Any]) -> Callable[[], Any]:
+    """The test, whose errors have no line of this package in their tracebacks."""
+
+    @functools.wraps(test)
+    def run() -> Any:
+        try:
+            return test()
+        except BaseException as error:
+            keep_lines(error, lambda line: "__tracebackhide__" not in line.tb_frame.f_globals)
+            raise
+
+    return run
 
 
 def make_test(

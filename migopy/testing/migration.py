@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from traceback import FrameSummary
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping
 from unittest import mock
 
 from pymongo.database import Database
@@ -21,6 +21,7 @@ from ..rehearsal.scratch.comparing import Change, Snapshot, compare, only_values
 from ..rehearsal.scratch.digest import Digester
 from ..rehearsal.scratch.raw import server_time
 from ..terminal import ColorsLogger
+from ..terminal.signature import signature
 from ..terminal.texts import one_line
 from ..terminal.tracebacks import is_team_frame
 from .client import STOPPER, Stopped, shared_client
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ..files.migration import LoadedMigration
     from ..rehearsal.result import RehearsedMigration
 
-# pytest leaves out the lines of this file when a test fails.
+# pytest leaves out the lines of this file when a test fails, and so does MigrationTestCase.
 __tracebackhide__ = True
 
 MAX_STOPS = 1_000
@@ -83,7 +84,8 @@ class MigrationTest:
         check = self._load().verify
         if check is None:
             raise AssertionError(f"{self.name} has no verify().")
-        if check(self.db) is False:
+        session = {"session": None} if "session" in signature(check).parameters else {}
+        if check(self.db, **session) is False:
             raise AssertionError(f"verify() of {self.name} returned False.")
 
     def documents(self, collection: str) -> list[dict[str, Any]]:
@@ -196,26 +198,32 @@ class MigrationTest:
             cause = error.__cause__
             if cause is None:
                 raise
-        _cut(cause)
+        _cut_to_team_lines(cause)
         raise cause  # outside of the block, or its context would be the error that it is the cause of
 
 
-def _cut(error: BaseException | None) -> None:
+def _cut_to_team_lines(error: BaseException | None) -> None:
     """Leave only the team's lines in the tracebacks of an error and of its causes."""
     while error is not None:
-        cut: TracebackType | None = None
-        for trace in reversed([*_team_lines(error.__traceback__)]):
-            cut = TracebackType(cut, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
-        error.__traceback__ = cut
+        keep_lines(error, _is_team_line)
         error = error.__cause__
 
 
-def _team_lines(trace: TracebackType | None) -> Iterator[TracebackType]:
+def _is_team_line(trace: TracebackType) -> bool:
+    code = trace.tb_frame.f_code
+    return is_team_frame(FrameSummary(code.co_filename, trace.tb_lineno, code.co_name, lookup_line=False))
+
+
+def keep_lines(error: BaseException, is_kept: Callable[[TracebackType], bool]) -> None:
+    """Leave only some lines in the traceback of an error."""
+    lines, trace = [], error.__traceback__
     while trace:
-        code = trace.tb_frame.f_code
-        if is_team_frame(FrameSummary(code.co_filename, trace.tb_lineno, code.co_name, lookup_line=False)):
-            yield trace
+        lines.append(trace)
         trace = trace.tb_next
+    cut: TracebackType | None = None
+    for line in filter(is_kept, reversed(lines)):
+        cut = TracebackType(cut, line.tb_frame, line.tb_lasti, line.tb_lineno)
+    error.__traceback__ = cut
 
 
 def _do_nothing(*_: object) -> None:

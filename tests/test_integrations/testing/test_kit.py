@@ -51,7 +51,7 @@ notes.assert_resumes()
         shown = self.run_it('self.migration("6", archive=[{"_id": 7, "text": None}]).up()', code=1)
         self.assertIn("BatchFailed: archive, _id 7: AttributeError: 'NoneType' object has no attribute 'split'", shown)
         self.assertIn('006_words.py", line 7, in words\n', shown)
-        self.assertNotIn("runner.py", shown)
+        self.assertNotIn("/migopy/", shown)
 
     def test_what_down_does_not_restore(self) -> None:
         shown = self.run_it(
@@ -68,6 +68,7 @@ notes.assert_restored()
             "  archive: 1 of 1 document changed\n    changed: _id 1\n      words: None -> (none)\n",
             shown,
         )
+        self.assertRegex(shown, r"notes\.assert_restored\(\)\n( +[~^]+\n)?AssertionError: ")
 
     def test_what_is_done_twice_when_it_is_stopped(self) -> None:
         self.team.write("mongomigrations/006_words.py", COUNTS_TWICE)
@@ -147,6 +148,24 @@ with self.assertRaisesRegex(AssertionError, "nobody saw it"):
         self.team.write("mongomigrations/7_a.py", text)
         shown = self.run_it("self.migration('7').up()", code=1)
         self.assertIn('7_a.py", line 6, in verify\n    assert db.name == 1\n', shown)
+        self.assertNotIn("/migopy/", shown)
+
+    def test_a_verify_in_the_transaction_is_called_again_outside_of_it(self) -> None:
+        self.team.write(
+            "mongomigrations/7_a.py",
+            """
+            def up(db, session):
+                db.notes.insert_one({"_id": 1}, session=session)
+
+
+            def verify(db, session):
+                assert db.notes.find_one({"_id": 1}, session=session), "it is not there"
+            """,
+        )
+        self.run_it("notes = self.migration('7')\nnotes.up()\nnotes.verify()")
+        drop = "notes.db.notes.drop()\nnotes.verify()"
+        shown = self.run_it(f"notes = self.migration('7')\nnotes.up()\n{drop}", code=1)
+        self.assertIn("AssertionError: it is not there\n", shown)
 
     def test_a_verify_that_returns_false_fails_the_test(self) -> None:
         self.team.write(
