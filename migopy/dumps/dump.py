@@ -198,7 +198,8 @@ def require_name(name: str, parent: Path, usage: str) -> None:
 
 def _known(parent: Path) -> str:
     """The names of the dumps in the dump directory, the newest first, as the end of a sentence."""
-    found = sorted((path.name for path in parent.glob("*") if path.is_dir() and not _is_unfinished(path)), reverse=True)
+    folders = (path for path in parent.glob("[!.]*") if path.is_dir() and not _is_unfinished(path))
+    found = sorted((folder.name for folder in folders), reverse=True)
     more = f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
     return f"{parent} has {', '.join(found[:MAX_NAMED])}{more}." if found else f"There is no dump in {parent}."
 

@@ -24,7 +24,7 @@ from ..settings import Hooks
 from ..terminal import signals
 from ..terminal.progress import ProgressLine
 from ..terminal.texts import summary
-from ..terminal.wording import duration
+from ..terminal.wording import duration, stopper
 from .ahead import LookAhead
 from .copy_job import CopyJob
 from .preflight import Questions, Scale
@@ -153,10 +153,15 @@ class Rehearsal:
         for warning in self._stage.warnings(extent):
             logger.white(warning)
         logger.white_bold(f"Copying {extent} to {self._stage.where}...")
-        with self._open_scratch(logger):
-            self._copy(results, logger)
-            self._prepare(before)
-            yield self._scratch.db
+        try:
+            with self._open_scratch(logger):
+                self._copy(results, logger)
+                self._prepare(before)
+                yield self._scratch.db
+        except KeyboardInterrupt as error:
+            removed = "" if self._scratch.keep else ", and the copy is removed"
+            logger.white(f"Stopped by {stopper(summary(error))}{removed}")
+            raise
 
     def _look_ahead(
         self, migrations: Sequence[LoadedMigration], rehearsed: Sequence[RehearsedMigration], questions: Questions

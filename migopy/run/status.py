@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Iterable, Literal, Mapping, NamedTuple, Sequence
 
 from ..terminal.texts import MAX_ERROR_LENGTH, shorten
-from ..terminal.wording import join_with_and, local_time, stopper
+from ..terminal.wording import SIGNALS, join_with_and, local_time, stopper
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -235,17 +235,13 @@ class Status:
         if kind is None or kind == "interrupted":
             return ""
         event, progress = self.last_events[name], self.progress.get(name)
-        when = f"on {local_time(event.at)}" + (f" by {event.by}" if event.by else "")
         if progress:
             left_behind = f"{progress.documents} are done"
         elif event.transaction:
             left_behind = "nothing of it stays, its transaction was undone"
         else:
             left_behind = LEFT_BEHIND.get(event.phase, "what it had changed stays")
-        error = shorten(event.error or "reason unknown", MAX_ERROR_LENGTH)
-        what = f"{event.phase}() failed" if event.phase else kind
-        how = f"{kind} by {stopper(error)} {when}" if kind.endswith("stopped") else f"{what} {when} ({error})"
-        return f"{name}: {how}; {left_behind}"
+        return f"{name}: {_how_it_ended(kind, event)}; {left_behind}"
 
     def attempt_sentence(self, name: str) -> str:
         """What the log says about a migration that is about to run again; empty if it has not failed."""
@@ -360,3 +356,16 @@ class Status:
             if problem.name:
                 kinds[problem.name].append(problem.kind)
         return kinds
+
+
+def _how_it_ended(kind: Unfinished, event: Event) -> str:
+    """``failed on 2026-01-31 12:00:00 UTC by ann@web1 (KeyError: 'a')``"""
+    error, when = shorten(event.error or "reason unknown", MAX_ERROR_LENGTH), f"on {local_time(event.at)}"
+    by = f" by {event.by}" if event.by else ""
+    if not kind.endswith("stopped"):
+        what = f"{event.phase}() failed" if event.phase else kind
+        return f"{what} {when}{by} ({error})"
+    who = stopper(error)
+    if event.by and who not in SIGNALS.values():  # another person may have asked for it
+        by = f" in the run of {event.by}"
+    return f"{kind} by {who} {when}{by}"

@@ -147,7 +147,10 @@ class TestPause(OperatedTestCase):
                 self.assert_code(1, result)
                 self.assertRegex(result.stderr, r"1_counts\.py was stopped by \S+@\S+ \(deploy: 7\)")
                 self.assertEqual((["stopped"], None, []), (self.logged()[-1:], self.lock(), self.registered()))
-                self.assertRegex(self.fab("migrations").stderr, r"1_counts\.py: stopped by \S+@\S+ \(deploy: 7\) on ")
+                self.assertRegex(
+                    self.fab("migrations").stderr,
+                    r"1_counts\.py: stopped by \S+@\S+ \(deploy: 7\) on .* in the run of \S+@",
+                )
                 self.fab("migrations:execute")
                 self.assertEqual(({1: COUNT}, ["1_counts.py"]), (self.n(), self.registered()))
 

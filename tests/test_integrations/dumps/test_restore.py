@@ -64,6 +64,18 @@ class TestRestore(DumpTestCase):
         self.assert_code(0, self.restoring.fab_in_terminal(task, env=self.env, input="yes\n"))
         self.assertEqual([1, 2], self.db.notes.distinct("n"))
 
+    def test_without_a_name_the_dumps_are_listed_the_newest_first(self) -> None:
+        folder = self.restoring.path / "mongodumps"
+        for name in (".trash", "2020_01_01_00_00_00"):
+            (folder / name).mkdir()
+        result = self.restoring.fab("migrations:dbrestore", env=self.env)
+        self.assert_code(1, result)
+        self.assertEqual(
+            f"Nothing was done. Which dump? Write fab migrations:dbrestore,DUMP. {folder} has {self.dump},"
+            " 2020_01_01_00_00_00.\n",
+            result.stderr,
+        )
+
     def test_takes_the_lock(self) -> None:
         other = self.project()
         self.counting(other, "3_holds.py", until_file(other.path / "go"))

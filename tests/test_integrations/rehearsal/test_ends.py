@@ -59,6 +59,7 @@ class TestEnds(RehearsalTestCase, RunTestCase):
                 result = self.end_of(process)
                 self.assert_code(1, result)
                 self.assertNotIn("Traceback", result.output)
+                self.assertRegex(result.stderr, r"\nStopped by (Ctrl-C|SIGTERM), and the copy is removed\n")
                 self.assert_gone()
 
     def test_what_the_server_still_does_for_up_makes_no_part_of_the_copy_again(self) -> None:
