@@ -96,6 +96,8 @@ def findings(
         yield from _lost_fields(sent, expected, questions, comparison, loops)
     elif sent.name == "$merge" or (sent.name == "$out" and sent.body["from"] == sent.collection):
         yield from _fields_lost_by_pipeline(sent, expected, questions, comparison)
+    elif sent.name == "convertToCapped":
+        yield from _lost_oldest(sent, expected, questions)
     elif comparison.may_be_elsewhere:
         return
     elif sent.name == "delete":
@@ -163,6 +165,16 @@ def _lost_collection(sent: Sent, expected: Expected, questions: Questions, compa
         count = questions.count(name, expected.not_deleted(target))
         elsewhere = expected.copied_to(target, None, removed)
         yield from _lost(sent, count, f"{sent.name} removes {target} with {count}", elsewhere)
+
+
+def _lost_oldest(sent: Sent, expected: Expected, questions: Questions) -> Iterator[Finding]:
+    """The documents for which a capped collection has no room; the copy may be small enough."""
+    name = expected.real_name(sent.collection)
+    if name is not None:
+        documents, room = questions.documents(name).number, sent.body["size"]
+        size = documents * questions.average_bytes(name)
+        lost = Count(round(documents * max(0, 1 - room / size)) if size else 0, is_estimate=True)
+        yield from _lost(sent, lost, f"convertToCapped removes the oldest, {lost}")
 
 
 def _fields_lost_by_pipeline(

@@ -169,7 +169,7 @@ def _parts(name: str, command: Mapping[str, Any]) -> Iterator[Part]:
         new = _collection_of(command["to"])
         body = {"to": new, "dropTarget": command.get("dropTarget", False)}
         yield Part(name, body, _collection_of(collection))
-    elif name in ("collMod", "create", "drop", "dropIndexes", "dropDatabase"):
+    elif name in ("collMod", "create", "convertToCapped", "drop", "dropIndexes", "dropDatabase"):
         yield Part(name, _options(command), collection)
     elif name in READS:
         written = list(_written_by(collection, command.get("pipeline", ())))

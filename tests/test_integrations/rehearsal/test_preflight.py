@@ -129,6 +129,10 @@ GRAVE = {
     ),
     "documents are deleted": Case("db.small.delete_many({'old': {'$gte': 1}})", {"lost values": "deletes 2 documents"}),
     "a collection is dropped": Case("db.users.drop()", {"lost values": "drop removes users with about 300 documents"}),
+    "a collection becomes too small": Case(
+        "db.command('convertToCapped', 'users', size=10_000)",
+        {"lost values": "convertToCapped removes the oldest, about "},
+    ),
     "a collection is renamed and dropped": Case(
         "db.small.rename('other')\ndb.other.drop()", {"lost values": "drop removes other with about 3 documents"}
     ),
@@ -346,6 +350,7 @@ RIGHT = {
     "a find with an index in a loop": Case(
         "for each in db.sessions.find():\n    db.users.find_one({'_id': each['_id'], 'n': 1})"
     ),
+    "a collection becomes capped": Case("db.command('convertToCapped', 'users', size=10_000_000)"),
     "all indexes are made anew": Case("db.users.drop_indexes()\ndb.users.create_index('n')"),
     "files": Case("import gridfs\ngridfs.GridFS(db).put(b'x' * 1000, _id=1)"),
 }
