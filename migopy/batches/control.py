@@ -100,9 +100,9 @@ class Control:
         if request and request.what == "stop":
             signals.stop(request.author)
 
-    def limit_size(self, size: int) -> int:
-        """How many documents of so many the next batch may have at the pace of the run."""
-        return self._speed_limit.limit_size(size)
+    def limit_size(self, size: int, workers: int) -> int:
+        """How many documents of so many the next batch of a worker may have at the pace of the run."""
+        return self._speed_limit.limit_size(size, workers)
 
     @property
     def _is_paused(self) -> bool:
@@ -146,5 +146,5 @@ class NoControl(Control):
     def heed(self, show: Show, is_over: Callable[[], bool]) -> bool:
         return False
 
-    def limit_size(self, size: int) -> int:
+    def limit_size(self, size: int, workers: int) -> int:
         return size

@@ -74,9 +74,9 @@ class Gate:
         with self._one_at_a_time:
             self._show(progress, why)
 
-    def limit_size(self, size: int) -> int:
-        """How many documents of so many the next batch may have at the pace of the run."""
-        return self._control.limit_size(size)
+    def limit_size(self, size: int, workers: int) -> int:
+        """How many documents of so many the next batch of a worker may have at the pace of the run."""
+        return self._control.limit_size(size, workers)
 
     def wait(self, progress: Progress, documents: int) -> float:
         """Wait until the next batch may begin; how many of the seconds were for the pace.

@@ -6,7 +6,7 @@ import threading
 import time
 
 BATCH_SECONDS = 0.2
-"""How long a batch takes at most at the pace that is asked for: small batches keep the load even."""
+"""How long the batches of all workers take at the pace that is asked for: small batches keep the load even."""
 
 CREDIT_SECONDS = 0.5
 """How much of what a slow batch has missed may be made up."""
@@ -37,6 +37,6 @@ class SpeedLimit:
         with self._one_at_a_time:
             return max(0.0, self._due - time.monotonic()) if self.pace else 0.0
 
-    def limit_size(self, size: int) -> int:
-        """The size of a batch, or less."""
-        return max(1, min(size, int(self.pace * BATCH_SECONDS))) if self.pace else size
+    def limit_size(self, size: int, workers: int) -> int:
+        """The size of a batch of one of so many workers, or less."""
+        return max(1, min(size, int(self.pace * BATCH_SECONDS / workers))) if self.pace else size

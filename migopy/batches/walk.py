@@ -209,7 +209,7 @@ class Walk:
     @property
     def next_size(self) -> int:
         """How many documents the next batch may have."""
-        return self._gate.limit_size(self._pace.size)
+        return self._gate.limit_size(self._pace.size, self._hooks.workers)
 
     def batches(self, projection: Any) -> Iterator[Batch]:
         """One batch after the other; each must be written before the next is asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 from tests.documents import example
 from tests.server import Mongod, Proxy, Server, shared_replica_set, wait_for
 from tests.support import FailingReplicaSetTestCase, RunTestCase, until_file
+from tests.test_integrations.batches.test_workers import HEAD
 
 COUNT, SIZE = 2_000, 50
 
@@ -273,7 +275,7 @@ class TestNotInBatches(RunTestCase):
 QUICKLY = "batches.update(db.users, {}, {'$inc': {'n': 1}})"
 
 
-class TestPace(OperatedTestCase):
+class PaceTestCase(OperatedTestCase):
     """A pace holds within 10 %; where it is not heeded, a run over these documents takes much less than a second."""
 
     def run_at(self, pace: str, count: int, up: str = QUICKLY) -> float:
@@ -290,6 +292,8 @@ class TestPace(OperatedTestCase):
         self.assertLess(found, 1.1 * pace)
         self.assertGreater(found, 0.9 * pace)
 
+
+class TestPace(PaceTestCase):
     def test_it_holds_for_each_form_in_small_batches_too(self) -> None:
         seconds = 10 if self.IN_FULL else 4
         for up, pace in ((QUICKLY, 2000), (QUICKLY, 7), (SLOWLY.replace("sleep(0.05)", "sleep(0)"), 500)):
@@ -332,6 +336,23 @@ class TestPace(OperatedTestCase):
         self.team.migration("1_a.py")
         self.assertIn("pace has to be a whole number", self.fab("migrations:execute,pace=x", code=1).stderr)
         self.assertEqual([], self.registered())
+
+
+class TestPaceOfWorkers(PaceTestCase):
+    def test_they_share_it(self) -> None:
+        up = HEAD.format(slowly="") + QUICKLY
+        seconds = 10 if self.IN_FULL else 2
+        for pace, workers in itertools.product((50, 500, 5_000), (1, 3)) if self.IN_FULL else [(500, 3)]:
+            with self.subTest(pace=pace, workers=workers):
+                self.team = self.project(BATCH_WORKERS=workers)
+                found = self.run_at(f",pace={pace}", pace * seconds, up)
+                print(f"{self.id()}: pace {pace}, {workers} workers, found {found:.1f}")
+                self.assert_within_a_tenth(pace, found)
+
+
+class TestPaceOfWorkersInSet(TestPaceOfWorkers):
+    def find_server(self) -> Server | Mongod:
+        return Server(shared_replica_set().uri)
 
 
 class TestThrottle(OperatedTestCase):

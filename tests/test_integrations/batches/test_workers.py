@@ -18,6 +18,7 @@ from pymongo.errors import OperationFailure
 
 from migopy.batches import batches as batches_room
 from migopy.batches.batches import Batches
+from migopy.batches.control import Control
 from migopy.batches.trail import Trail
 from migopy.errors import BatchFailed, DocumentsRejected, WrongState
 from migopy.mongo.client import make_client
@@ -142,6 +143,26 @@ class TestParts(WorkersTestCase):
             self.assertTrue(found)
         self.next_run(4).delete(users, {"_id": 299})
         self.assertFalse([note for note in self.notes() if "parts" in note] + self.part_notes())
+
+    def test_they_share_a_pace_in_small_batches(self) -> None:
+        users = self.fill(600)
+        lock = mock.Mock(request=None, pace=None)
+        before: dict[Any, int] = {}
+        sizes: list[int] = []
+        move = Trail.move
+
+        def note_size(trail: Trail, checkpoint: Any, session: Any) -> None:
+            key = str(checkpoint.id)
+            sizes.append(checkpoint.done - before.get(key, 0))
+            before[key] = checkpoint.done
+            move(trail, checkpoint, session)
+
+        began = time.monotonic()
+        with mock.patch.object(Trail, "move", note_size):
+            run = self.next_run(3, resumes=False, control=Control(lock, self.fail, pace=300))
+            run.update(users, {}, {"$inc": {"n": 1}})
+        self.assertGreater(time.monotonic() - began, 1.1)  # it may make up for half a second that it has missed
+        self.assertLessEqual(max(sizes[:-1]), 20)  # the last one is the whole walk, which ends
 
     def test_a_function_is_called_in_the_thread_of_the_migration(self) -> None:
         users = self.fill(2_000)
