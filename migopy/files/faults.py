@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 
 from ..errors import BadMigration, MigopyException, MigrationFailed
-from ..terminal.texts import safe_str, summary
+from ..terminal.texts import one_line, safe_str, summary
 from .python_2 import is_python_2
 
 
@@ -43,8 +43,11 @@ def _line_of(path: Path, filename: str, line: int | None) -> str:
 
 def _error_text(error: BaseException) -> str:
     """Type and text of the error, without the file and line that str() adds to a syntax error."""
-    has_place = isinstance(error, SyntaxError) and error.lineno
-    return summary(type(error)(error.msg)) if has_place else summary(error)  # type: ignore[attr-defined]
+    if not isinstance(error, SyntaxError) or not error.lineno:
+        return summary(error)
+    # These words alone say nothing; the line does.
+    line = f" in: {one_line(error.text)}" if error.msg == "invalid syntax" and error.text else ""
+    return f"{summary(type(error)(error.msg))}{line}"
 
 
 def _may_come_from_compile(error: BaseException) -> bool:

@@ -206,6 +206,12 @@ class TestLoad(FolderTestCase):
                 self.assertRegex(error, r"cannot be imported \(line \d, Python 2 syntax\): ")
                 self.assertRegex(error, r"[^?]\. No migration was run\.$")
 
+    def test_where_python_only_says_invalid_syntax_the_line_is_shown(self) -> None:
+        self.assertIn(
+            "(line 2, Python 2 syntax): SyntaxError: invalid syntax in: text = `5`. No migration was run.",
+            self.error("def up(db):\n    text = `5`\n"),
+        )
+
     def test_python_2_that_python_3_takes_for_something_else_is_refused_too(self) -> None:
         handlers = (
             "except KeyError, error:\n        print(error)",
