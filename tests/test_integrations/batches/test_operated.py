@@ -12,10 +12,11 @@ import threading
 import time
 from typing import Any
 
-from tests.documents import example
+from tests.documents import PAGES, README, blocks, example
 from tests.server import Mongod, Proxy, Server, shared_replica_set, wait_for
 from tests.support import FailingReplicaSetTestCase, RunTestCase, until_file
 from tests.test_integrations.batches.test_workers import HEAD
+from tests.test_integrations.project.test_readme import NewcomerTestCase
 
 COUNT, SIZE = 2_000, 50
 
@@ -215,6 +216,36 @@ class TestALaggingMember(OperatedTestCase, FailingReplicaSetTestCase):
         result = self.end_of(process)
         self.assert_code(1, result)
         self.assertRegex(result.stderr, r"1_counts\.py was stopped by \S+@\S+")
+
+
+class TestPage(NewcomerTestCase):
+    """The two terminals of the page about operating a run."""
+
+    @staticmethod
+    def blurred(text: str) -> str:
+        """The text without what is never the same."""
+        text = re.sub(r"\b[\w.-]+@[\w.-]+", "someone", text)
+        text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+", "some time", text)
+        text = re.sub(r"\(process \d+", "(process 1", text)
+        text = re.sub(r"[\d,]+ of 20,000", "some of 20,000", text)
+        return re.sub(r"(Executed \S+ in) .*", r"\1 a while", text)
+
+    def test_both_print_what_it_shows(self) -> None:
+        self.write_all(README)
+        self.write_all(PAGES["operating"])
+        first, second = [block.commands for block in blocks(PAGES["operating"]) if block.language == "text"]
+        ((command, printed),) = first
+        for name in ("1", "2", "3", "5"):
+            self.type(f"fab migrations:execute,{name}")
+        process = self.newcomer.fab_start(*command.split()[1:])
+        wait_for("words", lambda: self.db.archive.find_one({"words": {"$ne": None}}))
+        for typed, shown in second:
+            with self.subTest(typed):
+                self.assertEqual(self.blurred(shown), self.blurred(self.type(typed)))
+            if "resume" in typed:
+                wait_for("end of the pause", lambda: not (self.db.migrations_lock.find_one() or {}).get("doing"))
+        output, errors = process.communicate()
+        self.assertEqual(self.blurred(printed), self.blurred(errors + output))
 
 
 class TestNotInBatches(RunTestCase):
