@@ -29,6 +29,15 @@ HOST = "127.0.0.1"
 
 START_SECONDS = 60
 
+MEMORY = Path("/dev/shm")
+"""A folder in memory, where Linux has one. In a container it is often too small."""
+
+FOR_MEMORY = ["--wiredTigerEngineConfigString", "log=(file_max=10MB,prealloc=false)"]
+"""A journal of 10 MB in place of 300 MB."""
+
+MEMORY_BYTES = 1_000_000_000
+"""How much of it has to be free for a server."""
+
 WATCHER = """
 import os, shutil, signal, subprocess, sys
 folder, *command = sys.argv[1:]
@@ -58,7 +67,7 @@ def server_uri() -> str:
     named = os.environ.get("MIGOPY_TEST_URI")
     if named:
         drop_left_behind(named)
-    return named or start_mongod(find_mongod(), "tests")
+    return named or start_mongod(find_mongod(), "tests", is_durable=False)
 
 
 def find_mongod() -> str:
@@ -84,15 +93,18 @@ def mongod_of_wheel() -> str | None:
     return None
 
 
-def start_mongod(mongod: str, replica_set: str | None = None) -> str:
+def start_mongod(mongod: str, replica_set: str | None = None, *, is_durable: bool = True) -> str:
     """Start a server, or a replica set of one member with that name; returns its connection string.
 
-    It ends with this process. Raises ``ConfigurationError`` if it does not start.
+    It ends with this process. One that is not durable waits for no disk: a crash of it may lose data. Raises
+    ``ConfigurationError`` if it does not start.
     """
-    folder = Path(tempfile.gettempdir(), f"migopy-testing-{secrets.token_hex(8)}")
+    parent = tempfile.gettempdir() if is_durable or not has_memory() else MEMORY
+    folder = Path(parent, f"migopy-testing-{os.getpid()}-{secrets.token_hex(8)}")
     port = free_port()
     command = [sys.executable, "-I", "-S", "-c", WATCHER, str(folder)]
     command += mongod_command(mongod, folder / "data", port, replica_set)
+    command += [] if is_durable else FOR_MEMORY
     # In a session of its own: Ctrl-C would end the server while the tests still use it.
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     atexit.register(watcher.__exit__, None, None, None)  # closes its input, and waits
@@ -102,16 +114,24 @@ def start_mongod(mongod: str, replica_set: str | None = None) -> str:
         return f"mongodb://{HOST}:{port}/"
     client: MongoClient[Any]
     with MongoClient(HOST, port, directConnection=True) as client:
-        configuration = {"_id": replica_set, "members": [{"_id": 0, "host": f"{HOST}:{port}"}]}
+        configuration: dict[str, Any] = {"_id": replica_set, "members": [{"_id": 0, "host": f"{HOST}:{port}"}]}
+        # Otherwise dropping a database waits up to 100 ms for the journal.
+        configuration["writeConcernMajorityJournalDefault"] = is_durable
         wait_for(lambda: client.admin.command("replSetInitiate", configuration))
         wait_for(lambda: client.admin.command("isMaster")["ismaster"])
     return f"mongodb://{HOST}:{port}/?replicaSet={replica_set}"
 
 
+def has_memory() -> bool:
+    """Whether a server can have its data in memory."""
+    return os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES
+
+
 def mongod_command(mongod: str, data: Path, port: int, replica_set: str | None) -> list[str]:
     """The command line of a server that needs little memory and disk."""
+    # With a smaller cache it refuses a document of 16 MB.
     command = [mongod, "--dbpath", str(data), "--bind_ip", HOST, "--port", str(port), "--nounixsocket"]
-    command += ["--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false"]
+    command += ["--wiredTigerCacheSizeGB", "1", "--setParameter", "diagnosticDataCollectionEnabled=false"]
     return [*command, "--replSet", replica_set, "--oplogSize", "64"] if replica_set else command
 
 

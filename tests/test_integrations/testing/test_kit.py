@@ -16,6 +16,7 @@ from typing import Iterator
 
 from pymongo import MongoClient
 
+from migopy.testing.server import MEMORY, has_memory
 from tests.cases import KitTestCase
 from tests.documents import PAGES, README, blocks
 from tests.server import wait_for
@@ -237,6 +238,8 @@ class TestServer(KitTestCase):
             "from migopy.testing import server_uri\nprint(server_uri(), self.migration('6') and server_uri())"
         )
         uri, process = self.start("import time\ntime.sleep(60)")
+        self.assertEqual(has_memory(), any(MEMORY.glob(f"migopy-testing-{process.pid}-*")))
+        self.assert_takes_a_large_document_and_waits_for_no_journal(uri)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         wait_for("end of the server", functools.partial(self.is_gone, uri))
@@ -250,6 +253,13 @@ class TestServer(KitTestCase):
         (code,) = re.findall(r'`python -i -c "(.*)"`', README)
         result = self.run_python("-c", code, MIGOPY_TEST_URI="")
         self.assertRegex(result.stdout, r"^mongodb://127\.0\.0\.1:\d+/\?replicaSet=\w+\n$")
+
+    def assert_takes_a_large_document_and_waits_for_no_journal(self, uri: str) -> None:
+        client: MongoClient[dict[str, object]] = MongoClient(uri)
+        with client:
+            client.test.large.insert_one({"bytes": bytes(16 * 1024 * 1024 - 1000)})
+            configuration = client.admin.command("replSetGetConfig")["config"]
+        self.assertFalse(configuration["writeConcernMajorityJournalDefault"])
 
     def test_killed_at_random_pytest_leaves_nothing(self) -> None:
         text = "@pytest.mark.parametrize('n', range(40))\ndef test(migration, n):\n    migration('6').assert_clean()\n"
@@ -268,17 +278,19 @@ class TestServer(KitTestCase):
                 time.sleep(random.uniform(0, 4))
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                wait_for("end of processes and folders", functools.partial(self.is_unused, folder))
+                name = f"migopy-testing-{process.pid}-"
+                wait_for("end of processes and folders", functools.partial(self.is_unused, folder, name))
         self.run_it("self.migration('6')")  # drops the databases of the killed ones
 
     @staticmethod
-    def is_unused(folder: Path) -> bool:
-        """Whether the folder is empty, and no process names it."""
+    def is_unused(folder: Path, name: str) -> bool:
+        """Whether the folder is empty, none in memory has a name that begins so, and no process names either."""
         lines = []
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
                 lines.append(path.read_text(errors="replace"))
-        return not any(folder.iterdir()) and not any(str(folder) in line for line in lines)
+        is_named = any(str(folder) in line or name in line for line in lines)
+        return not any(folder.iterdir()) and not any(MEMORY.glob(f"{name}*")) and not is_named
 
     def start(self, then: str) -> tuple[str, subprocess.Popen[str]]:
         script = f"from migopy.testing import server_uri\nprint(server_uri(), flush=True)\n{then}\n"
