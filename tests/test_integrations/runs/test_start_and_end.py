@@ -41,7 +41,7 @@ OF_THE_IMPORT = {
 
 OF_HELP = {
     *(f"migopy.fab.{name}" for name in ["dispatch", "help", "remote", "syntax"]),
-    *(f"migopy.terminal.{name}" for name in ["signals", "tables"]),
+    *(f"migopy.terminal.{name}" for name in ["signals", "signature", "tables"]),
 }
 
 # An audit hook cannot be taken away again, so it is set up in the process of the fab.
