@@ -61,7 +61,7 @@ def bind(manager: Manager, name: str, options: list[str], named: Mapping[str, st
         return signature(method).bind(*options, **{parameter_name(name): named[name] for name in named})
     except TypeError as error:
         fab_task = manager.FAB_TASK
-        wrong = "databases= needs MONGO_DATABASES" if "databases" in named else wrong_options(error)
+        wrong = wrong_options(inspect.signature(method), options, named, error)
         raise UnknownSubtask(f"fab {fab_task}:{name}: {wrong}. Write {usage_of(manager, name)}.") from None
 
 
@@ -80,11 +80,19 @@ PYTHON_WORDS = {
 """What ``Signature.bind()`` says, and the same for people who write a command line."""
 
 
-def wrong_options(error: TypeError) -> str:
-    """The text of an error of ``Signature.bind()``, in the words of a command line."""
-    text, unknown, option = str(error).partition("got an unexpected keyword argument ")
-    if unknown:
-        return f"there is no option {option}"
+def wrong_options(
+    signature: inspect.Signature, options: Sequence[str], named: Mapping[str, str], error: TypeError
+) -> str:
+    """Why a method does not take these options: the error of ``Signature.bind()`` in the words of a command line."""
+    if "databases" in named:
+        return "databases= needs MONGO_DATABASES"
+    kinds = {each.kind for each in signature.parameters.values()}
+    unknown = [name for name in named if parameter_name(name) not in signature.parameters]
+    if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
+        return f"there is no option {unknown[0]!r}"
+    if options and kinds <= {inspect.Parameter.KEYWORD_ONLY}:
+        return f"{options[0]!r} is no option of it"
+    text = str(error)
     for python, ours in PYTHON_WORDS.items():
         text = text.replace(python, ours)
     for parameter, notation in NOTATION.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Callable
 
-from ..errors import WrongState
+from ..errors import UnknownSubtask, WrongState
 from ..terminal.options import is_yes, positive_number, require_exactly_one
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class Operator:
         command = self._workspace.settings.command
         usages = [command("pace,documents=N"), command("pace,full")]
         require_exactly_one("How many documents a second?", usages, full, documents)
+        if full and full.isdecimal():
+            raise UnknownSubtask(f"Nothing was done. Write {command(f'pace,documents={full}')}.")
         is_full = is_yes("pace", full, "full")
         pace = None if is_full else positive_number("documents", documents)
         holder = self._holder("slow down")

@@ -60,6 +60,12 @@ class TestNames(FabTestCase):
         self.assert_one_sentence(told, project.fab("migrations:history,2,1"))
         told = r"fab migrations:accept: too many options \(a comma begins another one; .*"
         self.assert_one_sentence(told, project.fab("migrations:accept,2,1"))
+        told = r"fab migrations:plan: '2' is no option of it\. Write fab migrations:plan\[,to=NAME\]\[,json=yes\]\."
+        self.assert_one_sentence(told, project.fab("migrations:plan,2"))
+        told = r"fab migrations:create: there is no option 'a'\. Write fab migrations:create,WORDS\."
+        self.assert_one_sentence(told, project.fab("migrations:create,a=b"))
+        told = r"Nothing was done\. Write fab migrations:pace,documents=100\."
+        self.assert_one_sentence(told, project.fab("migrations:pace,100"))
         told = r"fab migrations:create: too many options \(a comma begins another one; write \\, for a comma .*"
         self.assert_one_sentence(told, project.fab("migrations:create,Validator (total, state)"))
 
