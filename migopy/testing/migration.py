@@ -11,7 +11,7 @@ from unittest import mock
 
 from pymongo.database import Database
 
-from ..errors import MigrationFailed
+from ..errors import MigopyException, MigrationFailed
 from ..files.allowances import OTHER_VALUES, example_of_allow
 from ..manager import MigrationsManager
 from ..rehearsal import Results, open_stage
@@ -59,7 +59,7 @@ class MigrationTest:
         self._after = after
         self._names = self._manager._workspace().names
         try:
-            self.name = self._manager._workspace().inventory().name(name)
+            self.name: str = self._call(self._manager._workspace().inventory().name, name)
             self.db: Database[dict[str, Any]] = self._manager.db
             self._begin()
         except BaseException:
@@ -194,12 +194,11 @@ class MigrationTest:
     def _call(self, subtask: Callable[..., Any], *options: str, **named: str) -> Any:
         try:
             return subtask(*options, **named)
-        except MigrationFailed as error:
-            cause = error.__cause__
-            if cause is None:
-                raise
-        _cut_to_team_lines(cause)
-        raise cause  # outside of the block, or its context would be the error that it is the cause of
+        except MigopyException as error:
+            cause = error.__cause__ if isinstance(error, MigrationFailed) else None
+            failure = cause or error
+        _cut_to_team_lines(failure)
+        raise failure  # outside of the block, or its context would be the error that it is the cause of
 
 
 def _cut_to_team_lines(error: BaseException | None) -> None:

@@ -54,6 +54,17 @@ notes.assert_resumes()
         self.assertIn('006_words.py", line 7, in words\n', shown)
         self.assertNotIn("/migopy/", shown)
 
+    def test_a_mistake_of_the_test_shows_no_line_of_ours(self) -> None:
+        for mistake, shown in (
+            ("self.migration('77')", "MigrationNotFound: No migration '77' in "),
+            ("self.migration('6', after='77')", "MigrationNotFound: No migration '77' in "),
+            ("self.migration('6').down()", "WrongState: 006_words.py is not registered. "),
+        ):
+            with self.subTest(mistake):
+                found = self.run_it(mistake, code=1)
+                self.assertIn(shown, found)
+                self.assertNotIn("/migopy/", found)
+
     def test_what_down_does_not_restore(self) -> None:
         shown = self.run_it(
             """
