@@ -10,7 +10,7 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect, BulkWriteError, DocumentTooLarge, ServerSelectionTimeoutError
 
-from ..mongo.raw import documents_of_array, elements
+from ..mongo.raw import documents_of_array, place_of
 
 if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
@@ -30,14 +30,14 @@ class Reply:
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
+        cursor, _ = place_of(b"cursor", raw)
+        self._batch = place_of(b"firstBatch", raw, cursor)
+        begin, end = place_of(b"id", raw, cursor)
+        self.open_cursor = int.from_bytes(raw[begin:end], "little")
+        """Where the server holds the documents that did not fit; 0 if all are here."""
 
     def __len__(self) -> int:
         return len(self._raw)
-
-    @property
-    def open_cursor(self) -> int:
-        """Where the server holds the documents that did not fit; 0 if all are here."""
-        return int.from_bytes(_value(_value(self._raw, b"cursor"), b"id"), "little")
 
     def documents(self, codec_options: CodecOptions[Any]) -> list[Any]:
         """Raises ``InvalidBSON``."""
@@ -46,11 +46,7 @@ class Reply:
 
     def raw_documents(self) -> list[bytes]:
         """The documents as they were sent."""
-        return documents_of_array(_value(_value(self._raw, b"cursor"), b"firstBatch"))
-
-
-def _value(document: bytes, name: bytes) -> bytes:
-    return next(element.value for element in elements(document) if element.name == name)
+        return documents_of_array(self._raw, *self._batch)
 
 
 def find_raw(

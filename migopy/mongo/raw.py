@@ -60,14 +60,14 @@ def split(batch: bytes) -> Iterator[bytes]:
         position = end
 
 
-def documents_of_array(array: bytes) -> list[bytes]:
-    """The documents that an array consists of."""
+def documents_of_array(raw: bytes, array: int, end: int) -> list[bytes]:
+    """The documents in the array that stands from ``array`` to ``end``."""
     found = []
-    position, end = 4, len(array) - 1
-    while position < end:
-        begin = array.index(0, position + 1) + 1  # behind the name, which is the place in the array
-        position = begin + _int32(array, begin)[0]
-        found.append(array[begin:position])
+    position, last = array + 4, end - 1
+    while position < last:
+        begin = raw.index(0, position + 1) + 1  # behind the name, which is the place in the array
+        position = begin + _int32(raw, begin)[0]
+        found.append(raw[begin:position])
     return found
 
 
@@ -89,6 +89,17 @@ def elements(document: bytes) -> Iterator[Element]:
         stop = end_of_value(document, kind, value)
         yield Element(kind, document[position + 1 : value - 1], document[position:stop], document[value:stop])
         position = stop
+
+
+def place_of(name: bytes, raw: bytes, document: int = 0) -> tuple[int, int]:
+    """Where the value of a field begins and ends, in the document that begins at ``document``; nothing is copied."""
+    position = document + 4
+    while True:
+        value = raw.index(0, position + 1) + 1
+        end = end_of_value(raw, raw[position], value)
+        if raw[position + 1 : value - 1] == name:
+            return value, end
+        position = end
 
 
 def end_of_value(document: bytes, kind: int, value: int) -> int:
