@@ -48,8 +48,9 @@ class ListeningTestCase(InBothTestCase):
 class TestUpdatesByFunction(ListeningTestCase):
     def test_the_updates_of_a_batch_are_one_command(self) -> None:
         self.fill(300)
-        self.assertEqual(300, self.add_one_to_each())
-        self.assertEqual([100, 200], self.lengths())
+        with patch.object(pace, "FIRST_BATCH", 300):
+            self.assertEqual(300, self.add_one_to_each())
+        self.assertEqual([300], self.lengths())
         self.assertEqual({1: 300}, self.counts())
 
     def test_more_statements_than_one_command_may_have_are_sent_in_several(self) -> None:

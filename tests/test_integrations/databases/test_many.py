@@ -663,10 +663,14 @@ class TestTeam(DatabasesTestCase):
 class TestOperated(DatabasesTestCase):
     number = 3
     COUNT = 1_000
-    SLOWLY = (
-        "def once(user):\n    __import__('time').sleep(0.002)\n    return {'$inc': {'n': 1}}\n\n"
-        "batches.update(db.users, {}, once, size=50)"
-    )
+
+    def slowly(self) -> str:
+        """A piece of up() that takes so long that it can be paused, until there is a file ``fast``."""
+        path = str(self.customers.path / "fast")
+        return (
+            f"def once(user):\n    __import__('time').sleep(0 if __import__('os').path.exists({path!r}) else 0.05)\n"
+            "    return {'$inc': {'n': 1}}\n\nbatches.update(db.users, {}, once, size=10)"
+        )
 
     def changed(self) -> list[int]:
         return [self.client[name].users.count_documents({"n": 1}) for name in self.names[1:]]
@@ -674,7 +678,7 @@ class TestOperated(DatabasesTestCase):
     def test_the_running_ones_are_paused_and_resumed_together_and_one_is_stopped(self) -> None:
         """The first database, which is tried alone, has no documents: the two others run at the same time."""
         self.customers = self.project(MONGO_DATABASES=self.names, MONGO_DATABASE=None, LOCK_WAIT=20)
-        self.customers.migration("1_counts.py", self.SLOWLY, arguments="db, batches")
+        self.customers.migration("1_counts.py", self.slowly(), arguments="db, batches")
         for name in self.names[1:]:
             self.client[name].users.insert_many([{"_id": n, "n": 0} for n in range(self.COUNT)])
         process = self.customers.fab_start("migrations:execute")
@@ -687,6 +691,7 @@ class TestOperated(DatabasesTestCase):
             self.assertRegex(paused, rf"(?m)^{name}: The run is paused by \S+@\S+ \(backup\) and keeps its lock\.")
         self.assertIn("pause in 2 databases: 2 done\n", paused)
         before = self.changed()
+        (self.customers.path / "fast").touch()
         time.sleep(1.5)
         self.assertEqual(before, self.changed())
         self.assertRegex(self.fab("migrations").stderr, r"d02: locked by \S+@\S+, paused by \S+@\S+ \(backup\)\n")

@@ -411,7 +411,8 @@ class TestLockBehindABrokenNetwork(RunTestCase):
 
     def test_a_short_break_is_no_loss(self) -> None:
         project = self.project(MONGO_URI=f"mongodb://{self.proxy.host}:{self.proxy.port}/", LOCK_LEASE=30)
-        self.counting(project, "1_holds.py", until_file(project.path / "go"))
+        # A read is tried again, unlike a write to a standalone: the break is noticed before anything is written.
+        self.counting(project, "1_holds.py", f"{until_file(project.path / 'go')}\ndb.ran.find_one()")
         first = project.fab_start("migrations:execute")
         self.wait_until_in("1_holds.py")
         self.proxy.cut()
