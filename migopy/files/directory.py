@@ -120,11 +120,7 @@ def new_name(words: str, names: Sequence[str], pattern: str) -> str:
             raise BadMigration(f"The number {digits} is taken by {taken}. Choose another one, or leave it out.")
     else:
         digits = _next_digits(numbers, pattern)
-    letters = [letter for letter in unicodedata.normalize("NFKD", words.lower()) if not unicodedata.combining(letter)]
-    slug = re.sub(r"[^a-z0-9]+", "_", "".join(letters)).strip("_")
-    if not slug:
-        raise BadMigration(f"No name can be made of {words!r}: write letters from a to z, or digits.")
-    name = f"{digits}_{slug}.py"
+    name = f"{digits}_{_slug(words)}.py"
     if number_of(name) != int(digits):
         raise BadMigration(f"{name} would not match MIGRATIONS_FILE_PATTERN {pattern}. Choose other words.")
     return name
@@ -135,6 +131,15 @@ def _next_digits(numbers: Mapping[str, int], pattern: str) -> str:
     width = len(re.fullmatch(pattern, last).group("migr_nr")) if last else NUMBER_WIDTH  # type: ignore[union-attr]
     number = numbers[last] + 1 if last else 1
     return f"{number:0{width}}"
+
+
+def _slug(words: str) -> str:
+    """The words as a part of a file name. Raises ``BadMigration`` if nothing is left of them."""
+    letters = [letter for letter in unicodedata.normalize("NFKD", words.lower()) if not unicodedata.combining(letter)]
+    slug = re.sub(r"[^a-z0-9]+", "_", "".join(letters)).strip("_")
+    if not slug:
+        raise BadMigration(f"No name can be made of {words!r}: write letters from a to z, or digits.")
+    return slug
 
 
 def create(directory: Path, words: str, registered: Iterable[str], pattern: str, template: str) -> Path:
