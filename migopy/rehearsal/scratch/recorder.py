@@ -156,7 +156,8 @@ class Recorder:
 
 
 def _parts(name: str, command: Mapping[str, Any]) -> Iterator[Part]:
-    collection = str(next(iter(command.values()), None))
+    place = next(iter(command.values()), None)
+    collection = str(place)
     if name in ("update", "delete", *FIND_AND_MODIFY):
         yield from (Part(*kind_and_body, collection) for kind_and_body in _writes(name, command))
     elif name == "bulkWrite":
@@ -171,7 +172,7 @@ def _parts(name: str, command: Mapping[str, Any]) -> Iterator[Part]:
         yield Part(name, body, _collection_of(collection))
     elif name in ("collMod", "create", "convertToCapped", "drop", "dropIndexes", "dropDatabase"):
         yield Part(name, _options(command), collection)
-    elif name in READS:
+    elif name in READS and isinstance(place, str):  # otherwise it looks at the server, as our watcher does
         written = list(_written_by(collection, command.get("pipeline", ())))
         yield from written or _read(name, command, collection)
 
