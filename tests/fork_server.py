@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
@@ -118,8 +119,11 @@ def serve(connection: socket.socket, running: Path) -> list[str]:
         reader, writer = os.pipe()
         middle = os.fork()
         if not middle:
+            parent = os.getpid()
             if os.fork():
                 os._exit(0)  # so that the tests become the parent
+            while os.getppid() == parent:
+                time.sleep(0.001)
             break
         os.close(writer)
         os.waitpid(middle, 0)
