@@ -64,7 +64,7 @@ def _hide_our_lines(test: Callable[[], Any]) -> Callable[[], Any]:
             return test()
         except BaseException as error:
             keep_lines(error, lambda line: "__tracebackhide__" not in line.tb_frame.f_globals)
-            raise
+            raise error  # before Python 3.11, raise alone would bring the lines back
 
     return run
 
