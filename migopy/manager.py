@@ -312,7 +312,7 @@ class MigrationsManager(Settings, Hooks):
         sample.require_collection(workspace.db, workspace.address)
         if sample.path.exists():
             self._require_yes(f"Replace {sample.path}?", force)
-        if type(self).before_rehearsal is MigrationsManager.before_rehearsal:
+        if not lazy.rehearsal.is_overridden(self.before_rehearsal):
             written = sample.write(workspace.db, workspace.address)
             return self.logger.green(f"{written} Nothing in it is masked, because there is no before_rehearsal().")
         with lazy.rehearsal.open_stage(workspace, self.MongoClient, keep=False) as stage:

@@ -33,8 +33,8 @@ class Managers:
 
     def __init__(self, manager_class: type[Any]) -> None:
         self._class = manager_class
-        self._owners: dict[str | None, Any] = {}
-        """By URI, the manager whose client the others use."""
+        self._owners: list[Any] = []
+        """The managers whose clients the others use."""
         self._clients: dict[str | None, Any] = {}
         self._failures: dict[str | None, MigopyException] = {}
         """By URI, why there is no client: a server that is down costs its time limit once, not for each database."""
@@ -43,7 +43,7 @@ class Managers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for owner in self._owners.values():
+        for owner in self._owners:
             owner.close()
 
     def client(self, uri: str | None = None) -> Any:
@@ -52,7 +52,8 @@ class Managers:
             raise copy.copy(self._failures[uri])
         if uri in self._clients:
             return self._clients[uri]
-        owner = self._owners.setdefault(uri, self.class_for(Target("admin", uri))())
+        owner = self.class_for(Target("admin", uri))()
+        self._owners.append(owner)
         try:
             with _refuse_forked_client():
                 self._clients[uri] = owner.mongo_client

@@ -56,12 +56,12 @@ def call(manager: Manager, subtask: str | None, options: list[str], named: dict[
 
 def bind(manager: Manager, name: str, options: list[str], named: Mapping[str, str]) -> inspect.BoundArguments:
     """The arguments of the method. Raises ``UnknownSubtask`` if it does not take the options."""
-    method = getattr(manager, name)
+    accepted = signature(getattr(manager, name))
     try:
-        return signature(method).bind(*options, **{parameter_name(name): named[name] for name in named})
+        return accepted.bind(*options, **{parameter_name(name): named[name] for name in named})
     except TypeError as error:
         fab_task = manager.FAB_TASK
-        wrong = wrong_options(inspect.signature(method), options, named, error)
+        wrong = wrong_options(accepted, options, named, error)
         raise UnknownSubtask(f"fab {fab_task}:{name}: {wrong}. Write {usage_of(manager, name)}.") from None
 
 
@@ -81,13 +81,13 @@ PYTHON_WORDS = {
 
 
 def wrong_options(
-    signature: inspect.Signature, options: Sequence[str], named: Mapping[str, str], error: TypeError
+    accepted: inspect.Signature, options: Sequence[str], named: Mapping[str, str], error: TypeError
 ) -> str:
     """Why a method does not take these options: the error of ``Signature.bind()`` in the words of a command line."""
     if "databases" in named:
         return "databases= needs MONGO_DATABASES"
-    kinds = {each.kind for each in signature.parameters.values()}
-    unknown = [name for name in named if parameter_name(name) not in signature.parameters]
+    kinds = {each.kind for each in accepted.parameters.values()}
+    unknown = [name for name in named if parameter_name(name) not in accepted.parameters]
     if unknown and inspect.Parameter.VAR_KEYWORD not in kinds:
         return f"there is no option {unknown[0]!r}"
     if options and kinds <= {inspect.Parameter.KEYWORD_ONLY}:

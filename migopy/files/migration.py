@@ -14,7 +14,7 @@ from types import GeneratorType, ModuleType
 from typing import Any, Callable, Mapping, NamedTuple
 
 from ..errors import BadMigration
-from ..terminal.signature import signature
+from ..terminal.signature import signature, takes_session
 from ..terminal.texts import one_line
 from .allowances import allowances_of, require_known_allowances
 from .fingerprint import Fingerprint
@@ -152,7 +152,7 @@ class LoadedMigration:
 
     def require_verify_sees_transaction(self) -> None:
         """Raises ``BadMigration`` if ``verify()`` would see the database as it was before ``up()``."""
-        if self.in_transaction and self.verify and "session" not in signature(self.verify).parameters:
+        if self.in_transaction and self.verify and not takes_session(self.verify):
             raise BadMigration(
                 f"verify(db) of {self.name} cannot see what up(db, session) has done, because nobody outside of the"
                 " transaction can: write verify(db, session), and pass session=session to what it reads. No migration"

@@ -7,6 +7,7 @@ from .ahead import OtherDatabase as OtherDatabase
 from .pages import report_file as report_file
 from .preflight import preflight_seconds as preflight_seconds
 from .rehearsal import Rehearsal as Rehearsal
+from .rehearsal import is_overridden as is_overridden
 from .report import Results as Results
 from .result import sample_limit as sample_limit
 from .sample import Sample as Sample

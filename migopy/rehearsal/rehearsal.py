@@ -129,7 +129,7 @@ class Rehearsal:
             # If the server is gone, it has no answers; a failed migration may find in them why it failed.
             if self._preflight_seconds is not None and (error is None or isinstance(error, MigrationFailed)):
                 source = self._stage.source
-                questions = Questions(source, self._preflight_seconds, hides_values=_is_overridden(before))
+                questions = Questions(source, self._preflight_seconds, hides_values=is_overridden(before))
                 self._look_ahead(migrations, results.rehearsed, questions)
             if error:
                 raise error
@@ -369,7 +369,7 @@ def _down_of(up: LoadedMigration) -> LoadedMigration | None:
     return replace(up, call=up.module.down) if up.has_down else None
 
 
-def _is_overridden(before_rehearsal: Callable[..., object]) -> bool:
+def is_overridden(before_rehearsal: Callable[..., object]) -> bool:
     """Whether the team changes the copy: then it may mask what nobody should read."""
     return getattr(before_rehearsal, "__func__", None) is not Hooks.before_rehearsal
 

@@ -10,7 +10,7 @@ from ..files.faults import innermost_line
 from ..files.migration import unrun_type
 from ..mongo.failures import server_errors
 from ..mongo.transaction_guard import NotInTransaction, watch_writes
-from ..terminal.signature import signature
+from ..terminal.signature import takes_session
 from ..terminal.texts import one_line, summary
 
 if TYPE_CHECKING:
@@ -37,13 +37,12 @@ def unmet_requirements(loaded: Sequence[LoadedMigration], db: Database[Any], add
 
 def _why_unmet(migration: LoadedMigration, db: Database[Any], session: ClientSession) -> str | None:
     require: Any = migration.require
-    takes_session = "session" in signature(require).parameters
     path = migration.migration.path
     try:
         # The session is in no transaction, so every write is refused.
         with watch_writes(db.client, session):
             database = legacy.database_for(db, migration.content)
-            result = require(database, **{"session": session} if takes_session else {})
+            result = require(database, **{"session": session} if takes_session(require) else {})
             kind = unrun_type(result)
     except NotInTransaction as error:
         return f"require() may only read the database, and it writes{_place(path, error)}"

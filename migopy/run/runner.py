@@ -54,7 +54,7 @@ from ..mongo.transaction_guard import NotInTransaction, guard_of, watch_writes
 from ..store.history import EventKind, History, Record
 from ..terminal import signals
 from ..terminal.progress import ProgressLine
-from ..terminal.signature import signature
+from ..terminal.signature import takes_session
 from ..terminal.texts import summary
 from ..terminal.wording import stopper
 from .direction import Direction, RunLock
@@ -259,10 +259,8 @@ class Run:
     def _verify(self, migration: LoadedMigration, db: Database[Any], session: ClientSession | None) -> None:
         """Call ``verify()`` of the file, if there is one, after ``up()``."""
         verify = migration.verify if self._direction.executes else None
-        if verify:
-            asks_for_session = "session" in signature(verify).parameters
-            if self._call(verify, db, **{"session": session} if asks_for_session else {}) is False:
-                raise NotVerified("verify() returned False")
+        if verify and self._call(verify, db, **{"session": session} if takes_session(verify) else {}) is False:
+            raise NotVerified("verify() returned False")
 
     def _call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Call a function of the team: only here can a signal interrupt the run."""

@@ -6,15 +6,19 @@ import inspect
 import sys
 from typing import Any, Callable
 
+AS_WRITTEN: dict[str, Any] = {}
+"""Annotations may name what only a type checker imports: Python 3.14 permits that, and looks at them late."""
+
 if sys.version_info >= (3, 14):
     from annotationlib import Format
 
-    def signature(function: Callable[..., Any], follow_wrapped: bool = True) -> inspect.Signature:
-        """Its signature. The annotations may name what only a type checker imports, which Python 3.14 permits."""
-        return inspect.signature(function, follow_wrapped=follow_wrapped, annotation_format=Format.STRING)
+    AS_WRITTEN = {"annotation_format": Format.STRING}
 
-else:
 
-    def signature(function: Callable[..., Any], follow_wrapped: bool = True) -> inspect.Signature:
-        """Its signature."""
-        return inspect.signature(function, follow_wrapped=follow_wrapped)
+def signature(function: Callable[..., Any], follow_wrapped: bool = True) -> inspect.Signature:
+    return inspect.signature(function, follow_wrapped=follow_wrapped, **AS_WRITTEN)
+
+
+def takes_session(function: Callable[..., Any]) -> bool:
+    """Whether it has a parameter named ``session``."""
+    return "session" in signature(function).parameters

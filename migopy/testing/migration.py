@@ -21,7 +21,7 @@ from ..rehearsal.scratch.comparing import Change, Snapshot, compare, only_values
 from ..rehearsal.scratch.digest import Digester
 from ..rehearsal.scratch.raw import server_time
 from ..terminal import ColorsLogger
-from ..terminal.signature import signature
+from ..terminal.signature import takes_session
 from ..terminal.texts import one_line
 from ..terminal.tracebacks import is_team_frame
 from .client import STOPPER, Stopped, shared_client
@@ -84,7 +84,7 @@ class MigrationTest:
         check = self._load().verify
         if check is None:
             raise AssertionError(f"{self.name} has no verify().")
-        session = {"session": None} if "session" in signature(check).parameters else {}
+        session = {"session": None} if takes_session(check) else {}
         if check(self.db, **session) is False:
             raise AssertionError(f"verify() of {self.name} returned False.")
 
