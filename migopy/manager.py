@@ -82,7 +82,7 @@ class MigrationsManager(Settings, Hooks):
     def show_status(self, json: str | None = None) -> None:
         """Show what is unregistered, and all problems"""
         workspace = self._workspace()
-        status = workspace.status(workspace.inventory())
+        status = workspace.status()
         if is_yes("json", json):
             return show(lazy.run.report.as_json(lazy.run.report.status_rows(status)))
         lazy.run.screen.show_status(self.logger, status, is_new=workspace.is_new_database(status))
@@ -192,8 +192,8 @@ class MigrationsManager(Settings, Hooks):
     def plan(self, *, to: str | None = None, json: str | None = None) -> None:
         """Show what execute would do, and all problems"""
         workspace = self._workspace()
-        inventory = workspace.inventory()
-        status = workspace.status(inventory, with_contents=True)
+        status = workspace.status(with_contents=True)
+        inventory = status.inventory
         chosen = [migration for migration in inventory.up_to(to) if migration in status.unregistered]
         planning = self._planning(workspace)
         steps, obstacles = planning.steps(chosen, status)
@@ -236,11 +236,11 @@ class MigrationsManager(Settings, Hooks):
             lazy.files.require_plain_function(self.before_rehearsal, "before_rehearsal")
             workspace = self._workspace()
             results.where = f"{workspace.db.name} at {workspace.address}"
-            inventory = workspace.inventory()
-            chosen = inventory.to_execute(spec_migr, to)
+            status = workspace.status()
+            chosen = status.inventory.to_execute(spec_migr, to)
             if not chosen:
-                return self.logger.green(inventory.nothing_to_execute(to))
-            for sentence in workspace.status(inventory).left_in_copy([migration.name for migration in chosen]):
+                return self.logger.green(status.inventory.nothing_to_execute(to))
+            for sentence in status.left_in_copy([migration.name for migration in chosen]):
                 self.logger.white(sentence)
             with lazy.rehearsal.open_stage(workspace, self.MongoClient, self.other_databases, keep=keeps) as stage:
                 rehearsal = self._rehearsal(stage, limit, seconds)
@@ -257,7 +257,7 @@ class MigrationsManager(Settings, Hooks):
         """
         may_be_pending = is_yes("pending", pending, "ok")
         workspace = self._workspace()
-        status = workspace.status(workspace.inventory(), with_contents=True)
+        status = workspace.status(with_contents=True)
         unregistered = status.unregistered
         _, obstacles = self._planning(workspace).steps(unregistered, status)
         found = lazy.run.report.wrong(status, obstacles, may_be_pending=may_be_pending)

@@ -20,6 +20,10 @@ from ..terminal.wording import some
 STATES = ("failed", "behind", "running")
 """What ``databases=`` may say in place of names: those that need a look, have unregistered migrations, or a run."""
 
+FORBIDDEN = re.compile(r'[/\\. "$\0]')
+MAX_NAME_BYTES = 63
+"""What MongoDB demands of the name of a database: its manual, "Naming Restrictions"."""
+
 
 class Target(NamedTuple):
     """One of the databases: its name for people, and where it is if it is not at ``MONGO_HOST`` or ``MONGO_URI``."""
@@ -30,11 +34,13 @@ class Target(NamedTuple):
     @property
     def settings(self) -> dict[str, Any]:
         """The attributes of the class for this database."""
-        alone = {"MONGO_DATABASES": None, "MONGO_DATABASE": self.name}
-        if self.uri is None:
-            return alone
-        has_database = self.uri.partition("://")[2].partition("?")[0].partition("/")[2]
-        return {**alone, "MONGO_URI": self.uri, "MONGO_DATABASE": None if has_database else self.name}
+        database = {"MONGO_DATABASES": None, "MONGO_DATABASE": self.name if self.names_database else None}
+        return database if self.uri is None else {**database, "MONGO_URI": self.uri}
+
+    @property
+    def names_database(self) -> bool:
+        """Whether the name is that of the database; it is any word if the URI has a database."""
+        return not (self.uri or "").partition("://")[2].partition("?")[0].partition("/")[2]
 
 
 def all_targets(manager_class: type[Any], client: Callable[[], Any]) -> list[Target]:
@@ -50,7 +56,14 @@ def all_targets(manager_class: type[Any], client: Callable[[], Any]) -> list[Tar
     uris = given if isinstance(given, Mapping) else {}
     if not all(isinstance(uri, str) for uri in uris.values()):
         raise ConfigurationError("MONGO_DATABASES, as a dictionary, has to have a connection string for each name.")
-    return [Target(name, uris.get(name)) for name in dict.fromkeys(names)]
+    targets = [Target(name, uris.get(name)) for name in dict.fromkeys(names)]
+    for name, _ in filter(lambda target: target.names_database, targets):
+        if FORBIDDEN.search(name) or len(name.encode()) > MAX_NAME_BYTES:
+            raise ConfigurationError(
+                f"MONGO_DATABASES cannot have {name!r}: the name of a database has at most {MAX_NAME_BYTES} bytes and"
+                ' none of / \\ . " $ or a space.'
+            )
+    return targets
 
 
 def _call(function: Callable[..., Any], manager_class: type[Any], client: Any) -> Any:

@@ -9,10 +9,9 @@ import json
 import re
 import shlex
 import warnings
-from typing import Any, Iterator, Mapping, NamedTuple
+from typing import Any, Callable, Iterator, Mapping, NamedTuple
 
 from ..errors import ConfigurationError, MigopyException
-from ..fab.dispatch import call
 from ..fab.syntax import escape
 from ..terminal import ColorsLogger
 from ..terminal.messages import failure_method
@@ -96,12 +95,12 @@ def _refuse_forked_client() -> Iterator[None]:
             ) from warning
 
 
-def answer(manager: Any, subtask: str, options: list[str], named: Mapping[str, str]) -> Answer:
-    """Call a subtask with ``json=yes``, and take its document instead of printing it."""
+def answer(call: Callable[[], Any]) -> Answer:
+    """Call a subtask that prints a document, and take that instead."""
     error = None
     with contextlib.redirect_stdout(io.StringIO()) as stdout:
         try:
-            call(manager, subtask, options, {**named, "json": "yes"})
+            call()
         except MigopyException as raised:
             error = raised
     before, document = _split(stdout.getvalue())

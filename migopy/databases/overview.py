@@ -7,7 +7,6 @@ import json
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 from ..errors import CheckFailed, MigopyException
-from ..fab.dispatch import call
 from ..terminal import ColorsLogger, show
 from ..terminal.wording import plural, some
 from .choice import Target
@@ -80,7 +79,7 @@ def _show_first(managers: Managers, group: Group, subtask: Subtask, logger: Colo
     """Show what the subtask says of the first database now."""
     try:
         with contextlib.closing(managers.manager(group.first.target)) as manager:
-            call(manager, subtask.name, subtask.options, subtask.named)
+            subtask.call(manager)
     except MigopyException as error:
         logger.red(managers.class_for(group.first.target).logger.qualified(error))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import json
 import shlex
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..errors import MigopyException, UnknownSubtask
+from ..fab import env
 from ..fab.dispatch import bind, call, method_name
 from ..fab.syntax import option_text
 from ..terminal import ColorsLogger, show
+from ..terminal.messages import require_yes
 from ..terminal.options import is_yes
 from ..terminal.signature import signature
 from ..terminal.wording import SHOWN_NAMES, plural, some
@@ -31,6 +33,17 @@ RUNNING = ("execute", "ignore", "rollback")
 
 OPERATING = ("pause", "resume", "pace", "stop")
 """They change nothing in a database but its run, so that none is tried first."""
+
+QUESTIONS = {
+    "dbrestore": "Replace the collections of {databases} with those of a dump?",
+    "unlock": "Free the lock in {databases}? A run that still works there will lose it and register nothing more.",
+    "kept": "Delete what is kept for rollbacks in {databases}?",
+    "rejected": "Leave the documents that were set aside in {databases} as they are?",
+}
+"""What is asked once for all databases, in place of the question that the subtask has for each."""
+
+SHOWN_LOCKS = 20
+"""How many locks people are shown before they are asked."""
 
 OF_ONE = ("create", "rehearse", "sample")
 """They need one database, which stands for all."""
@@ -127,9 +140,16 @@ class Databases:
         takes_json = "json" in signature(getattr(self._class, name)).parameters
         as_json = takes_json and is_yes("json", named.pop("json", None))
         has_document = as_json or (takes_json and name in RUNNING)
-        subtask = Subtask(name, command.options, named, has_document, waits=is_operating)
+        question = _question(name, named)
+        # Who has answered for all is not asked again by the process of each.
+        answered = {**named, "force": "yes"} if question else named
+        subtask = Subtask(name, command.options, answered, has_document, waits=is_operating)
         done, targets = self._run(
-            subtask, goes_on=goes_on or is_operating, tries_one=not is_operating, shows_stdout=not as_json
+            subtask,
+            goes_on=goes_on or is_operating,
+            tries_one=not is_operating,
+            shows_stdout=not as_json,
+            ask=functools.partial(self._ask, question, named.get("force")),
         )
         rows = _rows(targets, done)
         error = _error(command, rows, self._class.logger)
@@ -140,16 +160,24 @@ class Databases:
             raise error
 
     def _run(
-        self, subtask: Subtask, *, goes_on: bool, tries_one: bool, shows_stdout: bool = True
+        self,
+        subtask: Subtask,
+        *,
+        goes_on: bool,
+        tries_one: bool,
+        shows_stdout: bool = True,
+        ask: Callable[[list[Target]], list[Target]] = list,
     ) -> tuple[list[Done], list[Target]]:
-        """Run it in the databases that are meant. Returns how it went in each, and which these are."""
+        """Run it in the databases that are meant. Returns how it went in each, and which these are.
+
+        ``ask`` returns those to which a person says yes.
+        """
         with self._pool(subtask, goes_on=goes_on, tries_one=tries_one, shows_stdout=shows_stdout) as pool:
-            targets = self._choose(pool)
+            targets = ask(self._choose(pool))
             pool.run(targets)
             if pool.interrupt and subtask.is_silent:
                 raise pool.interrupt
-        order = {target: place for place, target in enumerate(targets)}
-        return sorted(pool.done, key=lambda result: order[result.target]), targets
+        return _in_order(pool.done, targets), targets
 
     def _pool(self, subtask: Subtask, *, goes_on: bool, tries_one: bool, shows_stdout: bool = True) -> Pool:
         list_targets = functools.partial(_list_targets, self._class)
@@ -165,14 +193,60 @@ class Databases:
             raise SystemExit(targets.code)
         if self._wanted not in STATES or self._wanted in [target.name for target in targets]:
             return self._named(targets)
-        statuses, _ = Databases(self._class, None)._run(STATUS, goes_on=True, tries_one=False)
-        return [status.target for status in statuses if self._wanted in states(status.document)]
+        return [status.target for status in self._statuses(targets) if self._wanted in states(status.document)]
+
+    def _statuses(self, targets: Sequence[Target]) -> list[Done]:
+        """What ``show_status`` says of each, in the order of the databases."""
+        with self._pool(STATUS, goes_on=True, tries_one=False) as pool:
+            pool.run(targets)
+            if pool.interrupt:
+                raise pool.interrupt
+        return _in_order(pool.done, targets)
+
+    def _ask(self, question: str | None, force: str | None, targets: list[Target]) -> list[Target]:
+        """The databases to which a person, or ``force``, says yes. Raises ``WrongState`` for no."""
+        if not question or is_yes("force", force):
+            return targets
+        if question == QUESTIONS["unlock"]:
+            targets = self._locked(targets)
+        if targets:
+            names = some([target.name for target in targets])
+            databases = f"{plural(len(targets), 'database')} ({names})" if len(targets) > 1 else names
+            require_yes(question.format(databases=databases), force, may_ask=not env.abort_on_prompts)
+        return targets
+
+    def _locked(self, targets: Sequence[Target]) -> list[Target]:
+        """Those with a lock, and those whose status cannot be read. Shows who holds it, and why it cannot."""
+        found = [status for status in self._statuses(targets) if not status.document or status.document["lock"]]
+        for status in found[:SHOWN_LOCKS]:
+            text = _lock_text(status.document["lock"]) if status.document else status.error
+            self._class.logger.white_bold(f"{status.target.name}: {text}")
+        return [status.target for status in found]
 
     def _named(self, targets: list[Target]) -> list[Target]:
         """Those whose names or patterns ``databases=`` has; all without it. A database may be named all."""
         if self._wanted is None or (self._wanted == "all" and "all" not in [target.name for target in targets]):
             return targets
         return choose(targets, self._wanted)
+
+
+def _in_order(done: Sequence[Done], targets: Sequence[Target]) -> list[Done]:
+    order = {target: place for place, target in enumerate(targets)}
+    return sorted(done, key=lambda result: order[result.target])
+
+
+def _lock_text(lock: Mapping[str, Any]) -> str:
+    """``locked by ann@web1 (process 12), execute of 1_a.py``, from the document of ``show_status``."""
+    process = f" (process {lock['pid']}{', which has ended' if lock['gone'] else ''})" if lock["pid"] else ""
+    state = "locked" if lock["held"] else "the lock was left behind"
+    doing = f"{lock['subtask']} of {lock['migration']}" if lock["migration"] else lock["subtask"]
+    return f"{state} by {lock['by']}{process}, {doing}"
+
+
+def _question(name: str, named: Mapping[str, str]) -> str | None:
+    """What a person has to be asked, if anything: kept and rejected only read unless they drop."""
+    is_asked = name in ("dbrestore", "unlock") or "drop" in named or "older" in named
+    return QUESTIONS.get(name) if is_asked else None
 
 
 STATUS = Subtask("show_status", [], {}, is_silent=True)

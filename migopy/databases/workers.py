@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import re
@@ -14,7 +15,8 @@ from multiprocessing.connection import Connection
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ..errors import LockHeld, MigopyException, StopTaskExecution
-from ..fab.dispatch import call, fail
+from ..fab.dispatch import fail
+from ..fab.syntax import parameter_name
 from ..terminal.signals import handle_signals
 from ..terminal.streams import ignore_missing_readers, say, show
 from ..terminal.texts import summary
@@ -62,6 +64,11 @@ class Subtask(NamedTuple):
     """Whether its errors are for the document only."""
     waits: bool = False
     """Whether ``LOCK_WAIT`` is for the run that it asks to do something, and not for a lock."""
+
+    def call(self, manager: Any, **more: str) -> Any:
+        """Call it. That it exists and takes these options was found out before, once for all databases."""
+        named = {parameter_name(name): value for name, value in {**self.named, **more}.items()}
+        return getattr(manager, self.name)(*self.options, **named)
 
 
 ListTargets = Callable[[Managers], "list[Target]"]
@@ -118,9 +125,9 @@ def _answer(job: Job, managers: Managers, subtask: Subtask) -> Answer:
             managers.manager(job.target, is_quiet=subtask.has_document, **wait)
         ) as manager:
             if subtask.has_document:
-                document, error = answer(manager, subtask.name, subtask.options, subtask.named)
+                document, error = answer(functools.partial(subtask.call, manager, json="yes"))
                 return Answer(manager.logger.qualified_document(document), error)
-            call(manager, subtask.name, subtask.options, subtask.named)
+            subtask.call(manager)
     except StopTaskExecution:
         pass
     except MigopyException as error:

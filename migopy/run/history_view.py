@@ -35,13 +35,12 @@ def find_history(workspace: Workspace, name: str | None, newest: int | None) -> 
         raise UnknownSubtask(
             f"{name!r} and last={newest} are given: a comma begins another option. Write one NAME, or last=N."
         )
-    inventory = workspace.inventory()
-    status = workspace.status(inventory, with_contents=True)
+    status = workspace.status(with_contents=True)
     rows, events = report.history_rows(status), None
     if name is not None:
-        name = inventory.name(name, also=status.last_events)
+        name = status.inventory.name(name, also=status.last_events)
         rows = [row for row in rows if row["name"] == name]
-        events = report.event_rows(workspace.history.events_of_file(name), inventory.records.get(name))
+        events = report.event_rows(workspace.history.events_of_file(name), status.inventory.records.get(name))
     elif newest is not None:
         rows = report.newest_executed(rows, newest)
     return HistoryView(rows, [problem for problem in status.problems if name in (None, problem.name)], events)

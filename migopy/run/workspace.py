@@ -10,9 +10,9 @@ import dataclasses
 import os
 import time
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 from bson.binary import UUID_SUBTYPE, Binary
 
@@ -21,7 +21,7 @@ from ..errors import BadMigration, LockHeld, NotAllowed, ServerFailed, WrongStat
 from ..files.directory import find, number_parser, unusable_entries
 from ..files.importing import on_sys_path
 from ..mongo import ServerKind, kill_sessions, look_up, server_errors, server_kind
-from ..store import Checkpoints, History, Holder, KeptStore, Lock, Names, Record, RejectedStore
+from ..store import Checkpoints, History, Holder, KeptStore, Lock, Names, Record, RejectedStore, read_in_one
 from ..terminal import signals
 from ..terminal.messages import failure_method
 from ..terminal.texts import one_line
@@ -72,21 +72,32 @@ class Workspace:
         self.address = self.server.address
         self.names = Names(self.settings.MIGRATIONS_COLLECTION)
         self.directory = self.folder / self.settings.MIGRATIONS_DIRECTORY
-        by = user_at_host(self.settings.BY)
-        self.history = History(self.db, self.names, address=self.address, by=by, version=__version__)
-        self.checkpoints = Checkpoints(self.db, self.names, address=self.address, by=by)
-        self.kept = KeptStore(self.db, self.names, address=self.address, by=by)
-        self.rejected = RejectedStore(self.db, self.names, address=self.address, by=by)
+        self.by = user_at_host(self.settings.BY)
+        self.history = History(self.db, self.names, address=self.address, by=self.by, version=__version__)
         self.lock = Lock(
             self.db,
             self.names,
             address=self.address,
             lease=self.settings.LOCK_LEASE,
-            by=by,
+            by=self.by,
             pid=os.getpid(),
             was_unlocked=self.history.was_unlocked_since,
         )
         self.lock.first_pace = self.pace or self.settings.BATCH_PACE
+
+    # Made at first use: a status of many databases needs none of them.
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.db, self.names, address=self.address, by=self.by)
+
+    @cached_property
+    def kept(self) -> KeptStore:
+        return KeptStore(self.db, self.names, address=self.address, by=self.by)
+
+    @cached_property
+    def rejected(self) -> RejectedStore:
+        return RejectedStore(self.db, self.names, address=self.address, by=self.by)
 
     def is_new_database(self, status: Status) -> bool:
         """Whether the database does not exist yet, as far as this user may know. Asks only if the history is empty."""
@@ -97,9 +108,9 @@ class Workspace:
             return not self.db.client.admin.command(asked)["databases"]
         return False
 
-    def inventory(self) -> Inventory:
-        """The files and the registrations, as they are now. One read."""
-        records, unfinished_restore = self.history.records_and_restore()
+    def inventory(self, registrations: Iterable[Mapping[str, Any]] | None = None) -> Inventory:
+        """The files and the registrations, as they are now. One read, unless the registrations are given."""
+        records, unfinished_restore = self.history.records_and_restore(registrations)
         pattern = self.settings.MIGRATIONS_FILE_PATTERN
         return Inventory(
             find(self.directory, pattern),
@@ -115,17 +126,20 @@ class Workspace:
         """The status without lock and file contents. One read, and one more if a migration is unfinished."""
         return self._with_progress(Status(inventory, self.history.last_events()))
 
-    def status(self, inventory: Inventory, *, with_contents: bool = False) -> Status:
-        """The status with the lock. Two reads, and one more if a migration is running or unfinished.
+    def status(self, *, with_contents: bool = False) -> Status:
+        """The inventory and all about it. One read, and one more if a migration is running or unfinished.
 
         ``with_contents`` reads the registered files too.
         """
+        with server_errors(self.address):
+            found = read_in_one(self.db, self.names)
+        inventory = self.inventory(found.registrations)
         contents = self.contents(inventory, with_registered=with_contents)
-        last_events, holder = self.history.last_events(), self.lock.holder()
+        last_events, holder = self.history.last_events(found.log), self.lock.holder(found.lock)
         facts = {"database": self.db.name, "server": self.address, **contents._asdict()}
         status = self._with_progress(Status(inventory, last_events, holder, **facts))
-        foreign = sorted({*self.history.foreign, *self.lock.foreign, *self.checkpoints.foreign})
-        return dataclasses.replace(status, foreign=foreign)
+        foreign = {*self.history.foreign, *self.lock.foreign, *status.foreign}
+        return dataclasses.replace(status, foreign=sorted(foreign)) if foreign else status
 
     def _with_progress(self, status: Status) -> Status:
         registered = status.inventory.records
@@ -133,7 +147,8 @@ class Workspace:
         if not directions:
             return status
         with contextlib.suppress(NotAllowed):  # a user without this right still sees all the rest
-            status = dataclasses.replace(status, progress=self.checkpoints.progress(directions))
+            progress = self.checkpoints.progress(directions)
+            status = dataclasses.replace(status, progress=progress, foreign=[*self.checkpoints.foreign])
         return status
 
     def contents(self, inventory: Inventory, *, with_registered: bool = True) -> Contents:
@@ -245,7 +260,7 @@ class Workspace:
             return inventory.to_roll_back(*targets)
         except WrongState as error:
             if error.migration:
-                error.with_context(after=self.status(inventory).undo_sentence(error.migration))
+                error.with_context(after=self.status().undo_sentence(error.migration))
             raise
 
     def require_something_to_forget(self, inventory: Inventory, short_name: str) -> str:
@@ -395,6 +410,7 @@ def _fingerprints(files: Sequence[Migration]) -> tuple[dict[str, Fingerprint], d
     return fingerprints, reasons
 
 
+@lru_cache(maxsize=None)
 def user_at_host(who: str | None = None) -> str:
     """``ann@web1``; ``who`` stands in place of the user of this machine."""
     import getpass

@@ -68,6 +68,9 @@ BESIDES: tuple[EventKind, ...] = (
 )
 """What other terminals have asked of a run or decided about it; it says nothing about how a migration ended."""
 
+IN_ORDER = [("at", 1), ("_id", 1)]
+"""The order of time in the log."""
+
 UNFINISHED_RESTORE = "half restored"
 """The ``_id`` of a document among the registrations that says: a restore has begun and has not finished."""
 
@@ -233,11 +236,16 @@ class History:
         return self.records_and_restore()[0]
 
     @explains_server_errors
-    def records_and_restore(self) -> tuple[dict[str, Record], UnfinishedRestore | None]:
-        """The registered migrations by name, and the restore that has not finished, if any."""
+    def records_and_restore(
+        self, found: Iterable[Mapping[str, Any]] | None = None
+    ) -> tuple[dict[str, Record], UnfinishedRestore | None]:
+        """The registered migrations by name, and the restore that has not finished, if any.
+
+        One read, or none if the documents of the collection are given.
+        """
         records: dict[str, Record] = {}
         unfinished_restore = None
-        for document in documents.read_all(self._collection, {}, self.foreign):
+        for document in documents.read_all(self._collection, {}, self.foreign) if found is None else found:
             record = Record.from_document(document)
             if document["_id"] == UNFINISHED_RESTORE:
                 unfinished_restore = UnfinishedRestore.from_document(document)
@@ -359,11 +367,11 @@ class History:
         self._collection.delete_one({"_id": UNFINISHED_RESTORE})  # last: until here the restore can be interrupted
 
     @explains_server_errors
-    def events(self, name: str | None = None) -> list[Event]:
-        """The log in the order of time, whole or for one migration."""
+    def events(self, name: str | None = None, found: Iterable[Mapping[str, Any]] | None = None) -> list[Event]:
+        """The log in the order of time, whole or for one migration. One read, or none if it is given."""
         wanted = {} if name is None else {"name": name}
         events = []
-        for document in documents.read_all(self._log, wanted, self.foreign, sort=[("at", 1), ("_id", 1)]):
+        for document in documents.read_all(self._log, wanted, self.foreign, sort=IN_ORDER) if found is None else found:
             event = Event.from_document(document)
             if event is None:
                 why = "it has no event or no time"
@@ -388,10 +396,13 @@ class History:
         wanted = {"event": "unlocked", "at": {"$gte": moment}}  # by the server's clock, as `at` is
         return self._log.count_documents(wanted, limit=1, maxTimeMS=MAJORITY_TIMEOUT_MS) > 0
 
-    def last_events(self) -> dict[str, Event]:
-        """The last event of each migration, without the events that a restore has undone."""
+    def last_events(self, found: Iterable[Mapping[str, Any]] | None = None) -> dict[str, Event]:
+        """The last event of each migration, without the events that a restore has undone.
+
+        One read, or none if the documents of the log are given.
+        """
         valid: list[Event] = []
-        for event in self.events():
+        for event in self.events(found=found):
             if event.event == "restored":
                 until = event.logged_until
                 valid = [earlier for earlier in valid if until and earlier.at <= until]

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 
 LOCK_ID = "lock"
 
+LOOK: Sequence[Mapping[str, Any]] = [{"$match": {"_id": LOCK_ID}}, {"$set": {"held": IS_HELD}}]
+"""The pipeline that finds the document, and says whether the lease lasts."""
+
 SAFETY_MARGIN = 0.1
 """The last part of the lease, in which its holder no longer relies on it and nobody else can take it yet."""
 
@@ -207,24 +210,28 @@ class Lock:
         """The document of the lock, if migopy did not write it."""
 
     @explains_server_errors
-    def holder(self) -> Holder | None:
-        """The run that has the lock, or died with it; None when it is free. One read, no write."""
-        held = {"held": IS_HELD}
+    def holder(self, found: Sequence[Mapping[str, Any]] | None = None) -> Holder | None:
+        """The run that has the lock, or died with it; None when it is free.
+
+        One read and no write, or none if the document that ``LOOK`` finds is given.
+        """
+        for document in self._look() if found is None else found:
+            if not _is_lock_of_a_run(document):
+                why, next_step = "it lacks the fields of a lock", "{command}:unlock frees it"
+                self.foreign.add(ForeignDocument(self._collection.name, repr(LOCK_ID), why, next_step))
+            return Holder.from_document(document)
+        return None
+
+    def _look(self) -> list[dict[str, Any]]:
         try:
-            found = self._read({"$set": held})
+            return self._read(LOOK)
         except InvalidBSON:  # Python cannot hold something in it; then only the token matters, for unlock
             is_text = {"$eq": [{"$type": "$token"}, "string"]}
-            found = self._read({"$project": {**held, "token": {"$cond": [is_text, "$token", None]}}})
-        if found is None:
-            return None
-        if not _is_lock_of_a_run(found):
-            why, next_step = "it lacks the fields of a lock", "{command}:unlock frees it"
-            self.foreign.add(ForeignDocument(self._collection.name, repr(LOCK_ID), why, next_step))
-        return Holder.from_document(found)
+            fields = {"held": 1, "token": {"$cond": [is_text, "$token", None]}}
+            return self._read([*LOOK, {"$project": fields}])
 
-    def _read(self, stage: Mapping[str, Any]) -> dict[str, Any] | None:
-        pipeline = [{"$match": {"_id": LOCK_ID}}, stage]
-        return next(iter(self._collection.aggregate(pipeline, maxTimeMS=MAJORITY_TIMEOUT_MS)), None)
+    def _read(self, pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return list(self._collection.aggregate(pipeline, maxTimeMS=MAJORITY_TIMEOUT_MS))
 
     first_pace: int | None = None
     """Documents a second that the run allows itself from its beginning."""

@@ -254,6 +254,20 @@ class TestChoice(DatabasesTestCase):
                 self.assertRegex(result.stderr, r"^MONGO_DATABASES has to be a list of ")
                 self.assertEqual(1, result.stderr.count("\n"), result.stderr)
 
+    def test_a_name_that_no_database_can_have(self) -> None:
+        for name in ("ten.ant", "ten ant", "ten$ant", "t" * 64):
+            with self.subTest(name):
+                self.customers = self.project(MONGO_DATABASES=[self.names[0], name], MONGO_DATABASE=None)
+                self.assertEqual(
+                    f"MONGO_DATABASES cannot have {name!r}: the name of a database has at most 63 bytes and none of"
+                    ' / \\ . " $ or a space.\n',
+                    self.fab("migrations:execute", code=1).stderr,
+                )
+        uris = {"ten ant": f"{self.server.uri}{self.names[0]}"}
+        self.customers = self.project(MONGO_DATABASES=uris, MONGO_DATABASE=None)
+        self.customers.trace("1_a.py")
+        self.assertIn("ten ant: 0 executed", self.fab("migrations").stderr)
+
     def test_a_connection_string_for_each(self) -> None:
         first, second, _ = self.names
         uris = {first: f"{self.server.uri}", "the second": f"{self.server.uri}{second}"}
@@ -651,13 +665,63 @@ class TestTeam(DatabasesTestCase):
         process = self.customers.fab_start("migrations:execute,databases=*_02")
         wait_for("lock", lambda: self.client[self.names[1]].migrations_lock.find_one({"migrations": "1_wait.py"}))
         result = self.fab("migrations:unlock,databases=running", code=1)
-        self.assertIn("d02: The lock is held by", result.stderr)
-        self.assertIn("unlock in 1 database: 1 failed (d02).", result.stderr)
+        self.assertRegex(result.stderr, r"^d02: locked by .*@.* \(process \d+\), execute of 1_wait\.py\n")
+        self.assertIn("there is no terminal to ask on. The question is: Free the lock in d02? ", result.stderr)
         (self.customers.path / "go").touch()
         self.assertEqual(0, self.end_of(process).code)
         self.assertEqual(
             "unlock in 0 databases: nothing to do\n", self.fab("migrations:unlock,databases=running").stderr
         )
+
+
+class TestQuestions(DatabasesTestCase):
+    """What cannot be undone is asked once, and not by the process of each database."""
+
+    number = 3
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.customers.trace("1_a.py")
+        until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=5)
+        lock = {"_id": "lock", "token": "a", "by": "ann@web1", "subtask": "execute", "since": until}
+        for name in self.names[:2]:
+            self.client[name].migrations_lock.insert_one({**lock, "expires_at": until})
+
+    def answer(self, words: str, text: str, code: int) -> list[str]:
+        result = self.customers.fab_in_terminal("--hide=status", f"migrations:{words}", input=text)
+        self.assert_code(code, result)
+        return self.short(re.sub(r"\x1b\[[0-9;]*m", "", result.output)).splitlines()
+
+    def test_no_frees_no_lock_and_yes_frees_all(self) -> None:
+        shown = ["d01: locked by ann@web1, execute", "d02: locked by ann@web1, execute"]
+        lines = self.answer("unlock,databases=all", "no\n", code=1)
+        self.assertEqual(shown, [line for line in lines if "locked by" in line])
+        self.assertEqual(1, sum("[yes/no]" in line for line in lines), lines)
+        self.assertIn("Free the lock in 2 databases (d01, d02)? A run that still works there", "\n".join(lines))
+        self.assertTrue(lines[-1].endswith("[yes/no] Nothing was done."), lines)
+        self.assertEqual(self.names[:2], self.locks())
+
+        lines = self.answer("unlock,databases=all", "yes\n", code=0)
+        self.assertEqual("unlock in 2 databases: 2 done", lines[-1])
+        self.assertEqual([], self.locks())
+        self.assertEqual(["unlock in 0 databases: nothing to do"], self.answer("unlock,databases=all", "", code=0))
+
+    def test_without_a_terminal_one_sentence_says_what_to_write(self) -> None:
+        for words, question in (
+            ("dbrestore,some_dump", "Replace the collections of 3 databases (d01, d02, d03) with those of a dump?"),
+            ("kept,older=30", "Delete what is kept for rollbacks in 3 databases (d01, d02, d03)?"),
+            ("rejected,drop=1", "Leave the documents that were set aside in 3 databases (d01, d02, d03) as they are?"),
+        ):
+            with self.subTest(words):
+                self.assertEqual(
+                    "Nothing was done: there is no terminal to ask on. The question is:"
+                    f" {question} Write force=yes to answer yes.\n",
+                    self.fab(f"migrations:{words},databases=all", code=1).stderr,
+                )
+        self.assertEqual(self.names[:2], self.locks())
+
+    def test_what_only_reads_asks_nothing(self) -> None:
+        self.assertIn("kept in 3 databases: 3 done", self.fab("migrations:kept,databases=all").stderr)
 
 
 class TestOperated(DatabasesTestCase):

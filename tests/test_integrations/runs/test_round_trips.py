@@ -29,7 +29,8 @@ OF_PYMONGO = ("ismaster", "hello", "endSessions", "ping")
 
 Commands = List[Tuple[str, str]]
 
-READS = [("aggregate", "migrations_lock"), ("find", "migrations"), ("find", "migrations_log")]
+READS = [("aggregate", "migrations")]
+"""One command reads all that a status shows."""
 
 
 class TestRoundTrips(MongoTestCase):
@@ -72,7 +73,7 @@ class TestRoundTrips(MongoTestCase):
     def register(self, count: int) -> None:
         self.db.migrations.insert_many([{"name": f"{number}_a.py"} for number in range(1, count + 1)])
 
-    def test_the_status_reads_each_collection_once_however_many_migrations_there_are(self) -> None:
+    def test_the_status_is_one_read_however_many_migrations_there_are(self) -> None:
         for count in (1, 1500):  # only where nothing has ever happened it is asked whether there is such a database
             self.migrations(count)
             self.assertEqual([*READS, ("listDatabases", "1")], sorted(self.commands("migrations")))
