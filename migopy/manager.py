@@ -105,10 +105,10 @@ class MigrationsManager(Settings, Hooks):
         with lazy.run.open_outcome("execute", json) as outcome:
             self._require_name("execute", spec_migr)
             workspace = self._workspace(keeps_filters=is_yes("resume", resume), pace=pace)
-            with workspace.hold_lock_to_register("execute", spec_migr, to) as (inventory, chosen):
+            with workspace.hold_lock_to_register("execute", spec_migr, to) as (status, chosen):
                 if not chosen:
-                    return self.logger.green(inventory.nothing_to_execute(to))
-                plan = self._planning(workspace).plan("up", chosen, inventory, named=spec_migr)
+                    return self.logger.green(status.inventory.nothing_to_execute(to))
+                plan = self._planning(workspace).plan("up", chosen, status, named=spec_migr)
                 for failure in plan.failed_before:
                     self.logger.white(failure)
                 lazy.run.run_all(lazy.run.EXECUTE, plan, workspace, outcome, self)
@@ -122,13 +122,13 @@ class MigrationsManager(Settings, Hooks):
         with lazy.run.open_outcome("ignore", json) as outcome:
             self._require_name("ignore", spec_migr)
             workspace = self._workspace()
-            with workspace.hold_lock_to_register("ignore", spec_migr, to) as (inventory, chosen):
+            with workspace.hold_lock_to_register("ignore", spec_migr, to) as (status, chosen):
                 if not chosen:
-                    return self.logger.green(inventory.nothing_to_execute(to))
+                    return self.logger.green(status.inventory.nothing_to_execute(to))
                 for migration in chosen:
                     self.logger.white_bold(f"Registering migration {migration.name}...")
                 outcome.plan([migration.name for migration in chosen])
-                outcome.record_ignored(*workspace.ignore(chosen, inventory))
+                outcome.record_ignored(*workspace.ignore(chosen, status))
 
     @task
     def rollback(
@@ -154,11 +154,11 @@ class MigrationsManager(Settings, Hooks):
                 return self.logger.green(f"No migration was executed after {to}, nothing to roll back")
             if is_yes("plan", plan):
                 outcome.plan([migration.name for migration in chosen])
-                return show(self._planning(workspace).rollback_table(workspace.inventory(), spec_migr, last, to))
+                return show(self._planning(workspace).rollback_table(workspace.status_from_log(), spec_migr, last, to))
             with workspace.hold_lock("rollback"):
-                inventory = workspace.inventory()
-                chosen = inventory.to_roll_back(spec_migr, last, to)
-                down = self._planning(workspace).plan("down", chosen, inventory, named=spec_migr)
+                status = workspace.status_from_log()
+                chosen = status.inventory.to_roll_back(spec_migr, last, to)
+                down = self._planning(workspace).plan("down", chosen, status, named=spec_migr)
                 lazy.run.run_all(lazy.run.ROLL_BACK, down, workspace, outcome, self)
 
     @task

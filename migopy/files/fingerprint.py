@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import codecs
 import hashlib
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from .syntax import parse
@@ -32,10 +32,16 @@ class Fingerprint:
     @cached_property
     def code_checksum(self) -> str | None:
         """SHA-256 of the code without comments, docstrings and layout; None if this Python cannot read the code."""
-        try:
-            return hashlib.sha256(repr(_outline(parse(self._text))).encode()).hexdigest()
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
+        return _code_checksum(self._text)
+
+
+@lru_cache(maxsize=None)
+def _code_checksum(text: bytes) -> str | None:
+    # Cached, because many databases ask about the same files.
+    try:
+        return hashlib.sha256(repr(_outline(parse(text))).encode()).hexdigest()
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 def _outline(node: Any) -> Any:

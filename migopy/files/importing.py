@@ -8,6 +8,7 @@ import importlib.abc
 import importlib.util
 import os
 import sys
+from functools import lru_cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -87,9 +88,15 @@ class _Loader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         # Python's own loader would take the bytecode, and write it.
         content = self.get_data(self.path) if self.content is None else self.content
-        tree = ast.parse(content, self.path)
-        refuse_python_2(tree, content, self.path)
-        return self.source_to_code(tree, self.path)
+        return _compile(content, self.path)
+
+
+@lru_cache(maxsize=None)
+def _compile(content: bytes, path: str) -> CodeType:
+    """The code of a file. Cached, because it runs once for each of many databases, each time as a new module."""
+    tree = ast.parse(content, path)
+    refuse_python_2(tree, content, path)
+    return compile(tree, path, "exec", dont_inherit=True)
 
 
 def _run_module(name: str, path: Path, content: bytes) -> ModuleType:

@@ -75,7 +75,7 @@ def _old_name(workspace: Workspace, inventory: Inventory, file: Migration, was: 
                 migration=file.name,
             )
         (name,) = same_code
-    if workspace.status_from_log(inventory).unfinished_kind(name):
+    if workspace.status_from_log().unfinished_kind(name):
         raise WrongState(
             f"The rollback of {name} has not ended well. Nothing was done. Give the file that name again, and end it"
             f" with {inventory.command}:rollback,{name} or {inventory.command}:forget,{name}",

@@ -68,22 +68,21 @@ class Planning:
         self._dumps = workspace.settings.DO_MONGO_DUMP
         self._require_dump = require_dump
 
-    def plan(self, function: Function, chosen: Sequence[Migration], inventory: Inventory, named: str | None) -> Plan:
+    def plan(self, function: Function, chosen: Sequence[Migration], status: Status, named: str | None) -> Plan:
         """Import the chosen migrations, and divide them at the first interrupted one.
 
         Raises ``BadMigration``, ``ConfigurationError`` or ``WrongState`` if nothing may run.
         """
         if function == "up" and self._strict:  # a rollback is allowed: it may be what removes the drift
-            refuse_drift(Status(inventory, **self._workspace.contents(inventory)._asdict()))
-        status = self._workspace.status_from_log(inventory)
+            refuse_drift(Status(status.inventory, **self._workspace.contents(status.inventory)._asdict()))
         self._refuse_what_just_failed(chosen, status)
         with signals.let_through():  # importing a file runs code of the team
             loaded = [load(migration, function) for migration in chosen]
             if function == "down":
-                refuse_irreversible(loaded, inventory.command)
+                refuse_irreversible(loaded, status.inventory.command)
                 for migration in loaded:
                     if migration.call is restore_kept:
-                        require_all_kept(migration.name, inventory, self._workspace)
+                        require_all_kept(migration.name, status.inventory, self._workspace)
         require_transactions(loaded, self._workspace)
         plan = divide(loaded, status, named=bool(named))
         if function == "up":
@@ -110,11 +109,12 @@ class Planning:
         if any(migration.require for migration in loaded):
             yield from unmet_requirements(loaded, self._db(), self._workspace.address)
 
-    def rollback_table(self, inventory: Inventory, spec_migr: str | None, last: str | None, to: str | None) -> str:
+    def rollback_table(self, status: Status, spec_migr: str | None, last: str | None, to: str | None) -> str:
         """What a rollback would take back, in order. Raises what the rollback would raise before anything runs."""
+        inventory = status.inventory
         chosen = inventory.to_roll_back(spec_migr, last, to)
         with self._workspace.on_sys_path():
-            plan = self.plan("down", chosen, inventory, named=spec_migr)
+            plan = self.plan("down", chosen, status, named=spec_migr)
         loaded = [*plan.ready, *plan.blocked]
         return rollback_table([(inventory.records[each.name], each.in_transaction, each.in_batches) for each in loaded])
 

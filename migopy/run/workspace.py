@@ -21,7 +21,7 @@ from ..errors import BadMigration, LockHeld, NotAllowed, ServerFailed, WrongStat
 from ..files.directory import find, number_parser, unusable_entries
 from ..files.importing import on_sys_path
 from ..mongo import ServerKind, kill_sessions, look_up, server_errors, server_kind
-from ..store import Checkpoints, History, Holder, KeptStore, Lock, Names, Record, RejectedStore, read_in_one
+from ..store import Checkpoints, Found, History, Holder, KeptStore, Lock, Names, Record, RejectedStore, read_in_one
 from ..terminal import signals
 from ..terminal.messages import failure_method
 from ..terminal.texts import one_line
@@ -122,17 +122,17 @@ class Workspace:
             unfinished_restore,
         )
 
-    def status_from_log(self, inventory: Inventory) -> Status:
+    def status_from_log(self) -> Status:
         """The status without lock and file contents. One read, and one more if a migration is unfinished."""
-        return self._with_progress(Status(inventory, self.history.last_events()))
+        found = self._read_in_one(with_lock=False)
+        return self._with_progress(Status(self.inventory(found.registrations), self.history.last_events(found.log)))
 
     def status(self, *, with_contents: bool = False) -> Status:
         """The inventory and all about it. One read, and one more if a migration is running or unfinished.
 
         ``with_contents`` reads the registered files too.
         """
-        with server_errors(self.address):
-            found = read_in_one(self.db, self.names)
+        found = self._read_in_one(with_lock=True)
         inventory = self.inventory(found.registrations)
         contents = self.contents(inventory, with_registered=with_contents)
         last_events, holder = self.history.last_events(found.log), self.lock.holder(found.lock)
@@ -140,6 +140,10 @@ class Workspace:
         status = self._with_progress(Status(inventory, last_events, holder, **facts))
         foreign = {*self.history.foreign, *self.lock.foreign, *status.foreign}
         return dataclasses.replace(status, foreign=sorted(foreign)) if foreign else status
+
+    def _read_in_one(self, *, with_lock: bool) -> Found:
+        with server_errors(self.address):
+            return read_in_one(self.db, self.names, with_lock=with_lock)
 
     def _with_progress(self, status: Status) -> Status:
         registered = status.inventory.records
@@ -225,10 +229,10 @@ class Workspace:
 
     # Registrations without running anything
 
-    def ignore(self, chosen: Sequence[Migration], inventory: Inventory) -> tuple[list[str], datetime]:
+    def ignore(self, chosen: Sequence[Migration], status: Status) -> tuple[list[str], datetime]:
         """Register migrations that are not executed, under the lock. Returns their names, and when it was."""
         files = {migration.name: migration.fingerprint() for migration in chosen}
-        progress = self.status_from_log(inventory).progress
+        progress = status.progress
         rejected = {name: progress[name].rejected for name in files if name in progress and progress[name].rejected}
         for name, documents in rejected.items():
             self.say(f"{name}: {plural(documents, 'document')} that it has set aside stay as they are")
@@ -303,16 +307,16 @@ class Workspace:
     @contextlib.contextmanager
     def hold_lock_to_register(
         self, subtask: str, spec_migr: str | None, to: str | None
-    ) -> Iterator[tuple[Inventory, list[Migration]]]:
-        """Hold the lock unless there is nothing to execute or ignore: the inventory, and what is chosen."""
+    ) -> Iterator[tuple[Status, list[Migration]]]:
+        """Hold the lock unless there is nothing to execute or ignore: the status from the log, and what is chosen."""
         inventory = self.inventory()
         chosen = inventory.to_execute(spec_migr, to)
         if not chosen:
-            yield inventory, chosen
+            yield Status(inventory), chosen
             return
         with self.hold_lock(subtask):
-            inventory = self.inventory()
-            yield inventory, inventory.to_execute(spec_migr, to)
+            status = self.status_from_log()
+            yield status, status.inventory.to_execute(spec_migr, to)
 
     def unlock(self, holder: Holder) -> bool:
         """Take the lock away from this holder and no other, and log what it was doing; False if it has ended."""

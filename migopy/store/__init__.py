@@ -10,5 +10,6 @@ from .kept import KeptStore as KeptStore
 from .lock import Holder as Holder
 from .lock import Lock as Lock
 from .names import Names as Names
+from .one_read import Found as Found
 from .one_read import read_in_one as read_in_one
 from .rejected import RejectedStore as RejectedStore

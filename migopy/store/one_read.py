@@ -1,4 +1,4 @@
-"""The registrations, the log and the lock in one round trip, where the server and the user allow that."""
+"""The registrations and the log, and the lock, in one round trip where the server and the user allow that."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ class Found(NamedTuple):
     lock: Documents | None = None
 
 
-def read_in_one(db: Database[dict[str, Any]], names: Names) -> Found:
+def read_in_one(db: Database[dict[str, Any]], names: Names, *, with_lock: bool) -> Found:
     """What one command finds; nothing if MongoDB is older than 4.4, or if a document or a right is in the way."""
+    lock = {"$unionWith": {"coll": names.lock, "pipeline": [*LOOK, _mark("lock")]}}
     pipeline = [
         _mark("registrations"),
         {"$unionWith": {"coll": names.log, "pipeline": [_mark("log")]}},
-        {"$unionWith": {"coll": names.lock, "pipeline": [*LOOK, _mark("lock")]}},
+        *([lock] if with_lock else []),
         {"$sort": {f"document.{field}": direction for field, direction in IN_ORDER}},
     ]
     registrations = majority_collection(db, names.migrations)

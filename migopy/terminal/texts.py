@@ -48,7 +48,8 @@ def _spellings(secret: str) -> Iterator[str]:
 
 def mask(text: str) -> str:
     """The text with ``***`` in place of known secrets and of passwords in connection strings."""
-    text = re.sub(URI_PASSWORD, rf"\g<1>{MASK}@", text)
+    if "://" in text:
+        text = re.sub(URI_PASSWORD, rf"\g<1>{MASK}@", text)
     for secret in sorted(_secrets, key=len, reverse=True):
         if len(secret) < SHORT_SECRET:
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)

@@ -92,8 +92,7 @@ class TestRoundTrips(MongoTestCase):
             [
                 ("find", "migrations"),
                 ("findAndModify", "migrations_lock"),
-                ("find", "migrations"),
-                ("find", "migrations_log"),
+                ("aggregate", "migrations"),
                 ("findAndModify", "migrations_lock"),
                 *[("insert", "notes"), ("insert", "migrations")] * 150,
                 ("delete", "migrations_lock"),
@@ -108,8 +107,7 @@ class TestRoundTrips(MongoTestCase):
             [
                 ("find", "migrations"),
                 ("findAndModify", "migrations_lock"),
-                ("find", "migrations"),
-                ("find", "migrations_log"),
+                ("aggregate", "migrations"),
                 ("findAndModify", "migrations_lock"),
                 *[("delete", "migrations"), ("update", "migrations_log")] * 5,
                 ("delete", "migrations_lock"),
