@@ -54,16 +54,26 @@ def all_targets(manager_class: type[Any], client: Callable[[], Any]) -> list[Tar
             "MONGO_DATABASES has to be a list of at least one name, or a function that returns one."
         )
     uris = given if isinstance(given, Mapping) else {}
+    targets = [Target(name, uris.get(name)) for name in dict.fromkeys(names)]
+    _require_uris(uris)
+    _require_possible_names([target.name for target in targets if target.names_database])
+    return targets
+
+
+def _require_uris(uris: Mapping[Any, Any]) -> None:
+    """Raises ``ConfigurationError`` if one is no text."""
     if not all(isinstance(uri, str) for uri in uris.values()):
         raise ConfigurationError("MONGO_DATABASES, as a dictionary, has to have a connection string for each name.")
-    targets = [Target(name, uris.get(name)) for name in dict.fromkeys(names)]
-    for name, _ in filter(lambda target: target.names_database, targets):
+
+
+def _require_possible_names(names: Sequence[str]) -> None:
+    """Raises ``ConfigurationError`` for a name that no database can have."""
+    for name in names:
         if FORBIDDEN.search(name) or len(name.encode()) > MAX_NAME_BYTES:
             raise ConfigurationError(
                 f"MONGO_DATABASES cannot have {name!r}: the name of a database has at most {MAX_NAME_BYTES} bytes and"
                 ' none of / \\ . " $ or a space.'
             )
-    return targets
 
 
 def _call(function: Callable[..., Any], manager_class: type[Any], client: Any) -> Any:
