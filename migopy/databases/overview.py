@@ -68,7 +68,8 @@ def show_groups(managers: Managers, results: Sequence[Done], subtask: Subtask, l
         elif subtask.name == "show_status":
             _show_status(group, logger)
         else:
-            logger.white_bold(f"{group.title}:")
+            times = f", times of {group.first.target.name}" if subtask.name == "history" and group.targets[1:] else ""
+            logger.white_bold(f"{group.title}{times}:")
             _show_first(managers, group, subtask, logger)
     if len(groups) > MAX_GROUPS:
         logger.white(f"There are {len(groups) - MAX_GROUPS:,} more such groups; json=yes shows all.")
@@ -99,12 +100,20 @@ def _show_status(group: Group, logger: ColorsLogger) -> None:
     last = f"; last {status['last']['name']}" if status["last"] else ""
     logger.white_bold(f"{group.title}: {counts}{last}")
     for name in status["unregistered"]:
-        logger.red(f"  {name}")
+        if name != status["running"]:
+            logger.red(f"  {name}")
     for problem in status["problems"]:
         logger.white(f"  {group.targets[0].name}: {problem['text']}")
     if status["lock"] and status["lock"]["held"]:
-        doing = f", {status['lock']['doing']}" if status["lock"]["doing"] else ""
-        logger.white(f"  {group.targets[0].name}: locked by {status['lock']['by']}{doing}")
+        logger.white(f"  {group.targets[0].name}: {lock_text(status['lock'])}")
+
+
+def lock_text(lock: Mapping[str, Any]) -> str:
+    """``locked by ann@web1 (process 12), execute of 1_a.py``, from the document of ``show_status``."""
+    process = f" (process {lock['pid']}{', which has ended' if lock['gone'] else ''})" if lock["pid"] else ""
+    state = "locked" if lock["held"] else "the lock was left behind"
+    run = f"{lock['subtask']} of {lock['migration']}" if lock["migration"] else lock["subtask"]
+    return ", ".join(filter(None, [f"{state} by {lock['by']}{process}", run, lock["doing"]]))
 
 
 def show_documents(results: Sequence[Done]) -> None:

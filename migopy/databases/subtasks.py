@@ -18,7 +18,7 @@ from ..terminal.signature import signature
 from ..terminal.wording import SHOWN_NAMES, plural, some
 from .choice import STATES, Target, all_targets, choose, states
 from .managers import Managers
-from .overview import show_documents, show_groups, worst
+from .overview import lock_text, show_documents, show_groups, worst
 from .pool import Pool, has_worked
 from .workers import Done, Subtask, Worker, serve
 
@@ -30,6 +30,9 @@ OF_ALL = ("execute", "ignore", "dbdump", *READING)
 
 RUNNING = ("execute", "ignore", "rollback")
 """They tell in a document what they did."""
+
+LISTING = ("kept", "rejected")
+"""They say nothing of a database where there is nothing to list."""
 
 OPERATING = ("pause", "resume", "pace", "stop")
 """They change nothing in a database but its run, so that none is tried first."""
@@ -143,7 +146,7 @@ class Databases:
         question = _question(name, named)
         # Who has answered for all is not asked again by the process of each.
         answered = {**named, "force": "yes"} if question else named
-        subtask = Subtask(name, command.options, answered, has_document, waits=is_operating)
+        subtask = Subtask(name, command.options, answered, has_document, is_quiet=name in LISTING, waits=is_operating)
         done, targets = self._run(
             subtask,
             goes_on=goes_on or is_operating,
@@ -219,7 +222,7 @@ class Databases:
         """Those with a lock, and those whose status cannot be read. Shows who holds it, and why it cannot."""
         found = [status for status in self._statuses(targets) if not status.document or status.document["lock"]]
         for status in found[:SHOWN_LOCKS]:
-            text = _lock_text(status.document["lock"]) if status.document else status.error
+            text = lock_text(status.document["lock"]) if status.document else status.error
             self._class.logger.white_bold(f"{status.target.name}: {text}")
         return [status.target for status in found]
 
@@ -233,14 +236,6 @@ class Databases:
 def _in_order(done: Sequence[Done], targets: Sequence[Target]) -> list[Done]:
     order = {target: place for place, target in enumerate(targets)}
     return sorted(done, key=lambda result: order[result.target])
-
-
-def _lock_text(lock: Mapping[str, Any]) -> str:
-    """``locked by ann@web1 (process 12), execute of 1_a.py``, from the document of ``show_status``."""
-    process = f" (process {lock['pid']}{', which has ended' if lock['gone'] else ''})" if lock["pid"] else ""
-    state = "locked" if lock["held"] else "the lock was left behind"
-    doing = f"{lock['subtask']} of {lock['migration']}" if lock["migration"] else lock["subtask"]
-    return f"{state} by {lock['by']}{process}, {doing}"
 
 
 def _question(name: str, named: Mapping[str, str]) -> str | None:
@@ -286,7 +281,8 @@ def _error(command: Command, rows: Sequence[Mapping[str, Any]], logger: ColorsLo
         return None
     failed = by_word.get("failed", [])
     only_failed = _only_failed(command, failed) if len(failed) < len(rows) else ""
-    error = MigopyException(f"{text}. {command.text()} continues{only_failed}.")
+    next_step = "" if command.subtask in OPERATING else f". {command.text()} continues{only_failed}"
+    error = MigopyException(f"{text}{next_step}.")
     error.exit_code = worst(row["code"] for row in rows)
     return error
 

@@ -60,6 +60,8 @@ class Subtask(NamedTuple):
     named: dict[str, str]
     has_document: bool = True
     """Whether it prints one with ``json=yes``."""
+    is_quiet: bool = False
+    """Whether it does not say that all is well."""
     is_silent: bool = False
     """Whether its errors are for the document only."""
     waits: bool = False
@@ -122,7 +124,7 @@ def _answer(job: Job, managers: Managers, subtask: Subtask) -> Answer:
     try:
         # Where a document tells how it went, the summary says for all databases that there was nothing to do.
         with handle_signals(), contextlib.closing(
-            managers.manager(job.target, is_quiet=subtask.has_document, **wait)
+            managers.manager(job.target, is_quiet=subtask.has_document or subtask.is_quiet, **wait)
         ) as manager:
             if subtask.has_document:
                 document, error = answer(functools.partial(subtask.call, manager, json="yes"))

@@ -343,7 +343,7 @@ class Workspace:
         until = time.monotonic() + self.settings.LOCK_WAIT
         holder = self.lock.take(subtask)
         self.waited_for = holder
-        if holder:  # once, and not at each attempt
+        if holder and self.settings.LOCK_WAIT:  # once, and not at each attempt
             self.say(f"Waiting for {self.description(holder)}{self._so_far(holder)}...")
         knows_it_is_gone = False
         while holder:

@@ -138,6 +138,12 @@ class TestExecute(DatabasesTestCase):
         path.write_text(path.read_text().replace("\n\nmigrations =", "\n    LOCK_WAIT = 0\n\n\nmigrations ="))
         result = self.fab("migrations:execute", code=3)
         self.assertIn("11 done, 1 locked (d02). fab migrations:execute continues.", result.stderr)
+        self.assertNotIn("Waiting for", result.stderr)
+        self.client[self.names[1]].migrations_lock.update_one({}, {"$set": {"migrations": ["1_a.py"]}})
+        self.assertIn(
+            "d02: 0 executed, 1 running\n  d02: locked by ann@web1 (process 1), execute of 1_a.py\n",
+            self.fab("migrations").stderr,
+        )
 
     def lock_of_another_machine(self) -> dict[str, Any]:
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -424,6 +430,7 @@ class TestOverview(DatabasesTestCase):
         self.assertEqual(2, plan.stdout.count("2_b.py"))
         history = self.fab("migrations:history,2")
         self.assertEqual(3, history.stdout.count("NAME "))
+        self.assertIn("d05 and 3 more), times of d01:\n", history.stderr)
 
     def test_a_difference_that_only_the_contents_of_files_show(self) -> None:
         other = {"checksum": "another", "code_checksum": "another"}
@@ -603,7 +610,7 @@ class TestTeam(DatabasesTestCase):
         result = self.fab("migrations:rollback,1,databases=all,plan=yes")
         self.assertEqual(3, result.output.count("1_a.py"), result.output)
         result = self.fab("migrations:kept,databases=all")
-        self.assertEqual(3, result.output.count("Nothing is kept"), result.output)
+        self.assertEqual("kept in 3 databases: 3 done\n", result.output)
         self.assertEqual([[]] * 3, [row["kept"] for row in self.json("kept,databases=all")["databases"]])
 
     def test_a_wrong_option_is_told_once(self) -> None:
@@ -758,7 +765,10 @@ class TestOperated(DatabasesTestCase):
         (self.customers.path / "fast").touch()
         time.sleep(1.5)
         self.assertEqual(before, self.changed())
-        self.assertRegex(self.fab("migrations").stderr, r"d02: locked by \S+@\S+, paused by \S+@\S+ \(backup\)\n")
+        self.assertRegex(
+            self.fab("migrations").stderr,
+            r"d02: locked by \S+@\S+ \(process \d+\), execute of 1_counts\.py, paused by \S+@\S+ \(backup\)\n",
+        )
         self.fab("migrations:pace,documents=20,databases=running")
         self.fab("migrations:stop,databases=*_03")
         self.fab("migrations:resume,databases=*_02")
