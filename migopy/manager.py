@@ -33,6 +33,7 @@ class MigrationsManager(Settings, Hooks):
 
     logger: ColorsLogger = ColorsLogger()
     other_databases: Sequence[lazy.rehearsal.OtherDatabase] = ()  # those for which this one stands in a rehearsal
+    must_exist = False  # whether the database was there when a command for many began
 
     @staticmethod
     def MongoClient(*args: Any, **kwargs: Any) -> Client:  # noqa: N802 - the name comes from 1.0
@@ -258,14 +259,13 @@ class MigrationsManager(Settings, Hooks):
         may_be_pending = is_yes("pending", pending, "ok")
         workspace = self._workspace()
         status = workspace.status(with_contents=True)
-        unregistered = status.unregistered
-        _, obstacles = self._planning(workspace).steps(unregistered, status)
+        _, obstacles = self._planning(workspace).steps(status.unregistered, status)
         found = lazy.run.report.wrong(status, obstacles, may_be_pending=may_be_pending)
         if is_yes("json", json):
             rows = lazy.run.report.status_rows(status)
             show(lazy.run.report.as_json({"ok": not found, "obstacles": obstacles, **rows}))
         else:
-            for migration in [] if may_be_pending else unregistered:
+            for migration in [] if may_be_pending else status.unregistered:
                 self.logger.red(f"{migration.name}: unregistered")
             lazy.run.screen.show_obstacles(self.logger, obstacles, status)
         if found:
@@ -477,9 +477,9 @@ class MigrationsManager(Settings, Hooks):
         """A new workspace, for the database of the settings or for the copy of a rehearsal."""
         settings, limit = Settings.read(self), None if pace is None else positive_number("pace", pace)
         make_server = lazy.mongo.Server.from_settings if copy is None else lazy.mongo.Server.for_rehearsal
-        server = make_server(settings)
+        server, say = make_server(settings), self.logger.white_bold
         db = lazy.mongo.database(self.mongo_client, server) if copy is None else copy
-        return lazy.run.Workspace(db, settings, server, self._folder, self.logger.white_bold, keeps_filters, limit)
+        return lazy.run.Workspace(db, settings, server, self._folder, say, keeps_filters, limit, self.must_exist)
 
     @property
     def _server(self) -> lazy.mongo.Server:

@@ -30,6 +30,8 @@ class Target(NamedTuple):
 
     name: str
     uri: str | None = None
+    was_there: bool = False
+    """Whether it existed when the command began. One that is dropped meanwhile must not be made again."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -57,7 +59,14 @@ def all_targets(manager_class: type[Any], client: Callable[[], Any]) -> list[Tar
     targets = [Target(name, uris.get(name)) for name in dict.fromkeys(names)]
     _require_uris(uris)
     _require_possible_names([target.name for target in targets if target.names_database])
-    return targets
+    return targets if uris else _with_existence(targets, client())
+
+
+def _with_existence(targets: Sequence[Target], client: Any) -> list[Target]:
+    """The same, knowing which are there. A user who may not ask for that is shown those that the user may read."""
+    with server_errors("the server of MONGO_DATABASES"):
+        there = set(client.list_database_names())
+    return [target._replace(was_there=target.name in there) for target in targets]
 
 
 def _require_uris(uris: Mapping[Any, Any]) -> None:

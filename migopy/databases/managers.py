@@ -66,6 +66,7 @@ class Managers:
         manager = self.class_for(target, **attributes)()
         manager.logger.is_quiet = is_quiet
         manager.mongo_client = self.client(target.uri)
+        manager.must_exist = target.was_there
         return manager
 
     def class_for(self, target: Target, **attributes: Any) -> type[Any]:

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import time
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -64,6 +64,8 @@ class Workspace:
     """Whether walks continue with the filters that they began with, though the file has others now (resume=yes)."""
     pace: int | None = None
     """Documents a second that walks go through at most (pace=N); None for the one in the settings."""
+    must_exist: bool = False
+    """Whether the database has to be there already, as one of many that existed when the command began."""
     waited_for: Holder | None = field(default=None, init=False)
     """The run that this one had to wait for first, if any."""
 
@@ -311,6 +313,9 @@ class Workspace:
         """Hold the lock unless there is nothing to execute or ignore: the status from the log, and what is chosen."""
         inventory = self.inventory()
         chosen = inventory.to_execute(spec_migr, to)
+        if chosen and self.must_exist and self.is_new_database(Status(inventory)):
+            self.say(f"Nothing was done: {self.db.name} was dropped after this command had begun.")
+            chosen = []
         if not chosen:
             yield Status(inventory), chosen
             return
@@ -414,7 +419,6 @@ def _fingerprints(files: Sequence[Migration]) -> tuple[dict[str, Fingerprint], d
     return fingerprints, reasons
 
 
-@lru_cache(maxsize=None)
 def user_at_host(who: str | None = None) -> str:
     """``ann@web1``; ``who`` stands in place of the user of this machine."""
     import getpass
