@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 MAX_LAG_SECONDS = 10.0
 """How far a member of the replica set may be behind before a walk waits for it."""
 
-COUNT_MILLISECONDS, SAMPLE_MILLISECONDS = 100, 1_000
+COUNT_MILLISECONDS, SAMPLE_MILLISECONDS = 25, 1_000
 """How long counting may take before a walk, and how long reading a sample where counting takes longer."""
 
 SAMPLE_DOCUMENTS = 1_000

@@ -135,9 +135,9 @@ def require_writable_ids(collection: Collection[Any], ids: Ids) -> None:
 
 
 def next_range(collection: Collection[Any], last: Sequence[Any], end: Sequence[Any], size: int) -> IdRange | None:
-    """The range of the next ``size`` documents after ``last``, matching or not; this reads the index only.
+    """The range of the next ``size`` documents after ``last``, matching or not, or of all up to ``end``.
 
-    None where fewer are left, or where the type of the ``_id``s changes.
+    This reads the index only. None where the type of the ``_id``s changes, or fewer are left and no end is known.
     """
     if not last or type(last[0]) not in COMPARABLE_TYPES or (end and _is_same(last[0], end[0])):
         return None
@@ -145,8 +145,8 @@ def next_range(collection: Collection[Any], last: Sequence[Any], end: Sequence[A
     skipping: dict[str, Any] = {"min": {"_id": last[0]}, "sort": BY_ID, "hint": BY_ID, "skip": size, "limit": 1}
     if end:
         skipping["max"] = {"_id": end[0]}
-    found = next(iter(exactly.find({}, {"_id": 1}, **skipping)), None)
-    return IdRange(last[0], found["_id"]) if found and type(found["_id"]) is type(last[0]) else None
+    found = [document["_id"] for document in exactly.find({}, {"_id": 1}, **skipping)] or end
+    return IdRange(last[0], found[0]) if found and type(found[0]) is type(last[0]) else None
 
 
 def filter_within(filter: Mapping[str, Any], batch: Ids | IdRange) -> dict[str, Any]:
