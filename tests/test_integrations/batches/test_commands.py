@@ -45,6 +45,22 @@ class ListeningTestCase(InBothTestCase):
         return self.batches.update(self.users, {}, lambda user: {"$inc": {"n": 1}})
 
 
+class TestUpdatesInServer(ListeningTestCase):
+    def test_all_batches_but_the_small_first_ones_are_ranges(self) -> None:
+        """A list of `_id`s takes the server longer than a range, the more the longer the list is."""
+        self.fill(6000)
+        self.assertEqual(6000, self.batches.update(self.users, {"n": 0}, {"$inc": {"n": 1}}))
+        within = [tuple(command["updates"][0]["q"]["$and"][1]["_id"]) for command in self.sent.commands]
+        self.assertEqual([100, 200, 400, 300], [len(ids) for ids in self.listed()])
+        self.assertEqual([("$gt", "$lte")] * 3, within[4:])
+        self.assertEqual({1: 6000}, self.counts())
+
+    def listed(self) -> list[Any]:
+        """The lists of `_id`s in the filters of the commands."""
+        conditions = [command["updates"][0]["q"]["$and"][1]["_id"] for command in self.sent.commands]
+        return [condition["$in"] for condition in conditions if "$in" in condition]
+
+
 class TestUpdatesByFunction(ListeningTestCase):
     def test_the_updates_of_a_batch_are_one_command(self) -> None:
         self.fill(300)
