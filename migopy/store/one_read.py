@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Sequence
 
 from bson.errors import InvalidBSON
-from pymongo.errors import ExecutionTimeout, OperationFailure
+from pymongo.errors import EncryptionError, ExecutionTimeout, OperationFailure
 
 from ..mongo.concerns import MAJORITY_TIMEOUT_MS, majority_collection
 from .documents import DOCUMENTS_PER_REPLY
@@ -29,7 +29,10 @@ class Found(NamedTuple):
 
 
 def read_in_one(db: Database[dict[str, Any]], names: Names, *, with_lock: bool) -> Found:
-    """What one command finds; nothing if MongoDB is older than 4.4, or if a document or a right is in the way."""
+    """What one command finds; nothing if MongoDB is older than 4.4, or if a document or a right is in the way.
+
+    Nor does a client that encrypts fields by itself take the command.
+    """
     lock = {"$unionWith": {"coll": names.lock, "pipeline": [*LOOK, _mark("lock")]}}
     pipeline = [
         _mark("registrations"),
@@ -42,7 +45,7 @@ def read_in_one(db: Database[dict[str, Any]], names: Names, *, with_lock: bool) 
         rows = list(registrations.aggregate(pipeline, batchSize=DOCUMENTS_PER_REPLY, maxTimeMS=MAJORITY_TIMEOUT_MS))
     except ExecutionTimeout:
         raise
-    except (OperationFailure, InvalidBSON):
+    except (OperationFailure, EncryptionError, InvalidBSON):
         return Found()
     return Found(*([row["document"] for row in rows if row["part"] == part] for part in Found._fields))
 

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 from unittest.mock import patch
 
 import bson
 from bson.raw_bson import RawBSONDocument
+from pymongo.collection import Collection
+from pymongo.errors import EncryptionError
 
 from migopy.store import one_read
 from tests.cases import InProcessTestCase
 
 NOW = datetime(2026, 1, 31, 12)
+
+
+def refuse_union(aggregate: Any) -> Any:
+    """PyMongo's method as it is where libmongocrypt has to look for encrypted fields in every collection it names."""
+
+    def refusing(collection: Any, pipeline: Any, **options: Any) -> Any:
+        if any("$unionWith" in stage for stage in pipeline):
+            raise EncryptionError(ValueError("stage not supported with automatic encryption"))
+        return aggregate(collection, pipeline, **options)
+
+    return refusing
 
 
 class TestOneRead(InProcessTestCase):
@@ -46,6 +60,11 @@ class TestOneRead(InProcessTestCase):
             self.db.migrations_lock.delete_many({})
             self.assertEqual(0, self.run_task("execute").code)
         self.assertEqual(["1_a.py", "2_b.py", "3_c.py"], self.registered())
+
+    def test_a_client_that_encrypts_fields_and_refuses_the_stage_is_asked_for_each(self) -> None:
+        at_once = self.shown()
+        with patch.object(Collection, "aggregate", autospec=True, side_effect=refuse_union(Collection.aggregate)):
+            self.assertEqual(at_once, self.shown())
 
     def test_a_document_that_python_cannot_hold_does_not_hide_the_others(self) -> None:
         raw = bson.encode({"_id": "odd", "name": "odd", "at": datetime(2030, 1, 1)})
