@@ -353,9 +353,10 @@ class Workspace:
         knows_it_is_gone = False
         while holder:
             if time.monotonic() >= until:
+                waited = f" after waiting {self.settings.LOCK_WAIT:g} s" if self.settings.LOCK_WAIT else ""
                 raise LockHeld(
-                    f"The lock is held by {self.description(holder)}{self._so_far(holder)}. Nothing was done after"
-                    f" waiting {self.settings.LOCK_WAIT:g} s: {holder.prospect(self.settings.command('unlock'))}.",
+                    f"The lock is held by {self.description(holder)}{self._so_far(holder)}. Nothing was done{waited}:"
+                    f" {holder.prospect(self.settings.command('unlock'))}.",
                     by=holder.by,
                     since=holder.since,
                 )
