@@ -51,10 +51,7 @@ def all_targets(manager_class: type[Any], client: Callable[[], Any]) -> list[Tar
     if callable(given):
         given = _call(given, manager_class, client())
     names = [] if isinstance(given, str) or not isinstance(given, Iterable) else [*given]
-    if not names or not all(isinstance(name, str) and name for name in names):
-        raise ConfigurationError(
-            "MONGO_DATABASES has to be a list of at least one name, or a function that returns one."
-        )
+    _require_names(names)
     uris = given if isinstance(given, Mapping) else {}
     targets = [Target(name, uris.get(name)) for name in dict.fromkeys(names)]
     _require_uris(uris)
@@ -67,6 +64,14 @@ def _with_existence(targets: Sequence[Target], client: Any) -> list[Target]:
     with server_errors("the server of MONGO_DATABASES"):
         there = set(client.list_database_names())
     return [target._replace(was_there=target.name in there) for target in targets]
+
+
+def _require_names(names: Sequence[Any]) -> None:
+    """Raises ``ConfigurationError`` unless these are names, and at least one."""
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ConfigurationError(
+            "MONGO_DATABASES has to be a list of at least one name, or a function that returns one."
+        )
 
 
 def _require_uris(uris: Mapping[Any, Any]) -> None:

@@ -35,6 +35,11 @@ class Group(NamedTuple):
         names = some([target.name for target in self.targets])
         return f"{len(self.targets):,} databases ({names})" if len(self.targets) > 1 else names
 
+    @property
+    def title_of_times(self) -> str:
+        """The title of what is shown of the first only."""
+        return f"{self.title}, times of {self.first.target.name}" if len(self.targets) > 1 else self.title
+
 
 def find_groups(results: Sequence[Done]) -> list[Group]:
     """The databases by state, most of them first."""
@@ -68,8 +73,7 @@ def show_groups(managers: Managers, results: Sequence[Done], subtask: Subtask, l
         elif subtask.name == "show_status":
             _show_status(group, logger)
         else:
-            times = f", times of {group.first.target.name}" if subtask.name == "history" and group.targets[1:] else ""
-            logger.white_bold(f"{group.title}{times}:")
+            logger.white_bold(f"{group.title_of_times if subtask.name == 'history' else group.title}:")
             _show_first(managers, group, subtask, logger)
     if len(groups) > MAX_GROUPS:
         logger.white(f"There are {len(groups) - MAX_GROUPS:,} more such groups; json=yes shows all.")
