@@ -9,13 +9,14 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence, Sized
 
 from ..errors import ConfigurationError, MigopyException, UnknownSubtask
 from ..mongo import server_errors
+from ..mongo.server import database_in
 from ..run.status import UNFINISHED
 from ..terminal.options import closest_word
 from ..terminal.signature import signature
 from ..terminal.streams import say
 from ..terminal.texts import mask, summary
 from ..terminal.tracebacks import team_traceback
-from ..terminal.wording import some
+from ..terminal.wording import plural, some
 
 STATES = ("failed", "behind", "running")
 """What ``databases=`` may say in place of names: those that need a look, have unregistered migrations, or a run."""
@@ -42,7 +43,13 @@ class Target(NamedTuple):
     @property
     def names_database(self) -> bool:
         """Whether the name is that of the database; it is any word if the URI has a database."""
-        return not (self.uri or "").partition("://")[2].partition("?")[0].partition("/")[2]
+        return not database_in(self.uri or "")
+
+
+def in_words(targets: Sequence[Target]) -> str:
+    """``3 databases (a, b, c)``, or the name of the only one."""
+    names = some([target.name for target in targets])
+    return f"{plural(len(targets), 'database')} ({names})" if len(targets) > 1 else names
 
 
 def all_targets(manager_class: type[Any], client: Callable[[], Any]) -> list[Target]:
@@ -56,13 +63,15 @@ def all_targets(manager_class: type[Any], client: Callable[[], Any]) -> list[Tar
     targets = [Target(name, uris.get(name)) for name in dict.fromkeys(names)]
     _require_uris(uris)
     _require_possible_names([target.name for target in targets if target.names_database])
-    return targets if uris else _with_existence(targets, client())
+    return targets
 
 
-def _with_existence(targets: Sequence[Target], client: Any) -> list[Target]:
+def look_which_exist(targets: Sequence[Target], client: Callable[[], Any]) -> list[Target]:
     """The same, knowing which are there. A user who may not ask for that is shown those that the user may read."""
+    if any(target.uri is not None for target in targets):
+        return [*targets]
     with server_errors("the server of MONGO_DATABASES"):
-        there = set(client.list_database_names())
+        there = set(client().list_database_names())
     return [target._replace(was_there=target.name in there) for target in targets]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 from ..errors import CheckFailed, MigopyException
 from ..terminal import ColorsLogger, show
 from ..terminal.wording import plural, some
-from .choice import Target
+from .choice import Target, in_words
 from .managers import Managers
 from .workers import Done, Subtask
 
@@ -32,8 +32,7 @@ class Group(NamedTuple):
 
     @property
     def title(self) -> str:
-        names = some([target.name for target in self.targets])
-        return f"{len(self.targets):,} databases ({names})" if len(self.targets) > 1 else names
+        return in_words(self.targets)
 
     @property
     def title_of_times(self) -> str:
@@ -91,21 +90,21 @@ def _show_first(managers: Managers, group: Group, subtask: Subtask, logger: Colo
 
 def _show_status(group: Group, logger: ColorsLogger) -> None:
     status = group.first.document
+    unregistered = [name for name in status["unregistered"] if name != status["running"]]
     counts = ", ".join(
         f"{number} {what}"
         for what, number in (
             ("executed", status["executed"]),
             ("ignored", status["ignored"]),
             ("running", 1 if status["running"] else 0),
-            ("unregistered", len(status["unregistered"]) - (status["running"] in status["unregistered"])),
+            ("unregistered", len(unregistered)),
         )
         if number or what == "executed"
     )
     last = f"; last {status['last']['name']}" if status["last"] else ""
     logger.white_bold(f"{group.title}: {counts}{last}")
-    for name in status["unregistered"]:
-        if name != status["running"]:
-            logger.red(f"  {name}")
+    for name in unregistered:
+        logger.red(f"  {name}")
     for problem in status["problems"]:
         logger.white(f"  {group.targets[0].name}: {problem['text']}")
     if status["lock"] and status["lock"]["held"]:

@@ -16,7 +16,7 @@ from ..terminal.messages import require_yes
 from ..terminal.options import is_yes
 from ..terminal.signature import signature
 from ..terminal.wording import SHOWN_NAMES, plural, some
-from .choice import STATES, Target, all_targets, choose, states
+from .choice import STATES, Target, all_targets, choose, in_words, look_which_exist, states
 from .managers import Managers
 from .overview import lock_text, show_documents, show_groups, worst
 from .pool import Pool, has_worked
@@ -30,6 +30,9 @@ OF_ALL = ("execute", "ignore", "dbdump", *READING)
 
 RUNNING = ("execute", "ignore", "rollback")
 """They tell in a document what they did."""
+
+REGISTERING = ("execute", "ignore")
+"""They would make a database that was dropped meanwhile."""
 
 LISTING = ("kept", "rejected")
 """They say nothing of a database where there is nothing to list."""
@@ -143,16 +146,16 @@ class Databases:
         takes_json = "json" in signature(getattr(self._class, name)).parameters
         as_json = takes_json and is_yes("json", named.pop("json", None))
         has_document = as_json or (takes_json and name in RUNNING)
-        question = _question(name, named)
+        asks = _asks(name, named)
         # Who has answered for all is not asked again by the process of each.
-        answered = {**named, "force": "yes"} if question else named
+        answered = {**named, "force": "yes"} if asks else named
         subtask = Subtask(name, command.options, answered, has_document, is_quiet=name in LISTING, waits=is_operating)
         done, targets = self._run(
             subtask,
             goes_on=goes_on or is_operating,
             tries_one=not is_operating,
             shows_stdout=not as_json,
-            ask=functools.partial(self._ask, question, named.get("force")),
+            ask=functools.partial(self._ask, name, named.get("force")) if asks else list,
         )
         rows = _rows(targets, done)
         error = _error(command, rows, self._class.logger)
@@ -177,13 +180,10 @@ class Databases:
         """
         with self._pool(subtask, goes_on=goes_on, tries_one=tries_one, shows_stdout=shows_stdout) as pool:
             targets = ask(self._choose(pool))
-            pool.run(targets)
-            if pool.interrupt and subtask.is_silent:
-                raise pool.interrupt
-        return _in_order(pool.done, targets), targets
+            return _run_in(targets, pool, subtask), targets
 
     def _pool(self, subtask: Subtask, *, goes_on: bool, tries_one: bool, shows_stdout: bool = True) -> Pool:
-        list_targets = functools.partial(_list_targets, self._class)
+        list_targets = functools.partial(_list_targets, self._class, subtask)
         start = functools.partial(serve, manager_class=self._class, subtask=subtask, list_targets=list_targets)
         make_worker = functools.partial(Worker, start, shows_stdout=shows_stdout)
         at_once, logger = self._class.DATABASES_AT_ONCE, self._class.logger
@@ -201,21 +201,17 @@ class Databases:
     def _statuses(self, targets: Sequence[Target]) -> list[Done]:
         """What ``show_status`` says of each, in the order of the databases."""
         with self._pool(STATUS, goes_on=True, tries_one=False) as pool:
-            pool.run(targets)
-            if pool.interrupt:
-                raise pool.interrupt
-        return _in_order(pool.done, targets)
+            return _run_in(targets, pool, STATUS)
 
-    def _ask(self, question: str | None, force: str | None, targets: list[Target]) -> list[Target]:
+    def _ask(self, name: str, force: str | None, targets: list[Target]) -> list[Target]:
         """The databases to which a person, or ``force``, says yes. Raises ``WrongState`` for no."""
-        if not question or is_yes("force", force):
+        if is_yes("force", force):
             return targets
-        if question == QUESTIONS["unlock"]:
+        if name == "unlock":
             targets = self._locked(targets)
         if targets:
-            names = some([target.name for target in targets])
-            databases = f"{plural(len(targets), 'database')} ({names})" if len(targets) > 1 else names
-            require_yes(question.format(databases=databases), force, may_ask=not env.abort_on_prompts)
+            question = QUESTIONS[name].format(databases=in_words(targets))
+            require_yes(question, force, may_ask=not env.abort_on_prompts)
         return targets
 
     def _locked(self, targets: Sequence[Target]) -> list[Target]:
@@ -233,22 +229,26 @@ class Databases:
         return choose(targets, self._wanted)
 
 
-def _in_order(done: Sequence[Done], targets: Sequence[Target]) -> list[Done]:
+def _run_in(targets: Sequence[Target], pool: Pool, subtask: Subtask) -> list[Done]:
+    """How it went in each, in the order of the databases. A silent subtask raises the signal that has stopped it."""
+    pool.run(targets)
+    if pool.interrupt and subtask.is_silent:
+        raise pool.interrupt
     order = {target: place for place, target in enumerate(targets)}
-    return sorted(done, key=lambda result: order[result.target])
+    return sorted(pool.done, key=lambda result: order[result.target])
 
 
-def _question(name: str, named: Mapping[str, str]) -> str | None:
-    """What a person has to be asked, if anything: kept and rejected only read unless they drop."""
-    is_asked = name in ("dbrestore", "unlock") or "drop" in named or "older" in named
-    return QUESTIONS.get(name) if is_asked else None
+def _asks(name: str, named: Mapping[str, str]) -> bool:
+    """Whether a person has to be asked: kept and rejected only read unless they drop."""
+    return name in QUESTIONS and (name not in LISTING or "drop" in named or "older" in named)
 
 
 STATUS = Subtask("show_status", [], {}, is_silent=True)
 
 
-def _list_targets(manager_class: type[Any], managers: Managers) -> list[Target]:
-    return all_targets(manager_class, managers.client)
+def _list_targets(manager_class: type[Any], subtask: Subtask, managers: Managers) -> list[Target]:
+    targets = all_targets(manager_class, managers.client)
+    return look_which_exist(targets, managers.client) if subtask.name in REGISTERING else targets
 
 
 def _rows(targets: Sequence[Target], done: Sequence[Done]) -> list[dict[str, Any]]:

@@ -115,13 +115,13 @@ class Server:
         """``MONGO_DATABASE``, or the database in ``MONGO_URI``. Raises ``ConfigurationError`` without either."""
         if self.database:
             return self.database
-        in_uri = (self.uri or "").partition("://")[2].partition("?")[0].partition("/")[2]
+        in_uri = database_in(self.uri or "")
         if not in_uri:
             raise errors.ConfigurationError(
                 "No database is set: add MONGO_DATABASE = 'name of the database' to the class in the fabfile,"
                 " or put it into MONGO_URI."
             )
-        return unquote(in_uri)
+        return in_uri
 
     def client_arguments(self) -> dict[str, Any]:
         """Keyword arguments for the client: ``MONGO_CLIENT_OPTIONS``, and the user unless the URI has one."""
@@ -132,6 +132,11 @@ class Server:
             if str(arguments.get("authMechanism")).upper() not in EXTERNAL_MECHANISMS:
                 arguments.setdefault("authSource", self.auth_database or self.database_name())
         return arguments
+
+
+def database_in(uri: str) -> str:
+    """The name of the database in a connection string; empty if it has none."""
+    return unquote(uri.partition("://")[2].partition("?")[0].partition("/")[2])
 
 
 def bad_port(authority: str) -> str:
